@@ -1,0 +1,116 @@
+"""Checks of the operators' inputs: what came, what is wanted, what to do."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+ACTIVATIONS = ('silu', None)
+
+
+def check_scan_inputs(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> None:
+    """Refuse inputs of the selective scan that do not fit together.
+
+    Args:
+        u (Tensor): Input sequence, (batch, seqlen, dim).
+        delta (Tensor): Step sizes, (batch, seqlen, dim).
+        A (Tensor): Decay rates, (dim, d_state).
+        B (Tensor): Input maps, (batch, seqlen, d_state).
+        C (Tensor): Output maps, (batch, seqlen, d_state).
+        D (Tensor, optional): Skip weights, (dim,).
+        z (Tensor, optional): Gate, (batch, seqlen, dim).
+        delta_bias (Tensor, optional): Bias of the step sizes, (dim,).
+
+    Raises:
+        ValueError: If a shape, a dtype or a device does not fit.
+    """
+    _check_dims('selective_scan', 'u', u, '(batch, seqlen, dim)', 3)
+    _check_dims('selective_scan', 'A', A, '(dim, d_state)', 2)
+    batch, seqlen, dim = u.shape
+    d_state = A.shape[1]
+    wanted = dict(
+        delta=(delta, (batch, seqlen, dim)),
+        A=(A, (dim, d_state)),
+        B=(B, (batch, seqlen, d_state)),
+        C=(C, (batch, seqlen, d_state)),
+        D=(D, (dim,)),
+        z=(z, (batch, seqlen, dim)),
+        delta_bias=(delta_bias, (dim,)),
+    )
+    _check_all('selective_scan', 'u', u, wanted)
+
+
+def check_conv_inputs(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
+) -> None:
+    """Refuse inputs of the causal convolution that do not fit together.
+
+    Args:
+        x (Tensor): Input sequence, (batch, seqlen, dim).
+        weight (Tensor): One kernel per channel, (dim, width).
+        bias (Tensor, optional): Bias, (dim,).
+        activation (str, optional): 'silu' or None.
+
+    Raises:
+        ValueError: If a shape, a dtype, a device or the activation is wrong.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"causal_conv1d: activation must be 'silu' or None, got "
+            f'{activation!r}'
+        )
+    _check_dims('causal_conv1d', 'x', x, '(batch, seqlen, dim)', 3)
+    _check_dims('causal_conv1d', 'weight', weight, '(dim, width)', 2)
+    dim, width = x.shape[2], weight.shape[1]
+    if width < 1:
+        raise ValueError(
+            'causal_conv1d: weight must hold at least one tap, got shape '
+            f'{tuple(weight.shape)}'
+        )
+    wanted = dict(weight=(weight, (dim, width)), bias=(bias, (dim,)))
+    _check_all('causal_conv1d', 'x', x, wanted)
+
+
+def _check_dims(op: str, name: str, x: Tensor, words: str, dims: int) -> None:
+    if x.dim() != dims:
+        raise ValueError(
+            f'{op}: {name} must have the shape {words}, got {tuple(x.shape)}'
+        )
+
+
+def _check_all(
+    op: str,
+    first_name: str,
+    first: Tensor,
+    wanted: dict[str, tuple[Tensor | None, tuple[int, ...]]],
+) -> None:
+    _check_floating(op, first_name, first)
+    for name, (x, shape) in wanted.items():
+        if x is None:
+            continue
+        if tuple(x.shape) != shape:
+            raise ValueError(
+                f'{op}: {name} must have the shape {shape} to fit '
+                f'{first_name} {tuple(first.shape)}, got {tuple(x.shape)}'
+            )
+        if x.device != first.device:
+            raise ValueError(
+                f'{op}: {name} is on {x.device} but {first_name} is on '
+                f'{first.device}; move both to one device'
+            )
+        _check_floating(op, name, x)
+
+
+def _check_floating(op: str, name: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise ValueError(
+            f'{op}: {name} must be a floating point tensor, got {x.dtype}'
+        )

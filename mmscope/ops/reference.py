@@ -1,0 +1,120 @@
+"""Plain PyTorch versions of the operators: slow, any dtype, the truth.
+
+Symbols follow Mamba (arXiv:2312.00752): ``u`` is the input sequence,
+``delta`` the step size, ``A`` the decay rates, ``B`` and ``C`` the per-token
+input and output maps, ``D`` the skip weight and ``z`` the gate.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def scan_loop(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run the recurrence one token at a time, without skip and gate.
+
+    Mamba, Eq. 2a-2b with the discretisation of its section 2:
+    ``h[t] = exp(delta[t] A) h[t - 1] + delta[t] B[t] u[t]`` and
+    ``y[t] = C[t] h[t]``.
+
+    Args:
+        u (Tensor): Input sequence, (batch, seqlen, dim).
+        delta (Tensor): Step sizes, (batch, seqlen, dim).
+        A (Tensor): Decay rates, (dim, d_state).
+        B (Tensor): Input maps, (batch, seqlen, d_state).
+        C (Tensor): Output maps, (batch, seqlen, d_state).
+        state (Tensor, optional): State before the first token, (batch, dim,
+            d_state). Defaults to None, which means zeros.
+
+    Returns:
+        tuple[Tensor, Tensor]: Output (batch, seqlen, dim) and the state after
+        the last token (batch, dim, d_state).
+    """
+    batch, seqlen, dim = u.shape
+    if state is None:
+        state = u.new_zeros(batch, dim, A.shape[1])
+    drive = (delta * u).unsqueeze(-1)
+    delta = delta.unsqueeze(-1)
+    B = B.unsqueeze(-2)
+    C = C.unsqueeze(-1)
+    outputs = []
+    for t in range(seqlen):
+        decay = torch.exp(delta[:, t] * A)
+        state = torch.addcmul(decay * state, drive[:, t], B[:, t])
+        outputs.append(torch.matmul(state, C[:, t]))
+    if not outputs:
+        return torch.zeros_like(u), state
+    return torch.stack(outputs, dim=1).squeeze(-1), state
+
+
+def selective_scan_reference(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+) -> Tensor:
+    """Compute the selective scan; see :func:`mmscope.ops.selective_scan`."""
+    # At least float32: every step rounds the running state and the roundings
+    # add up over the sequence; float64 stays float64, for gradcheck.
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    delta = delta.to(dtype)
+    if delta_bias is not None:
+        delta = delta + delta_bias.to(dtype)
+    if delta_softplus:
+        # A threshold this high makes softplus exact to rounding in float64.
+        delta = F.softplus(delta, threshold=50)
+    sequences = [u.to(dtype), delta, B.to(dtype), C.to(dtype)]
+    if reverse:
+        sequences = [x.flip(1) for x in sequences]
+    x, delta, B, C = sequences
+    y, _ = scan_loop(x, delta, A.to(dtype), B, C)
+    if reverse:
+        y = y.flip(1)
+    if D is not None:
+        y = y + u.to(dtype) * D.to(dtype)
+    if z is not None:
+        y = y * F.silu(z.to(dtype))
+    return y.to(u.dtype)
+
+
+def causal_conv1d_reference(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = 'silu',
+    reverse: bool = False,
+) -> Tensor:
+    """Compute the causal convolution; see :func:`mmscope.ops.causal_conv1d`."""
+    dim, width = weight.shape
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if x.numel() == 0:
+        return torch.zeros_like(x)
+    sequence = x.to(dtype).transpose(1, 2)
+    # Looking back along the reversed sequence is looking ahead: pad the other
+    # end and mirror the taps instead of the tokens.
+    kernel = weight.to(dtype)
+    padding = (width - 1, 0)
+    if reverse:
+        kernel, padding = kernel.flip(1), (0, width - 1)
+    bias = bias if bias is None else bias.to(dtype)
+    y = F.conv1d(
+        F.pad(sequence, padding), kernel.unsqueeze(1), bias, groups=dim
+    )
+    if activation == 'silu':
+        y = F.silu(y)
+    return y.transpose(1, 2).to(x.dtype)
