@@ -1,0 +1,33 @@
+"""MambaScope-S + UperNet, CamVid 11 classes, 480 x 360 (not in the paper).
+
+Host:    mmsegmentation
+Data:    MMSCOPE_CAMVID=FOLDER (default data/camvid)
+Weights: the same converter with --target mambascope, or a MambaScope file
+Command: python tools/train.py configs/camvid/mambascope_s_upernet.py
+Paper:   no such experiment
+Ours:    see docs/results/camvid.md
+"""
+
+_base_ = [
+    '../_base_/models/upernet_mambascope.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/schedule_20k.py',
+    '../_base_/default_runtime.py',
+]
+
+# From scratch instead: --cfg-options model.backbone.init_cfg=None
+checkpoint = 'checkpoints/mambascope_s_in1k.pth'
+model = dict(
+    data_preprocessor=dict(size={{_base_.crop_size}}),
+    backbone=dict(
+        arch='small',
+        img_size=384,
+        exit_head=dict(num_classes=11),
+        init_cfg=dict(
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+        ),
+    ),
+    neck=dict(embed_dim=384),
+    decode_head=dict(in_channels=[384] * 4, channels=384, num_classes=11),
+    auxiliary_head=dict(in_channels=384, num_classes=11),
+)
