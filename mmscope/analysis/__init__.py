@@ -1,0 +1,6 @@
+"""What a model costs: closed forms and counters (torch only)."""
+
+from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
+from mmscope.analysis.counter import SharedCostCounter
+
+__all__ = ['SharedCostCounter', 'StageCosts', 'mean_cost', 'stage_costs']

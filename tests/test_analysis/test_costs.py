@@ -1,0 +1,174 @@
+"""The closed form gives the published numbers and what a forward spends."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from mmscope.analysis import StageCosts, mean_cost, stage_costs
+from mmscope.analysis.costs import (
+    block_macs,
+    fine_length,
+    patch_embed_macs,
+    reuse_macs,
+    scan_cost,
+)
+
+EMBED_DIMS = {'tiny': 192, 'small': 384, 'base': 768}
+
+
+def vim(arch='tiny', **changes):
+    dims = EMBED_DIMS.get(arch, arch)
+    spec = {
+        'embed_dims': dims,
+        'num_layers': 24,
+        'd_inner': 2 * dims,
+        'd_state': 16,
+        'dt_rank': math.ceil(dims / 16),
+        'd_conv': 4,
+        'patch_size': 16,
+        'in_channels': 3,
+    }
+    return SimpleNamespace(**{**spec, **changes})
+
+
+def scope(arch='tiny', **changes):
+    extra = {
+        'refine_ratio': 0.8,
+        'selection': True,
+        'feature_reuse': 'mlp',
+        'exit_head': None,
+    }
+    return SimpleNamespace(**{**vars(vim(arch)), **extra, **changes})
+
+
+def head(arch):
+    return 1000 * EMBED_DIMS[arch]
+
+
+@pytest.mark.parametrize(
+    ('arch', 'gmacs'), [('tiny', 1.449), ('small', 5.076), ('base', 18.867)]
+)
+def test_vim_costs_what_the_paper_prints(arch, gmacs):
+    costs = stage_costs(vim(arch), (14, 14))
+    assert (costs.coarse, costs.reuse, costs.shared) == (0, 0, 0)
+    assert round((costs.fine + head(arch)) / 1e9, 3) == gmacs
+
+
+@pytest.mark.parametrize(
+    ('ratio', 'gmacs'),
+    [(0.5, 3.24), (0.6, 3.62), (0.7, 4.01), (0.8, 4.39), (0.9, 4.77)],
+)
+def test_fine_pass_of_small_grows_with_the_refine_ratio(ratio, gmacs):
+    costs = stage_costs(scope('small'), (7, 7), refine_ratio=ratio)
+    assert round((costs.fine + head('small')) / 1e9, 2) == gmacs
+
+
+def test_coarse_pass_of_small():
+    costs = stage_costs(scope('small'), (7, 7))
+    coarse = costs.coarse + head('small')
+    assert round(coarse / 1e9, 2) == 1.29
+    assert round((coarse + costs.reuse) / 1e9, 2) == 1.35
+
+
+@pytest.mark.parametrize(
+    ('convention', 'gmacs'), [('paper', 30.1), ('exact', 37.9)]
+)
+def test_vim_at_1024_px(convention, gmacs):
+    costs = stage_costs(vim(), (64, 64), convention)
+    assert round(costs.fine / 1e9, 1) == gmacs
+
+
+def test_non_exiting_mambascope_at_1024_px():
+    costs = stage_costs(scope(), (32, 32))
+    assert costs.full == 33_560_137_728
+
+
+def test_exact_convention_doubles_each_direction_alone():
+    spec = vim(8, num_layers=1)
+    both = stage_costs(spec, (1, 2), 'exact').fine
+    one = stage_costs(spec, (1, 2), 'paper').fine
+    # 3 tokens of 16 channels: conv 4, x_proj 1 + 32, dt_proj 1, scan 146.
+    assert both - one == 3 * 16 * (4 + 33 + 1 + 146)
+
+
+def test_one_block_by_hand():
+    # d_inner 4: in_proj 2*8 + out_proj 8 = 24, conv 8, x_proj 4 * (1 + 6),
+    # dt_proj 4; scan 9 * 4 * 3 + 8 = 116 for each of the 5 tokens.
+    assert scan_cost(5, d_inner=4, d_state=3) == 5 * 116
+    macs = block_macs(
+        5, embed_dims=2, d_inner=4, d_state=3, dt_rank=1, d_conv=2
+    )
+    assert macs == 5 * (24 + 8 + 28 + 4 + 116)
+
+
+def test_patch_embedding_and_reuse_by_hand():
+    assert patch_embed_macs(6, 5, 4, 3) == 6 * 48 * 5
+    assert reuse_macs('mlp', 6, 5) == 6 * 200
+    assert reuse_macs('mlp_with_cls', 6, 5) == 7 * 200
+    assert reuse_macs('linear', 6, 5) == 6 * 25
+    assert reuse_macs('none', 6, 5) == 0
+
+
+def test_fine_pass_embeds_every_patch_whatever_the_ratio():
+    none = stage_costs(scope(), (4, 5), refine_ratio=0.0)
+    coarse_length = stage_costs(vim(), (4, 5))
+    embed = patch_embed_macs(20, 192, 16, 3)
+    # The sequence is the coarse one, but 80 patches were embedded, not 20.
+    assert none.fine == coarse_length.fine + 3 * embed
+
+
+def test_refining_everything_costs_a_vim():
+    costs = stage_costs(scope(), (7, 7), refine_ratio=1.0)
+    assert costs.fine == stage_costs(vim(), (14, 14)).fine
+
+
+def test_selection_switched_off_refines_everything():
+    off = stage_costs(scope(selection=False), (7, 7))
+    assert off == stage_costs(scope(), (7, 7), refine_ratio=1.0)
+
+
+def test_refined_regions_are_guarded_against_float_noise():
+    # 0.7 * 10 is 7.000000000000001 in floating point.
+    spec = scope(num_layers=1)
+    noisy = stage_costs(spec, (2, 5), refine_ratio=0.7)
+    assert noisy == stage_costs(spec, (2, 5), refine_ratio=0.61)
+    assert fine_length(10, 7) == 32
+
+
+def test_exit_head_is_paid_in_the_coarse_pass():
+    with_head = scope(exit_head=nn.Linear(192, 150))
+    plain, gated = (stage_costs(s, (7, 7)) for s in (scope(), with_head))
+    assert gated.coarse - plain.coarse == 192 * 150
+    assert gated.fine == plain.fine
+
+
+def test_counts_are_exact_integers():
+    costs = stage_costs(scope(), torch.Size((7, 7)))
+    assert all(
+        type(value) is int for value in dataclasses.asdict(costs).values()
+    )
+
+
+def test_mean_cost_lets_exits_skip_the_fine_pass():
+    costs = StageCosts(coarse=10, fine=30, reuse=2, shared=5)
+    assert (costs.exited, costs.full) == (15, 47)
+    assert mean_cost(costs, 1.0) == 15
+    assert mean_cost(costs, 0.0) == 47
+    assert mean_cost(costs, 0.25) == 10 + 0.75 * 32 + 5
+
+
+@pytest.mark.parametrize('ratio', [-0.1, 1.1, math.nan])
+def test_mean_cost_refuses_what_is_no_fraction(ratio):
+    with pytest.raises(ValueError, match='fraction'):
+        mean_cost(StageCosts(1, 1, 1), ratio)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="'flops' is unknown"):
+        stage_costs(vim(), (7, 7), 'flops')
+    with pytest.raises(ValueError, match="'rnn' has no cost formula"):
+        stage_costs(scope(feature_reuse='rnn'), (7, 7))

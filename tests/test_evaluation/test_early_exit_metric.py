@@ -1,0 +1,177 @@
+"""The metric on exits and costs that can be checked by hand."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmscope.analysis.costs import stage_costs
+from mmscope.evaluation import EarlyExitMetric
+
+GRID = (2, 3)
+COARSE_TOKENS, FINE_TOKENS = 7, 1 + 4 * 5 + 1
+
+
+def backbone(**changes):
+    spec = {
+        'embed_dims': 8,
+        'num_layers': 2,
+        'd_inner': 16,
+        'd_state': 4,
+        'dt_rank': 1,
+        'd_conv': 4,
+        'patch_size': 16,
+        'in_channels': 3,
+        'refine_ratio': 0.8,
+        'selection': True,
+        'feature_reuse': 'mlp',
+        'exit_head': None,
+        'exit_records': None,
+    }
+    return SimpleNamespace(**{**spec, **changes})
+
+
+def record(exited, confidence=None):
+    return SimpleNamespace(
+        grid=GRID,
+        confidence=None if confidence is None else torch.tensor(confidence),
+        exited=torch.tensor(exited),
+        coarse_tokens=COARSE_TOKENS,
+        fine_tokens=FINE_TOKENS,
+    )
+
+
+class FixedCounter:
+    """Stands in for SharedCostCounter: 1000 MACs since the last reset."""
+
+    total = 0
+
+    def reset(self):
+        self.total = 1000
+
+    def per_image(self, num_images):
+        return self.total / num_images
+
+
+def bound(**kwargs):
+    metric, owner = EarlyExitMetric(**kwargs), backbone()
+    metric.bind(owner)
+    return metric, owner
+
+
+def batch(*names):
+    return [{'img_path': name} for name in names]
+
+
+def test_averages_are_over_images():
+    metric, owner = bound()
+    owner.exit_records += [record([True, False, False])]
+    metric.process(None, batch('a', 'b', 'c'))
+    owner.exit_records += [record([True])]
+    metric.process(None, batch('d'))
+    found = metric.evaluate(size=4)
+    costs = stage_costs(owner, GRID)
+    assert found == {
+        'early_exit/exit_ratio': 0.5,
+        'early_exit/mean_tokens': COARSE_TOKENS + FINE_TOKENS / 2,
+        'early_exit/mean_cost': pytest.approx(
+            (costs.exited + costs.full) / 2e9, rel=1e-12
+        ),
+    }
+
+
+def test_windows_and_views_are_summed():
+    metric, owner = bound()
+    owner.exit_records += [
+        record([True, False], [0.75, 0.5]),
+        record([True, True], [1.0, 1.0]),
+        record([False, False], [0.5, 0.0]),
+    ]
+    metric.process(None, batch('a', 'b'))
+    found = metric.evaluate(size=2)
+    first, second = metric.last_results
+    assert found['early_exit/exit_ratio'] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert first['tokens'] == 3 * COARSE_TOKENS + FINE_TOKENS
+    assert second['tokens'] == 3 * COARSE_TOKENS + 2 * FINE_TOKENS
+    assert (first['confidence'], second['confidence']) == (0.75, 0.5)
+    costs = stage_costs(owner, GRID)
+    assert second['macs'] == costs.exited + 2 * costs.full
+
+
+def test_neck_and_heads_are_shared_among_the_images_of_a_batch():
+    metric, owner = EarlyExitMetric(), backbone()
+    metric.bind(owner, FixedCounter())
+    owner.exit_records += [record([True, True, False, False])]
+    metric.process(None, batch(*'abcd'))
+    metric.evaluate(size=4)
+    coarse = stage_costs(owner, GRID).exited
+    assert metric.last_results[0]['macs'] == coarse + 250
+
+
+def test_records_of_one_batch_do_not_reach_the_next():
+    metric, owner = bound()
+    for _ in range(2):
+        owner.exit_records += [record([False])]
+        metric.process(None, batch('a'))
+    assert owner.exit_records == []
+    assert metric.evaluate(size=2)['early_exit/mean_tokens'] == (
+        COARSE_TOKENS + FINE_TOKENS
+    )
+
+
+def test_images_that_a_distributed_sampler_repeats_are_dropped():
+    metric, owner = bound()
+    owner.exit_records += [record([True, False, False, False])]
+    metric.process(None, batch(*'abca'))
+    assert metric.evaluate(size=2)['early_exit/exit_ratio'] == 0.5
+
+
+def test_exact_convention_costs_more():
+    def cost(convention):
+        metric, owner = bound(convention=convention)
+        owner.exit_records += [record([False])]
+        metric.process(None, batch('a'))
+        return metric.evaluate(size=1)['early_exit/mean_cost']
+
+    assert cost('exact') > cost('paper')
+
+
+def test_per_image_results_are_written(tmp_path):
+    path = tmp_path / 'new' / 'exits.json'
+    metric, owner = bound(dump_path=str(path))
+    owner.exit_records += [record([True, False], [0.9, 0.4])]
+    metric.process(None, batch('a', 'b'))
+    metric.evaluate(size=2)
+    rows = json.loads(path.read_text())
+    assert rows == metric.last_results
+    assert [row['img_path'] for row in rows] == ['a', 'b']
+    assert rows[1]['exited'] == 0
+
+
+def test_unbound_metric_names_the_hook():
+    with pytest.raises(RuntimeError, match='ConfidenceGateHook'):
+        EarlyExitMetric().process(None, batch('a'))
+
+
+def test_backbone_without_exits_is_refused():
+    with pytest.raises(ValueError, match='no early exit'):
+        EarlyExitMetric().bind(SimpleNamespace())
+
+
+def test_records_of_other_images_are_refused():
+    metric, owner = bound()
+    owner.exit_records += [record([True, False])]
+    with pytest.raises(RuntimeError, match=r'\[2\] images, the batch has 1'):
+        metric.process(None, batch('a'))
+
+
+def test_missing_records_are_an_error():
+    metric, _ = bound()
+    with pytest.raises(RuntimeError, match='recorded no exit'):
+        metric.process(None, batch('a'))
+
+
+def test_unknown_convention_is_refused_when_built():
+    with pytest.raises(ValueError, match="'both' is unknown"):
+        EarlyExitMetric(convention='both')
