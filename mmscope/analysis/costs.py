@@ -233,9 +233,7 @@ def stage_costs(
     return StageCosts(
         coarse=encode(regions + 1, regions) + _exit_head_macs(backbone),
         fine=encode(length, 4 * regions),
-        reuse=reuse_macs(
-            backbone.feature_reuse, regions, backbone.embed_dims
-        ),
+        reuse=reuse_macs(backbone.feature_reuse, regions, backbone.embed_dims),
     )
 
 

@@ -1,5 +1,16 @@
-"""Metrics of the early exit."""
+"""Metrics, sweeps and speed of the early exit."""
 
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
+from mmscope.evaluation.scores import ImageScore, SegmentationScore
+from mmscope.evaluation.sweep import SweepResult, score_both_ends, sweep
+from mmscope.evaluation.throughput import measure_throughput
 
-__all__ = ['EarlyExitMetric']
+__all__ = [
+    'EarlyExitMetric',
+    'ImageScore',
+    'SegmentationScore',
+    'SweepResult',
+    'measure_throughput',
+    'score_both_ends',
+    'sweep',
+]

@@ -1,0 +1,186 @@
+"""Images per second of real gated runs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmscope.analysis.costs import is_two_stage
+from mmscope.evaluation.sweep import evaluating
+from mmscope.models.scoping import attach_gate
+
+
+def measure_throughput(
+    model: nn.Module,
+    dataloader: Iterable,
+    thresholds: Sequence[float | None],
+    batch_sizes: Sequence[int] | None = None,
+    max_images: int = 32,
+    warmup: int = 2,
+    repeats: int = 3,
+) -> list[dict]:
+    """Time ``model.test_step`` at given thresholds.
+
+    Images are loaded beforehand, so the time is that of the data
+    preprocessor, the network and the post-processing. The thresholds take
+    turns within each repeat, so that a machine which slows down meanwhile
+    does not favour one of them.
+
+    Args:
+        model (nn.Module): Host model, on its device.
+        dataloader (Iterable): Test batches, dicts of lists with one entry
+            an image.
+        thresholds (Sequence[float | None]): Exit thresholds; None runs the
+            model as it is, the only choice for one without a gate.
+        batch_sizes (Sequence[int] | None): None for 1 and the loader's own.
+            Defaults to None.
+        max_images (int): Images timed in each repeat. Defaults to 32.
+        warmup (int): Batches run beforehand. Defaults to 2.
+        repeats (int): Repeats, of which the median counts. Defaults to 3.
+
+    Returns:
+        list[dict]: ``threshold``, ``batch_size``, ``images_per_s`` (median),
+        ``fastest``, ``slowest``, ``exit_ratio`` of the timed images (None
+        without a gate), ``num_images``, ``device``.
+
+    Raises:
+        ValueError: If there is no image, or a threshold is given for a model
+            without early exit.
+    """
+    items, own = _load(dataloader, max_images)
+    sizes = batch_sizes or sorted({1, own})
+    with evaluating(model) as backbone:
+        if not is_two_stage(backbone) and any(
+            threshold is not None for threshold in thresholds
+        ):
+            raise ValueError(
+                f'{type(backbone).__name__} has no early exit; measure it '
+                'with thresholds=[None]'
+            )
+        return [
+            entry
+            for size in sizes
+            for entry in _measure(
+                model,
+                backbone,
+                _regroup(items, size),
+                size,
+                thresholds,
+                warmup,
+                repeats,
+            )
+        ]
+
+
+def _measure(
+    model: nn.Module,
+    backbone: nn.Module,
+    batches: list[dict],
+    size: int,
+    thresholds: Sequence[float | None],
+    warmup: int,
+    repeats: int,
+) -> list[dict]:
+    device = next(model.parameters()).device
+    number = sum(len(batch['inputs']) for batch in batches)
+    speeds: list[list[float]] = [[] for _ in thresholds]
+    ratios: list[float | None] = [None] * len(thresholds)
+    for _ in range(repeats):
+        for index, threshold in enumerate(thresholds):
+            if threshold is not None:
+                attach_gate(model, threshold)
+            for batch in islice(batches, warmup):
+                model.test_step(batch)
+            gated = is_two_stage(backbone)
+            if gated:
+                backbone.exit_records = []
+            seconds = _time(model, batches, device)
+            speeds[index].append(number / seconds)
+            if gated:
+                ratios[index] = _exit_ratio(backbone.exit_records)
+    return [
+        {
+            'threshold': threshold,
+            'batch_size': size,
+            'images_per_s': statistics.median(speed),
+            'slowest': min(speed),
+            'fastest': max(speed),
+            'exit_ratio': ratio,
+            'num_images': number,
+            'device': device_name(device),
+        }
+        for threshold, speed, ratio in zip(
+            thresholds, speeds, ratios, strict=True
+        )
+    ]
+
+
+def _time(
+    model: nn.Module, batches: list[dict], device: torch.device
+) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    for batch in batches:
+        model.test_step(batch)
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _exit_ratio(records: list) -> float:
+    exited = torch.cat([record.exited for record in records])
+    return float(exited.float().mean())
+
+
+def _load(dataloader: Iterable, max_images: int) -> tuple[list[dict], int]:
+    """Load images one by one, and note the size of the first batch."""
+    items: list[dict] = []
+    own = 0
+    for batch in dataloader:
+        number = len(batch['inputs'])
+        own = own or number
+        items += [
+            {key: _item(value, i) for key, value in batch.items()}
+            for i in range(number)
+        ]
+        if len(items) >= max_images:
+            break
+    if not items:
+        raise ValueError('the data loader gave no image to time')
+    return items[:max_images], own
+
+
+def _item(values: Any, index: int) -> Any:
+    return values[index]
+
+
+def _regroup(items: list[dict], size: int) -> list[dict]:
+    groups = (items[i : i + size] for i in range(0, len(items), size))
+    return [
+        {key: [item[key] for item in group] for key in group[0]}
+        for group in groups
+    ]
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device for a report.
+
+    Args:
+        device (torch.device): Where a model runs.
+
+    Returns:
+        str: The GPU's name, or 'cpu' with the number of threads.
+    """
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    return f'{device.type}, {torch.get_num_threads()} threads'
