@@ -23,7 +23,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mmscope.analysis.counter import SharedCostCounter
 from mmscope.models.scoping.selection import num_refined
+
+__all__ = [
+    'SharedCostCounter',
+    'StageCosts',
+    'block_macs',
+    'direction_count',
+    'fine_length',
+    'is_two_stage',
+    'mean_cost',
+    'patch_embed_macs',
+    'reuse_macs',
+    'scan_cost',
+    'stage_costs',
+]
 
 DIRECTIONS = {'paper': 1, 'exact': 2}
 # MACs a token of each kind of feature reuse, in units of D * D.
