@@ -1,0 +1,10 @@
+"""Hooks and optimiser constructors for MMEngine's runner."""
+
+from .hooks import ConfidenceGateHook, InformativeSelectionHook
+from .optimizers import LayerDecayOptimWrapperConstructor
+
+__all__ = [
+    'ConfidenceGateHook',
+    'InformativeSelectionHook',
+    'LayerDecayOptimWrapperConstructor',
+]

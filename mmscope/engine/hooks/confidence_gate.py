@@ -1,0 +1,160 @@
+"""Early exits in ordinary configs: wiring, losses, statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mmscope.analysis import SharedCostCounter
+from mmscope.evaluation import EarlyExitMetric
+from mmscope.models.losses import (
+    exit_head_losses,
+    feature_consistency,
+    take_stage_outputs,
+)
+from mmscope.models.scoping import (
+    attach_gate,
+    check_threshold,
+    find_backbone,
+    unwrap_model,
+)
+from mmscope.registry import HOOKS
+
+
+class AddExitLosses:
+    """Forward hook that completes a plain host's losses.
+
+    It keeps no reference to model or runner, so that a deep copy of the
+    model (EMA) copies nothing else.
+
+    Args:
+        feature_weight (float): Weight of the feature consistency.
+    """
+
+    def __init__(self, feature_weight: float) -> None:
+        self.feature_weight = feature_weight
+
+    def __call__(
+        self, model: nn.Module, args: tuple, kwargs: dict, output: Any
+    ) -> dict[str, Tensor] | None:
+        """Add exit-head and consistency losses to a loss dict."""
+        if kwargs.get('mode') != 'loss' or not isinstance(output, dict):
+            return None
+        backbone = model.backbone
+        outputs = take_stage_outputs(backbone)
+        samples = kwargs.get('data_samples', args[1:2][0] if args[1:] else [])
+        losses = exit_head_losses(backbone, outputs, samples)
+        if outputs.fine_maps:
+            consistency = feature_consistency(outputs)
+            losses['loss_feature_consistency'] = (
+                self.feature_weight * consistency
+            )
+        return {**output, **losses}
+
+
+@HOOKS.register_module()
+class ConfidenceGateHook(Hook):
+    """Let confident images exit, train for it, and count who did.
+
+    In any host it wires the gate and, through an ``EarlyExitMetric`` that it
+    adds where the evaluator has none, reports ``early_exit/exit_ratio``,
+    ``mean_tokens`` and ``mean_cost`` with the other metrics (log, message
+    hub, visualizer). In a plain host, which knows nothing of two stages, it
+    also adds the exit head's losses and a feature consistency to the loss
+    dict; our own hosts bring theirs.
+
+    Example::
+
+        custom_hooks = [
+            dict(type='mmscope.ConfidenceGateHook', exit_threshold=0.8),
+        ]
+
+    Args:
+        exit_threshold (float | None): η, number >= 0; None leaves that of
+            the model. Defaults to None.
+        feature_weight (float): Weight of the feature consistency in plain
+            hosts. Defaults to 1.
+        confidence (str): Kind of confidence for a classifier's head.
+            Defaults to 'max_prob'.
+
+    Raises:
+        ValueError: If the threshold is invalid.
+    """
+
+    # Before EMAHook copies the model.
+    priority = 'HIGH'
+
+    def __init__(
+        self,
+        exit_threshold: float | None = None,
+        feature_weight: float = 1.0,
+        confidence: str = 'max_prob',
+    ) -> None:
+        self.exit_threshold = check_threshold(exit_threshold)
+        self.feature_weight = feature_weight
+        self.confidence = confidence
+        self._losses: RemovableHandle | None = None
+        self._counter: SharedCostCounter | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Wire the gate."""
+        attach_gate(runner.model, self.exit_threshold, self.confidence)
+
+    def before_train(self, runner: Runner) -> None:
+        """Complete the losses of a host that has none for the exits."""
+        model = unwrap_model(runner.model)
+        if self._losses is None and not hasattr(model, 'has_exit_losses'):
+            self._losses = model.register_forward_hook(
+                AddExitLosses(self.feature_weight), with_kwargs=True
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the model as it was."""
+        if self._losses is not None:
+            self._losses.remove()
+            self._losses = None
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start counting."""
+        self._start(runner.model, runner.val_loop.evaluator)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Stop counting."""
+        self._stop(runner.model)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start counting."""
+        self._start(runner.model, runner.test_loop.evaluator)
+
+    def after_test_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Stop counting."""
+        self._stop(runner.model)
+
+    def _start(self, model: nn.Module, evaluator: Evaluator) -> None:
+        backbone = find_backbone(model)
+        backbone.exit_records = []
+        self._counter = SharedCostCounter(unwrap_model(model), backbone)
+        metrics = [
+            m for m in evaluator.metrics if isinstance(m, EarlyExitMetric)
+        ]
+        if not metrics:
+            metrics = [EarlyExitMetric()]
+            metrics[0].dataset_meta = evaluator.dataset_meta
+            evaluator.metrics.extend(metrics)
+        for metric in metrics:
+            metric.bind(backbone, self._counter)
+
+    def _stop(self, model: nn.Module) -> None:
+        find_backbone(model).exit_records = None
+        if self._counter is not None:
+            self._counter.remove()
+            self._counter = None

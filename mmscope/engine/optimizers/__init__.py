@@ -1,0 +1,5 @@
+"""Optimiser wrapper constructors."""
+
+from .layer_decay import LayerDecayOptimWrapperConstructor
+
+__all__ = ['LayerDecayOptimWrapperConstructor']

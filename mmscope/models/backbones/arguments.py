@@ -1,0 +1,83 @@
+"""Validation of the backbones' constructor arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# ViM (arXiv:2401.09417), Table 1.
+ARCHS = {
+    'tiny': {'embed_dims': 192, 'num_layers': 24},
+    'small': {'embed_dims': 384, 'num_layers': 24},
+    'base': {'embed_dims': 768, 'num_layers': 24},
+}
+_ARCH_DEFAULTS = {'d_state': 16, 'd_conv': 4, 'expand': 2, 'dt_rank': None}
+
+
+def to_2tuple(size: int | Sequence[int]) -> tuple[int, int]:
+    """Turn a side or (height, width) into (height, width)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise."""
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+    return value
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """Complete an architecture's settings.
+
+    Args:
+        arch (str | dict): Name, or a dict of sizes.
+
+    Returns:
+        dict: A new dict with every size.
+
+    Raises:
+        ValueError: If the name is unknown, a key is missing or unknown.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(
+                f'arch must be one of {tuple(ARCHS)} or a dict, got {arch!r}'
+            )
+        arch = ARCHS[arch]
+    missing = {'embed_dims', 'num_layers'} - set(arch)
+    unknown = set(arch) - {'embed_dims', 'num_layers', *_ARCH_DEFAULTS}
+    if missing or unknown:
+        raise ValueError(
+            f'arch {dict(arch)} lacks {sorted(missing)} and has unknown keys '
+            f'{sorted(unknown)}; it takes embed_dims, num_layers and '
+            f'optionally {", ".join(_ARCH_DEFAULTS)}'
+        )
+    return {**_ARCH_DEFAULTS, **arch}
+
+
+def resolve_indices(
+    indices: int | Sequence[int], num_layers: int
+) -> tuple[int, ...]:
+    """Turn block indices into a sorted tuple of non-negative ones.
+
+    Args:
+        indices (int | Sequence[int]): Indices, negative ones count from the
+            end.
+        num_layers (int): Number of blocks.
+
+    Returns:
+        tuple[int, ...]: The indices, ascending.
+
+    Raises:
+        ValueError: If one is out of range, doubled, or none is given.
+    """
+    wanted = (indices,) if isinstance(indices, int) else tuple(indices)
+    resolved = tuple(i + num_layers if i < 0 else i for i in wanted)
+    bad = [i for i in resolved if not 0 <= i < num_layers]
+    if bad or not resolved or list(resolved) != sorted(set(resolved)):
+        raise ValueError(
+            f'indices must be ascending, without repeats and inside '
+            f'[{-num_layers}, {num_layers}) for {num_layers} layers, '
+            f'got {wanted}'
+        )
+    return resolved

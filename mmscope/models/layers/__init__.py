@@ -1,0 +1,26 @@
+"""Building blocks of Vision Mamba."""
+
+from .drop_path import DropPath
+from .mixer import BidirectionalMamba, MambaBlock, add_residual
+from .norm import RMSNorm
+from .patch_embed import PatchEmbed, pad_to_multiple
+from .position import (
+    insert_token,
+    remove_token,
+    resize_pos_embed,
+    square_grid,
+)
+
+__all__ = [
+    'BidirectionalMamba',
+    'DropPath',
+    'MambaBlock',
+    'PatchEmbed',
+    'RMSNorm',
+    'add_residual',
+    'insert_token',
+    'pad_to_multiple',
+    'remove_token',
+    'resize_pos_embed',
+    'square_grid',
+]

@@ -1,0 +1,127 @@
+"""Losses that make the coarse stage usable, shared by hosts and hook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmscope.models.backbones.mambascope import StageOutputs
+
+IGNORE_LABEL = 255
+
+
+def take_stage_outputs(backbone: nn.Module) -> StageOutputs:
+    """Take what the last training forward left, and free it there.
+
+    Args:
+        backbone (nn.Module): Two-stage backbone.
+
+    Returns:
+        StageOutputs: cls tokens and maps of both stages.
+
+    Raises:
+        RuntimeError: If there was no training forward since the last call.
+    """
+    outputs = backbone.stage_outputs
+    if outputs is None:
+        raise RuntimeError(
+            f'{type(backbone).__name__} has no stage outputs: losses need a '
+            'forward in training mode before them'
+        )
+    backbone.stage_outputs = None
+    return outputs
+
+
+def exit_head_losses(
+    backbone: nn.Module, outputs: StageOutputs, data_samples: Sequence[Any]
+) -> dict[str, Tensor]:
+    """Losses of the backbone's exit head for one batch.
+
+    Args:
+        backbone (nn.Module): Backbone with or without an exit head.
+        outputs (StageOutputs): Of the same batch.
+        data_samples (Sequence[Any]): With ``gt_sem_seg`` or
+            ``gt_instances``.
+
+    Returns:
+        dict[str, Tensor]: Empty without an exit head.
+    """
+    head = backbone.exit_head
+    if head is None:
+        return {}
+    targets = multi_label_targets(data_samples, head.num_classes)
+    return head.loss(
+        outputs.coarse_cls,
+        outputs.fine_cls,
+        targets.to(outputs.coarse_cls.device),
+    )
+
+
+def feature_consistency(outputs: StageOutputs) -> Tensor:
+    """Pull coarse maps towards the fine ones, which do not move.
+
+    Mean over levels of ||coarse - fine||^2 / ||fine||^2, so that no level's
+    scale counts more than another's.
+
+    Args:
+        outputs (StageOutputs): Maps of both stages.
+
+    Returns:
+        Tensor: Scalar, float32.
+    """
+    ratios = []
+    for coarse, fine in zip(
+        outputs.coarse_maps, outputs.fine_maps, strict=True
+    ):
+        fine = fine.detach().float()
+        error = (coarse.float() - fine).square().sum()
+        ratios.append(error / fine.square().sum().clamp(min=1e-12))
+    return torch.stack(ratios).mean()
+
+
+def multi_label_targets(
+    data_samples: Sequence[Any], num_classes: int
+) -> Tensor:
+    """Find out which classes each image's annotation holds.
+
+    Args:
+        data_samples (Sequence[Any]): With ``gt_sem_seg.data`` (label maps,
+            255 ignored) or ``gt_instances.labels``.
+        num_classes (int): C.
+
+    Returns:
+        Tensor: (B, C) float, 1 where present; a row of NaN where a label map
+        holds nothing but ignored pixels, about which nothing is known.
+
+    Raises:
+        ValueError: If a label is not below ``num_classes`` or a sample has
+            no annotation.
+    """
+    return torch.stack([_row(s, num_classes) for s in data_samples])
+
+
+def _row(sample: Any, num_classes: int) -> Tensor:
+    if 'gt_sem_seg' in sample:
+        labels = sample.gt_sem_seg.data.unique()
+        labels = labels[labels != IGNORE_LABEL]
+        row = torch.full((num_classes,), 0.0 if len(labels) else torch.nan)
+    elif 'gt_instances' in sample:
+        labels, row = sample.gt_instances.labels, torch.zeros(num_classes)
+    else:
+        raise ValueError(
+            'exit-head targets need gt_sem_seg or gt_instances, got a data '
+            f'sample with {sorted(sample.keys())}'
+        )
+    labels = labels.cpu().long()
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            f'annotation holds labels {int(labels.min())} to '
+            f'{int(labels.max())}, the exit head has num_classes='
+            f'{num_classes}: set exit_head.num_classes to that of the data '
+            'set (and reduce_zero_label if label 0 means "other")'
+        )
+    row[labels] = 1.0
+    return row
