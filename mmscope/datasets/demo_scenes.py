@@ -1,0 +1,224 @@
+"""Rendered outdoor scenes with ADE20K class ids, for demos and tests.
+
+Plain scenes hold two or three large regions. Cluttered ones add dozens of
+small things, from a few pixels to an eighth of the picture. Classes differ in
+colour, texture, shape and place, so a short training learns them, while
+things smaller than a coarse patch need the fine one. numpy and PIL only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from .scene_canvas import Canvas
+
+
+def render_scene(
+    rng: np.random.Generator, height: int, width: int, cluttered: bool
+) -> tuple[Image.Image, Image.Image]:
+    """Render one scene and its masks.
+
+    Args:
+        rng (np.random.Generator): Source of every random choice.
+        height (int): Rows.
+        width (int): Columns.
+        cluttered (bool): Whether many small things are added.
+
+    Returns:
+        tuple[Image.Image, Image.Image]: RGB picture and 8-bit ADE20K ids.
+    """
+    canvas = Canvas(height, width, rng)
+    place = rng.choice(['meadow', 'coast', 'street'])
+    horizon = rng.uniform(0.35, 0.6)
+    canvas.box('sky', 0, 0, 1, 1)
+    _PLACES[place](canvas, rng, horizon, cluttered)
+    for x, y in rng.random((rng.integers(0, 4), 2)):
+        canvas.ellipse('other', x, 1 - y * (1 - horizon), 0.02, 0.015)
+    return canvas.finish()
+
+
+def _meadow(
+    canvas: Canvas, rng: np.random.Generator, horizon: float, cluttered: bool
+) -> None:
+    """Mountains, grass, trees; cluttered: flowers, people, houses."""
+    if rng.random() < 0.7:
+        _ridge(canvas, rng, horizon)
+    canvas.box('grass', 0, horizon, 1, 1)
+    if not cluttered:
+        if rng.random() < 0.6:
+            name = rng.choice(['tree', 'house'])
+            x, size = rng.uniform(0.2, 0.8), rng.uniform(0.35, 0.6)
+            (_tree if name == 'tree' else _house)(
+                canvas, rng, x, rng.uniform(horizon + 0.1, 0.9), size
+            )
+        return
+    for y in _depths(rng, rng.integers(5, 10), horizon, 0.75):
+        draw = _house if rng.random() < 0.3 else _tree
+        draw(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.4))
+    for y in _depths(rng, rng.integers(12, 28), horizon + 0.05, 1.0):
+        size = _near(y, horizon, 0.02, 0.06)
+        canvas.ellipse('flower', rng.random(), y, size * 0.7, size)
+    for y in _depths(rng, rng.integers(3, 8), horizon + 0.02, 0.95):
+        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.06, 0.3))
+
+
+def _coast(
+    canvas: Canvas, rng: np.random.Generator, horizon: float, cluttered: bool
+) -> None:
+    """Sea and sand; cluttered: many boats and people."""
+    if rng.random() < 0.3:
+        _ridge(canvas, rng, horizon)
+    canvas.box('sea', 0, horizon, 1, 1)
+    shore = rng.uniform(horizon + 0.2, 0.95)
+    tilt = rng.uniform(-0.1, 0.1)
+    canvas.polygon(
+        'sand', [(0, shore + tilt), (1, shore - tilt), (1, 1), (0, 1)]
+    )
+    if not cluttered:
+        if rng.random() < 0.5:
+            y = rng.uniform(horizon + 0.1, shore)
+            _boat(canvas, rng, rng.uniform(0.2, 0.8), y, 0.4)
+        return
+    for y in _depths(rng, rng.integers(8, 18), horizon + 0.01, shore - 0.05):
+        _boat(canvas, rng, rng.random(), y, _near(y, horizon, 0.05, 0.3))
+    for y in _depths(rng, rng.integers(6, 14), shore, 1.0):
+        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.06, 0.28))
+
+
+def _street(
+    canvas: Canvas, rng: np.random.Generator, horizon: float, cluttered: bool
+) -> None:
+    """Road, pavement, buildings; cluttered: cars, people, lamps, signs."""
+    curb = horizon + rng.uniform(0.12, 0.2)
+    x = rng.uniform(-0.2, 0.0) if cluttered else rng.uniform(0.0, 0.4)
+    while x < 1.0:
+        wide = rng.uniform(0.15, 0.35) if cluttered else rng.uniform(0.4, 0.6)
+        top = rng.uniform(0.05, horizon - 0.15)
+        canvas.box('building', x, top, x + wide, horizon + 0.06)
+        if cluttered:
+            _windows(canvas, rng, x, top, x + wide, horizon)
+        x += wide + (0.0 if cluttered else 1.0)
+    ground = 'sidewalk' if cluttered or rng.random() < 0.5 else 'grass'
+    canvas.box(ground, 0, horizon + 0.04, 1, 1)
+    canvas.box('road', 0, curb, 1, 1)
+    if not cluttered:
+        return
+    for x in rng.random(rng.integers(1, 4)):
+        _tree(canvas, rng, x, curb, rng.uniform(0.2, 0.4))
+    for x in rng.random(rng.integers(2, 5)):
+        canvas.box('streetlight', x, curb - 0.4, x + 0.012, curb)
+        canvas.box('streetlight', x, curb - 0.41, x + 0.05, curb - 0.39)
+    for x in rng.random(rng.integers(2, 6)):
+        y, size = rng.uniform(0.2, curb - 0.1), rng.uniform(0.03, 0.09)
+        canvas.box('signboard', x, y, x + size, y + size * 0.8)
+    for x in rng.random(rng.integers(4, 11)):
+        y = rng.uniform(curb - 0.06, curb)
+        _person(canvas, rng, x, y, rng.uniform(0.08, 0.2))
+    for y in _depths(rng, rng.integers(2, 7), curb + 0.05, 1.0):
+        _car(canvas, rng, rng.random(), y, _near(y, horizon, 0.08, 0.34))
+
+
+_PLACES = {'meadow': _meadow, 'coast': _coast, 'street': _street}
+
+
+def _depths(
+    rng: np.random.Generator, count: int, far: float, near: float
+) -> np.ndarray:
+    """Ground lines of ``count`` things, far ones first."""
+    return np.sort(rng.uniform(far, max(near, far + 0.01), count))
+
+
+def _near(y: float, horizon: float, far: float, near: float) -> float:
+    """Size of a thing that stands at height ``y`` below the horizon."""
+    return far + (near - far) * min(1.0, (y - horizon) / (1.0 - horizon))
+
+
+def _ridge(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
+    xs = np.linspace(0, 1, 9)
+    ys = horizon - rng.uniform(0.03, 0.3) * rng.uniform(0.3, 1.0, 9)
+    points = [*zip(xs.tolist(), ys.tolist(), strict=True)]
+    canvas.polygon('mountain', [(0, horizon), *points, (1, horizon)])
+
+
+def _tree(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
+) -> None:
+    canvas.box('tree', x - size * 0.05, y - size * 0.5, x + size * 0.05, y)
+    for _ in range(5):
+        dx, dy = rng.normal(0, size * 0.13, 2)
+        canvas.ellipse(
+            'tree', x + dx, y - size * 0.68 + dy, size * 0.22, size * 0.26
+        )
+
+
+def _house(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
+) -> None:
+    half, wall = size * 0.45, size * 0.5
+    canvas.box('house', x - half, y - wall, x + half, y)
+    roof = [(x - half * 1.15, y - wall), (x + half * 1.15, y - wall)]
+    canvas.polygon('house', [*roof, (x, y - wall - size * 0.4)], 0.55)
+    if rng.random() < 0.8:
+        pane = size * 0.12
+        for side in (-0.5, 0.5):
+            left = x + side * half - pane / 2
+            canvas.box(
+                'windowpane', left, y - wall * 0.7, left + pane, y - wall * 0.4
+            )
+
+
+def _windows(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+) -> None:
+    step, pane = rng.uniform(0.06, 0.1), rng.uniform(0.45, 0.65)
+    for x in np.arange(x0 + step * 0.3, x1 - step * pane, step):
+        for y in np.arange(y0 + step * 0.3, y1 - step, step * 1.2):
+            canvas.box('windowpane', x, y, x + step * pane, y + step * pane)
+
+
+def _person(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
+) -> None:
+    wide = size * 0.22
+    canvas.box('person', x - wide / 2, y - size * 0.8, x + wide / 2, y)
+    canvas.ellipse('person', x, y - size * 0.9, wide * 0.4, size * 0.12)
+
+
+def _car(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
+) -> None:
+    high = size * 0.42
+    canvas.box('car', x - size / 2, y - high * 0.6, x + size / 2, y)
+    cabin = [
+        (x - size * 0.36, y - high * 0.6),
+        (x + size * 0.36, y - high * 0.6),
+    ]
+    top = [(x + size * 0.2, y - high), (x - size * 0.22, y - high)]
+    canvas.polygon('car', [*cabin, *top], 0.6)
+    for side in (-0.3, 0.3):
+        wheel = (x + side * size, y, size * 0.09, size * 0.1)
+        canvas.ellipse('car', *wheel)
+
+
+def _boat(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
+) -> None:
+    half, hull = size / 2, size * 0.2
+    canvas.polygon(
+        'boat',
+        [
+            (x - half, y - hull),
+            (x + half, y - hull),
+            (x + half * 0.7, y),
+            (x - half * 0.7, y),
+        ],
+    )
+    if rng.random() < 0.7:
+        sail = [(x, y - hull), (x, y - size), (x + half * 0.8, y - hull)]
+        canvas.polygon('boat', sail, 0.92)

@@ -1,0 +1,289 @@
+"""Names what a segmentation folder holds before training trips over it.
+
+ADE20K exists in several releases that look alike from outside. The configs
+want SceneParse150 (``ADEChallengeData2016``): one JPEG and one 8-bit PNG of
+class ids per image, 0 = other, 1..150 = classes. The full releases of 2016
+and 2021 hold other files in other folders, and an archive is easily unpacked
+one level too deep. Each case gets its own message, with the fix.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ADE20K_URL = (
+    'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip'
+)
+ADE20K_FIX = (
+    f'Download SceneParse150 ({ADE20K_URL}), unpack it so that '
+    'data/ade/ADEChallengeData2016/images/training exists, or name the '
+    'folder in the environment variable MMSCOPE_ADE20K. For a small '
+    'synthetic stand-in: python '
+    'tools/dataset_converters/make_demo_scenes.py data/ade'
+)
+CAMVID_FIX = (
+    'Name the folder that holds images/{training,validation,test} and '
+    'annotations/{training,validation,test} in the environment variable '
+    'MMSCOPE_CAMVID, or with --cfg-options '
+    'train_dataloader.dataset.data_root=FOLDER (and likewise for '
+    'val_dataloader and test_dataloader)'
+)
+
+
+class DatasetLayoutError(ValueError):
+    """A data folder that is absent, incomplete or of another release."""
+
+
+def check_pairs(
+    image_dir: str | PathLike,
+    mask_dir: str | PathLike | None,
+    num_classes: int,
+    name: str = 'the data set',
+    fix: str = '',
+    num_samples: int = 5,
+) -> int:
+    """Check that every image has an 8-bit mask with ids up to num_classes.
+
+    Args:
+        image_dir (str | PathLike): Folder of ``*.jpg``.
+        mask_dir (str | PathLike | None): Folder of ``*.png`` with the same
+            stems. None checks the images alone.
+        num_classes (int): Highest id that a mask may hold, 0 is ignored.
+        name (str): What messages call the data. Defaults to 'the data set'.
+        fix (str): Sentence that tells how to get the data. Defaults to ''.
+        num_samples (int): Masks to decode, spread evenly. Defaults to 5.
+
+    Returns:
+        int: Number of images.
+
+    Raises:
+        DatasetLayoutError: If a folder is missing or empty, stems differ, or
+            a mask is not what the loader expects.
+    """
+    images = _stems(Path(image_dir), '.jpg', 'images', name, fix)
+    if mask_dir is None:
+        return len(images)
+    masks = _stems(Path(mask_dir), '.png', 'annotations', name, fix)
+    _check_same_stems(images, masks, Path(image_dir), Path(mask_dir), name)
+    for stem in sorted(masks)[:: max(1, len(masks) // num_samples)]:
+        check_mask(masks[stem], num_classes, name)
+    return len(images)
+
+
+def check_mask(path: Path, num_classes: int, name: str = 'the data') -> None:
+    """Check that one mask is 8-bit, one channel, with ids in range.
+
+    Args:
+        path (Path): The PNG.
+        num_classes (int): Highest id allowed.
+        name (str): What messages call the data. Defaults to 'the data'.
+
+    Raises:
+        DatasetLayoutError: If the file cannot be read as such a mask.
+    """
+    try:
+        with Image.open(path) as mask:
+            mode, ids = mask.mode, np.unique(np.asarray(mask))
+    except OSError as error:
+        raise DatasetLayoutError(
+            f'{name}: cannot read the mask {path} ({error}). The file is '
+            'damaged: unpack the archive again.'
+        ) from error
+    if mode not in ('L', 'P'):
+        raise DatasetLayoutError(
+            f'{name}: the mask {path} has PIL mode {mode!r}, expected an '
+            '8-bit single-channel PNG of class ids. Coloured or 16-bit masks '
+            'belong to the full ADE20K release or to a colour-coded export: '
+            'convert them to class ids first.'
+        )
+    if ids[-1] > num_classes:
+        hint = (
+            'Ids with 255 are already shifted to 0-based with 255 = ignore: '
+            'write them back as id + 1 and 255 -> 0'
+            if ids[-1] == 255
+            else 'It belongs to a release with more classes'
+        )
+        raise DatasetLayoutError(
+            f'{name}: the mask {path} holds the value {ids[-1]}, expected '
+            f'0 (other) and 1..{num_classes}. {hint}.'
+        )
+
+
+def check_ade20k(
+    root: str | PathLike,
+    image_dir: str | PathLike = 'images/training',
+    mask_dir: str | PathLike | None = 'annotations/training',
+) -> int:
+    """Check one split of SceneParse150 and name what else is there.
+
+    Args:
+        root (str | PathLike): Folder like ``data/ade/ADEChallengeData2016``.
+        image_dir (str | PathLike): The split's images, below ``root``.
+            Defaults to 'images/training'.
+        mask_dir (str | PathLike | None): The split's masks, below ``root``;
+            None where there are none. Defaults to 'annotations/training'.
+
+    Returns:
+        int: Number of images in the split.
+
+    Raises:
+        DatasetLayoutError: With what was found, which release it looks like
+            and how to put it right.
+    """
+    root = Path(root)
+    images = root / image_dir
+    masks = None if mask_dir is None else root / mask_dir
+    if not _has_files(images, '.jpg'):
+        found = _describe_other_release(root)
+        if found:
+            raise DatasetLayoutError(f'ADE20K: {found}')
+    elif masks is not None and not masks.is_dir():
+        raise DatasetLayoutError(
+            f'ADE20K: {images.absolute()} holds images but '
+            f'{masks.absolute()} does not exist. Images without annotations '
+            'look like the release_test download; training and validation '
+            f'need ADEChallengeData2016.zip. {ADE20K_FIX}.'
+        )
+    return check_pairs(images, masks, 150, 'ADE20K', ADE20K_FIX)
+
+
+def check_camvid(
+    root: str | PathLike,
+    image_dir: str | PathLike = 'images/training',
+    mask_dir: str | PathLike | None = 'annotations/training',
+) -> int:
+    """Check one split of the 11-class CamVid in ADE20K's layout.
+
+    Args:
+        root (str | PathLike): Folder that holds ``images``.
+        image_dir (str | PathLike): The split's images, below ``root``.
+            Defaults to 'images/training'.
+        mask_dir (str | PathLike | None): The split's masks, below ``root``.
+            Defaults to 'annotations/training'.
+
+    Returns:
+        int: Number of images in the split.
+
+    Raises:
+        DatasetLayoutError: With what is missing and how to name the folder.
+    """
+    root = Path(root)
+    if (root / 'train').is_dir() and (root / 'trainannot').is_dir():
+        raise DatasetLayoutError(
+            f'CamVid: {root.absolute()} holds train/ and trainannot/, the '
+            'SegNet layout with ids 0..10 and 11 = unlabelled. Expected '
+            'images/ and annotations/ with ids 1..11 and 0 = unlabelled: '
+            'move the files and add 1 to every id (11 becomes 0).'
+        )
+    masks = None if mask_dir is None else root / mask_dir
+    return check_pairs(root / image_dir, masks, 11, 'CamVid', CAMVID_FIX)
+
+
+def _stems(
+    folder: Path, suffix: str, kind: str, name: str, fix: str
+) -> dict[str, Path]:
+    """Map stem to file for one folder, or say what is wrong with it."""
+    if not folder.is_dir():
+        raise DatasetLayoutError(
+            f'{name}: {folder.absolute()} does not exist{_nearest(folder)}. '
+            f'{fix}.'
+        )
+    files = {
+        str(path.relative_to(folder).with_suffix('')): path
+        for path in folder.rglob(f'*{suffix}')
+    }
+    if not files:
+        present = sorted({p.suffix for p in islice(folder.rglob('*.*'), 99)})
+        raise DatasetLayoutError(
+            f'{name}: {folder.absolute()} ({kind}) holds no {suffix} file, '
+            f'found {", ".join(present) if present else "nothing"}. {fix}.'
+        )
+    return files
+
+
+def _nearest(folder: Path) -> str:
+    """Say which parent exists and what it holds, for a missing folder."""
+    for parent in folder.absolute().parents:
+        if parent.is_dir():
+            held = sorted(path.name for path in islice(parent.iterdir(), 8))
+            return f' ({parent} holds {", ".join(held) or "nothing"})'
+    return ''
+
+
+def _check_same_stems(
+    images: dict, masks: dict, image_dir: Path, mask_dir: Path, name: str
+) -> None:
+    no_mask = sorted(images.keys() - masks.keys())
+    no_image = sorted(masks.keys() - images.keys())
+    if no_mask or no_image:
+        some = ', '.join((no_mask or no_image)[:3])
+        raise DatasetLayoutError(
+            f'{name}: {len(images)} images in {image_dir.absolute()} and '
+            f'{len(masks)} annotations in {mask_dir.absolute()} do not '
+            f'match: {len(no_mask)} images have no annotation, '
+            f'{len(no_image)} annotations have no image (such as {some}). '
+            'Unpack the archive again, or remove the files without a partner.'
+        )
+
+
+def _has_files(folder: Path, suffix: str) -> bool:
+    """Whether ``folder`` itself, not its subfolders, holds such files."""
+    return folder.is_dir() and any(True for _ in folder.glob(f'*{suffix}'))
+
+
+def _describe_other_release(root: Path) -> str:
+    """Name what lies at ``root`` or one level from it; '' if unknown."""
+    inside = root / 'ADEChallengeData2016'
+    if (inside / 'images').is_dir():
+        return (
+            f'{root.absolute()} holds the folder ADEChallengeData2016, so '
+            'SceneParse150 lies one level further down. Set data_root to '
+            f'{inside} (MMSCOPE_ADE20K={inside}).'
+        )
+    for folder in (root, root.parent):
+        year = _full_release_year(folder)
+        if year:
+            return (
+                f'{folder.absolute()} looks like the full ADE20K release of '
+                f'{year} (index_ade20k.* and *_seg.png with more than 3,000 '
+                'object names), which is another download than the '
+                f'150-class benchmark. {ADE20K_FIX}.'
+            )
+    if (root.parent / 'images' / 'training').is_dir():
+        return (
+            f'{root.absolute()} is not there, but {root.parent.absolute()} '
+            'itself holds images/training, so SceneParse150 lies one level '
+            f'further up. Set data_root to {root.parent} '
+            f'(MMSCOPE_ADE20K={root.parent}).'
+        )
+    return ''
+
+
+def _full_release_year(folder: Path) -> str:
+    """'2016' or '2021' if ``folder`` is or holds a full release, else ''."""
+    for year, name, index in (
+        ('2016', 'ADE20K_2016_07_26', 'index_ade20k.mat'),
+        ('2021', 'ADE20K_2021_17_01', 'index_ade20k.pkl'),
+    ):
+        if any(
+            (place / index).is_file()
+            for place in (folder, folder / name, folder / name / name)
+        ):
+            return year
+        if (folder / name).is_dir() or (folder.name == name):
+            return year
+    if (folder / 'images' / 'ADE' / 'training').is_dir():
+        return '2021'
+    return '2016' if _holds_scene_folders(folder / 'images/training') else ''
+
+
+def _holds_scene_folders(folder: Path) -> bool:
+    """Whether images lie in scene folders next to ``*_seg.png`` files."""
+    if not folder.is_dir():
+        return False
+    return any(True for _ in islice(folder.glob('*/**/*_seg.png'), 1))

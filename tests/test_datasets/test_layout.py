@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmscope.datasets import DatasetLayoutError, check_ade20k, check_camvid
+
+
+def write_pair(root, split, stem, ids, folder=''):
+    images = root / 'images' / split / folder
+    masks = root / 'annotations' / split / folder
+    images.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (8, 8)).save(images / f'{stem}.jpg')
+    Image.fromarray(ids).save(masks / f'{stem}.png')
+
+
+@pytest.fixture
+def scene_parse(tmp_path):
+    """Two images in SceneParse150's layout, below the usual folders."""
+    root = tmp_path / 'data' / 'ade' / 'ADEChallengeData2016'
+    for index, value in enumerate((0, 150), start=1):
+        ids = np.full((8, 8), value, np.uint8)
+        write_pair(root, 'training', f'ADE_train_{index:08d}', ids)
+    return root
+
+
+def test_the_right_layout_passes_and_counts_images(scene_parse):
+    assert check_ade20k(scene_parse) == 2
+
+
+def test_images_alone_are_enough_where_no_masks_are_asked_for(scene_parse):
+    shutil.rmtree(scene_parse / 'annotations')
+    assert check_ade20k(scene_parse, mask_dir=None) == 2
+
+
+def test_a_missing_folder_names_the_download_and_the_stand_in(tmp_path):
+    with pytest.raises(DatasetLayoutError) as error:
+        check_ade20k(tmp_path / 'nowhere' / 'ADEChallengeData2016')
+    message = str(error.value)
+    assert str(tmp_path / 'nowhere') in message
+    assert 'does not exist' in message
+    assert 'ADEChallengeData2016.zip' in message
+    assert 'make_demo_scenes.py' in message
+    assert 'MMSCOPE_ADE20K' in message
+
+
+def test_one_level_too_high_is_named_with_the_fix(scene_parse):
+    with pytest.raises(DatasetLayoutError, match='one level further down'):
+        check_ade20k(scene_parse.parent)
+
+
+def test_one_level_too_low_is_named_with_the_fix(scene_parse):
+    with pytest.raises(DatasetLayoutError, match='one level further up'):
+        check_ade20k(scene_parse / 'ADEChallengeData2016')
+
+
+@pytest.mark.parametrize(
+    ('year', 'name', 'index'),
+    [
+        ('2016', 'ADE20K_2016_07_26', 'index_ade20k.mat'),
+        ('2021', 'ADE20K_2021_17_01', 'index_ade20k.pkl'),
+    ],
+)
+@pytest.mark.parametrize('given', ['itself', 'parent', 'beside'])
+def test_the_full_releases_are_named_by_year(
+    tmp_path, year, name, index, given
+):
+    full = tmp_path / 'ade' / name
+    full.mkdir(parents=True)
+    (full / index).touch()
+    root = {
+        'itself': full,
+        'parent': full.parent,
+        'beside': full.parent / 'ADEChallengeData2016',
+    }[given]
+    with pytest.raises(DatasetLayoutError, match=f'full .* of {year}'):
+        check_ade20k(root)
+
+
+def test_the_full_release_without_its_index_is_known_by_seg_files(tmp_path):
+    scene = tmp_path / 'images' / 'training' / 'a' / 'abbey'
+    scene.mkdir(parents=True)
+    (scene / 'ADE_train_00000970.jpg').touch()
+    (scene / 'ADE_train_00000970_seg.png').touch()
+    with pytest.raises(DatasetLayoutError, match='full .* of 2016'):
+        check_ade20k(tmp_path)
+
+
+def test_images_without_annotations_look_like_the_test_release(scene_parse):
+    shutil.rmtree(scene_parse / 'annotations')
+    with pytest.raises(DatasetLayoutError, match='release_test'):
+        check_ade20k(scene_parse)
+
+
+def test_an_empty_folder_says_what_it_holds(scene_parse):
+    for mask in (scene_parse / 'annotations' / 'training').glob('*.png'):
+        mask.rename(mask.with_suffix('.txt'))
+    with pytest.raises(DatasetLayoutError, match=r'no \.png file.*\.txt'):
+        check_ade20k(scene_parse)
+
+
+def test_unequal_stems_are_counted_on_both_sides(scene_parse):
+    images = scene_parse / 'images' / 'training'
+    (images / 'ADE_train_00000001.jpg').rename(images / 'stray.jpg')
+    with pytest.raises(
+        DatasetLayoutError,
+        match='1 images have no annotation, 1 annotations have no image '
+        r'\(such as stray\)',
+    ):
+        check_ade20k(scene_parse)
+
+
+@pytest.mark.parametrize(
+    ('ids', 'message'),
+    [
+        (np.full((8, 8), 151, np.uint8), 'holds the value 151'),
+        (np.full((8, 8), 255, np.uint8), 'already shifted'),
+        (np.zeros((8, 8, 3), np.uint8), "mode 'RGB'"),
+        (np.full((8, 8), 1000, np.uint16), 'single-channel'),
+    ],
+)
+def test_masks_of_another_kind_are_refused(scene_parse, ids, message):
+    write_pair(scene_parse, 'training', 'ADE_train_00000001', ids)
+    with pytest.raises(DatasetLayoutError, match=message):
+        check_ade20k(scene_parse)
+
+
+def test_a_damaged_mask_is_named(scene_parse):
+    mask = scene_parse / 'annotations/training/ADE_train_00000001.png'
+    mask.write_bytes(b'not a png')
+    with pytest.raises(DatasetLayoutError, match='cannot read the mask'):
+        check_ade20k(scene_parse)
+
+
+def test_missing_camvid_names_the_environment_variable(tmp_path):
+    with pytest.raises(DatasetLayoutError, match='MMSCOPE_CAMVID'):
+        check_camvid(tmp_path / 'camvid')
+
+
+def test_segnet_layout_of_camvid_is_named(tmp_path):
+    (tmp_path / 'train').mkdir()
+    (tmp_path / 'trainannot').mkdir()
+    with pytest.raises(DatasetLayoutError, match='SegNet layout'):
+        check_camvid(tmp_path)
+
+
+def test_camvid_ids_end_at_eleven(tmp_path):
+    write_pair(tmp_path, 'training', 'a', np.full((8, 8), 11, np.uint8))
+    assert check_camvid(tmp_path) == 1
+    write_pair(tmp_path, 'training', 'b', np.full((8, 8), 12, np.uint8))
+    with pytest.raises(DatasetLayoutError, match='the value 12'):
+        check_camvid(tmp_path)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmscope.datasets import check_ade20k
+from mmscope.datasets.scene_canvas import CLASS_IDS
+
+TOOL = (
+    Path(__file__).parents[2] / 'tools/dataset_converters/make_demo_scenes.py'
+)
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('make_demo_scenes', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def scenes(tool, tmp_path_factory):
+    return tool.write_scenes(
+        tmp_path_factory.mktemp('ade'), train=40, val=3, height=96, width=128
+    )
+
+
+def digests(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
+
+
+def read_masks(root, split='training'):
+    return [
+        np.asarray(Image.open(path))
+        for path in sorted((root / 'annotations' / split).glob('*.png'))
+    ]
+
+
+def test_layout_is_exactly_that_of_ade20k(scenes):
+    assert scenes.name == 'ADEChallengeData2016'
+    for split, prefix, count in (
+        ('training', 'ADE_train', 40),
+        ('validation', 'ADE_val', 3),
+    ):
+        stems = [f'{prefix}_{i:08d}' for i in range(1, count + 1)]
+        for kind, suffix in (('images', '.jpg'), ('annotations', '.png')):
+            files = sorted(p.name for p in (scenes / kind / split).iterdir())
+            assert files == [stem + suffix for stem in stems]
+        paths = (f'images/{split}', f'annotations/{split}')
+        assert check_ade20k(scenes, *paths) == count
+
+
+def test_masks_are_8_bit_ids_of_the_picture_size(scenes):
+    path = scenes / 'annotations/training/ADE_train_00000001.png'
+    assert Image.open(path).mode == 'L'
+    assert Image.open(path).size == (128, 96)
+    seen = np.unique(np.concatenate([m.ravel() for m in read_masks(scenes)]))
+    assert set(seen) <= set(CLASS_IDS.values())
+    # Other (0) and nearly every class occur in forty scenes.
+    assert 0 in seen
+    assert len(seen) >= len(CLASS_IDS) - 2
+
+
+def test_the_same_seed_writes_the_same_bytes(tool, tmp_path):
+    sizes = {'train': 3, 'val': 1, 'height': 48, 'width': 64}
+    first = tool.write_scenes(tmp_path / 'a', **sizes)
+    again = tool.write_scenes(tmp_path / 'b', **sizes)
+    other = tool.write_scenes(tmp_path / 'c', **sizes, seed=1)
+    assert digests(first) == digests(again)
+    name = 'annotations/training/ADE_train_00000001.png'
+    assert digests(first)[name] != digests(other)[name]
+
+
+def test_a_larger_set_begins_with_the_smaller_one(tool, tmp_path):
+    sizes = {'val': 1, 'height': 48, 'width': 64}
+    small = tool.write_scenes(tmp_path / 'a', train=2, **sizes)
+    large = tool.write_scenes(tmp_path / 'b', train=4, **sizes)
+    for mask, same in zip(read_masks(small), read_masks(large), strict=False):
+        np.testing.assert_array_equal(mask, same)
+
+
+def test_cluttered_scenes_have_many_more_class_borders(tool, tmp_path):
+    def borders(share):
+        root = tool.write_scenes(
+            tmp_path / str(share), train=12, val=1, cluttered=share
+        )
+        masks = np.stack(read_masks(root))
+        return (masks[:, :, 1:] != masks[:, :, :-1]).mean()
+
+    assert borders(1.0) > 3 * borders(0.0)
+
+
+def test_colour_tells_classes_apart_but_not_alone(scenes):
+    images = sorted((scenes / 'images/training').glob('*.jpg'))
+    pixels = np.concatenate(
+        [np.asarray(Image.open(p)).reshape(-1, 3) for p in images]
+    )
+    ids = np.concatenate([mask.ravel() for mask in read_masks(scenes)])
+    present = np.unique(ids)
+    means = np.stack([pixels[ids == i].mean(0) for i in present])
+    nearest = ((pixels[::37, None] - means) ** 2).sum(-1).argmin(1)
+    hits = (present[nearest] == ids[::37]).mean()
+    prior = np.bincount(ids).max() / ids.size
+    assert prior + 0.1 < hits < 0.9
+
+
+def test_a_second_call_keeps_and_a_new_recipe_replaces(tool, tmp_path):
+    sizes = {'train': 1, 'val': 1, 'height': 32, 'width': 32}
+    root = tool.write_scenes(tmp_path, **sizes)
+    before = (root / tool.RECIPE_FILE).stat().st_mtime_ns
+    assert tool.write_scenes(tmp_path, **sizes) == root
+    assert (root / tool.RECIPE_FILE).stat().st_mtime_ns == before
+    tool.write_scenes(tmp_path, **{**sizes, 'train': 2})
+    assert len(read_masks(root)) == 2
+
+
+def test_a_foreign_data_set_is_never_touched(tool, tmp_path, monkeypatch):
+    real = tmp_path / 'ADEChallengeData2016' / 'images'
+    real.mkdir(parents=True)
+    (real / 'mine.jpg').touch()
+    with pytest.raises(FileExistsError, match='not written by this tool'):
+        tool.write_scenes(tmp_path, train=1, val=1)
+    with pytest.raises(SystemExit, match='error: .*not written by'):
+        tool.main([str(tmp_path)])
+    assert (real / 'mine.jpg').is_file()
+
+
+@pytest.mark.parametrize(
+    'bad', [['--train', '0'], ['--cluttered', '1.5'], ['--width', '-4']]
+)
+def test_bad_sizes_are_refused(tool, tmp_path, bad, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_args([str(tmp_path), *bad])
+    assert bad[0] in capsys.readouterr().err
