@@ -1,0 +1,1 @@
+"""Set-up of a virtual environment: ``make setup`` runs it."""
