@@ -1,0 +1,87 @@
+// What the kernels of one instruction set offer, and what they are given.
+// Only plain data crosses this border: code that is compiled for one
+// instruction set must not share inline functions with the rest.
+#pragma once
+#include <cstdint>
+
+namespace mmscope {
+
+// Tokens between two saved states. The backward recomputes the states of one
+// such chunk at a time, in a buffer that stays in the first-level cache.
+constexpr int64_t kChunk = 16;
+// Vectors of channels that share one task of the backward.
+constexpr int64_t kGroup = 4;
+// Widest vector of any variant, in floats.
+constexpr int64_t kMaxLanes = 16;
+
+enum class Scalar { kFloat, kBFloat16 };
+
+// A (batch, seqlen, channels) tensor whose last stride is 1; strides are in
+// elements.
+struct View {
+  const void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t token_stride = 0;
+};
+
+struct ScanArgs {
+  int64_t batch, seqlen, dim, d_state, chunks;
+  bool softplus, reverse;
+  View u, delta, z;          // z.data may be null
+  View B, C;                 // float32 always
+  const float* A;            // (d_state, dim), times log2(e)
+  const float* D;            // (dim,) or null
+  const float* delta_bias;   // (dim,) or null
+  void* out;                 // (batch, seqlen, dim)
+  float* states;             // (batch, chunks, d_state, dim) or null
+  // Backward only.
+  View grad;                 // gradient of out
+  void* grad_u;              // (batch, seqlen, dim)
+  void* grad_delta;          // (batch, seqlen, dim)
+  void* grad_z;              // (batch, seqlen, dim) or null
+  float* grad_A;             // (batch, d_state, dim), summed over batch later
+  float* grad_D;             // (batch, dim) or null
+  float* grad_bias;          // (batch, dim) or null
+  float* grad_B;             // (groups, batch, seqlen, d_state)
+  float* grad_C;             // (groups, batch, seqlen, d_state)
+};
+
+struct ConvArgs {
+  int64_t batch, seqlen, dim, width;
+  bool silu, reverse;
+  View x;
+  const float* weight;       // (width, dim)
+  const float* bias;         // (dim,) or null
+  void* out;                 // (batch, seqlen, dim)
+  // Backward only.
+  View grad;                 // gradient of out
+  void* grad_x;              // (batch, seqlen, dim)
+  float* grad_weight;        // (batch, width, dim), summed over batch later
+  float* grad_bias;          // (batch, dim) or null
+};
+
+// The kernels of one instruction set. Every function runs one task and is
+// given scratch memory, aligned to 64 bytes, of the size that goes with it.
+struct Kernels {
+  const char* name;
+  int64_t lanes;  // channels in one vector
+  // Task: one vector of channels of one batch item, (batch, vectors).
+  void (*scan)(const ScanArgs&, Scalar, int64_t task, float* scratch);
+  // Task: a group of vectors of one batch item, (batch, groups).
+  void (*scan_backward)(const ScanArgs&, Scalar, int64_t task, float* scratch);
+  // Task: kChunk tokens of one batch item, (batch, chunks of tokens).
+  void (*conv)(const ConvArgs&, Scalar, int64_t task);
+  // Task: one vector of channels of one batch item, (batch, vectors).
+  void (*conv_backward)(const ConvArgs&, Scalar, int64_t task,
+                        float* scratch);
+  int64_t (*scan_scratch)(int64_t d_state);           // in floats
+  int64_t (*scan_backward_scratch)(int64_t d_state);  // in floats
+  int64_t (*conv_backward_scratch)(int64_t width);    // in floats
+};
+
+// Null where the compiler or the architecture cannot build the variant.
+const Kernels* portable_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+
+}  // namespace mmscope

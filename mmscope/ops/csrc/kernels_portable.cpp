@@ -1,0 +1,8 @@
+// The variant that runs everywhere: vectors of four floats, as SSE2 and NEON
+// have them.
+#include "kernels.h"
+
+#define MMSCOPE_ISA portable
+#define MMSCOPE_LANES 4
+#define MMSCOPE_STATES 4
+#include "kernels_body.h"

@@ -1,0 +1,167 @@
+"""Which backend computes an operator: honoured or refused, never swapped."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import torch
+from torch import Tensor
+
+from . import extension, mamba_ssm
+
+BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
+CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DEFAULT_DEVICE = 'cpu'
+
+
+def check_backend(backend: str, with_auto: bool = False) -> None:
+    """Refuse names that no backend has.
+
+    Args:
+        backend (str): Name to check.
+        with_auto (bool): Whether 'auto' is a name too. Defaults to False.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    names = (('auto',) if with_auto else ()) + BACKENDS
+    if backend not in names:
+        raise ValueError(f'backend must be one of {names}, got {backend!r}')
+
+
+def why_unavailable(
+    backend: str, device: torch.device | str = DEFAULT_DEVICE
+) -> str | None:
+    """Say why a backend cannot run the selective scan on a device.
+
+    Args:
+        backend (str): One of ``BACKENDS``.
+        device (torch.device | str): Where the tensors are. Defaults to 'cpu'.
+
+    Returns:
+        str | None: None if it can run, else the reason and what fixes it.
+
+    Raises:
+        ValueError: If the backend's name is unknown.
+    """
+    check_backend(backend)
+    kind = torch.device(device).type
+    if backend == 'reference':
+        return None
+    if backend == 'cpu':
+        if kind != 'cpu':
+            return f'it needs tensors on the CPU, got {kind}; call .cpu()'
+        return extension.why_not_compiled()
+    if backend == 'triton':
+        return (
+            'this version of mmscope has no Triton kernel yet; use '
+            "backend='auto'"
+        )
+    if kind != 'cuda':
+        return f'it needs tensors on a CUDA device, got {kind}; call .cuda()'
+    return mamba_ssm.why_not_installed()
+
+
+def available_backends(
+    device: torch.device | str | None = None,
+) -> tuple[str, ...]:
+    """Return the backends that can run the selective scan.
+
+    Args:
+        device (torch.device | str, optional): Where the tensors are. Defaults
+            to None, which means anywhere on this machine.
+
+    Returns:
+        tuple[str, ...]: Names, in the order of ``BACKENDS``.
+    """
+    devices = [device]
+    if device is None:
+        devices = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
+    return tuple(
+        backend
+        for backend in BACKENDS
+        if any(why_unavailable(backend, d) is None for d in devices)
+    )
+
+
+def resolve_scan(backend: str, u: Tensor) -> str:
+    """Return the backend that computes a selective scan.
+
+    Args:
+        backend (str): 'auto' or one of ``BACKENDS``.
+        u (Tensor): Input in the dtype of the computation.
+
+    Returns:
+        str: One of ``BACKENDS``.
+
+    Raises:
+        RuntimeError: If the wanted backend cannot run.
+        ValueError: If the name is unknown.
+    """
+    check_backend(backend, with_auto=True)
+    if backend == 'auto':
+        return _automatic(u, 'mamba_ssm')
+    _require(backend, u, why_unavailable(backend, u.device))
+    return backend
+
+
+def resolve_conv(backend: str, x: Tensor) -> str:
+    """Return the backend that computes a causal convolution.
+
+    Args:
+        backend (str): 'auto' or one of ``BACKENDS``; only 'reference' and
+            'cpu' have a convolution.
+        x (Tensor): Input in the dtype of the computation.
+
+    Returns:
+        str: 'reference' or 'cpu'.
+
+    Raises:
+        RuntimeError: If the wanted backend cannot run.
+        ValueError: If the name is unknown.
+    """
+    check_backend(backend, with_auto=True)
+    if backend == 'auto':
+        # On a GPU the convolution of PyTorch is the fast one.
+        return _automatic(x, 'reference')
+    reason = why_unavailable(backend, x.device)
+    if backend in ('triton', 'mamba_ssm'):
+        reason = "it has no causal convolution; use backend='auto'"
+    _require(backend, x, reason)
+    return backend
+
+
+def _automatic(x: Tensor, on_cuda: str) -> str:
+    if x.dtype == torch.float64:
+        return 'reference'
+    fast = {'cpu': 'cpu', 'cuda': on_cuda}.get(x.device.type)
+    if fast is None:
+        _warn_slow(f'no fast backend for the device type {x.device.type!r}')
+        return 'reference'
+    reason = why_unavailable(fast, x.device)
+    if reason is None:
+        return fast
+    _warn_slow(f'{fast} is out: {reason}')
+    return 'reference'
+
+
+def _require(backend: str, x: Tensor, reason: str | None) -> None:
+    if reason is None and backend != 'reference':
+        if x.dtype not in CPU_DTYPES:
+            names = ', '.join(str(dtype) for dtype in CPU_DTYPES)
+            reason = f'it computes {names}, got {x.dtype}; cast the inputs'
+    if reason is not None:
+        raise RuntimeError(
+            f'backend={backend!r} cannot run: {reason}. backend="auto" picks '
+            'one that can.'
+        )
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_slow(reason: str) -> None:
+    warnings.warn(
+        f'mmscope.ops uses the slow reference backend: {reason}',
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,237 @@
+"""The operators as ``torch.library`` ops: schemas, shapes, gradients, FLOPs.
+
+Each backend of the scan has an op ``mmscope::selective_scan_<backend>`` and
+its ``_backward``, with one schema for all. So compilers, profilers and FLOP
+counters see a call, whatever computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+SCAN_BACKENDS = ('reference', 'cpu', 'mamba_ssm')
+
+_SCAN_INPUTS = (
+    'Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, '
+    'Tensor? z, Tensor? delta_bias'
+)
+_CONV_INPUTS = 'Tensor x, Tensor weight, Tensor? bias'
+_NUM_SCAN_INPUTS = 8
+_NUM_CONV_INPUTS = 3
+
+# Tokens between two saved states in the C++ kernels (kChunk in kernels.h).
+CHUNK = 16
+
+_library = torch.library.Library('mmscope', 'FRAGMENT')
+
+
+def _define(schema: str) -> None:
+    # Both names appeared after torch 2.1, which has no use for the tag.
+    tag = getattr(torch.Tag, 'pt2_compliant_tag', None)
+    if tag is None:
+        _library.define(schema)
+    else:
+        _library.define(schema, tags=(tag,))
+
+
+def _register_fake(name: str) -> Callable:
+    # torch 2.1 to 2.3 call it impl_abstract.
+    register = getattr(torch.library, 'register_fake', None)
+    return (register or torch.library.impl_abstract)(f'mmscope::{name}')
+
+
+def _register_flops(name: str) -> Callable:
+    try:
+        from torch.utils.flop_counter import register_flop_formula
+    except ImportError:  # torch 2.1 cannot take formulas
+        return lambda formula: formula
+    return register_flop_formula(getattr(torch.ops.mmscope, name))
+
+
+def op(name: str) -> Callable:
+    """Return an operator of this library by name."""
+    return getattr(torch.ops.mmscope, name).default
+
+
+def implement(name: str, keys: tuple[str, ...], function: Callable) -> None:
+    """Give an operator its kernel for some dispatch keys.
+
+    Args:
+        name (str): Operator, without the namespace.
+        keys (tuple[str, ...]): Dispatch keys, such as 'CPU' and 'CUDA'.
+        function (Callable): The kernel, called with the schema's arguments.
+    """
+    for key in keys:
+        _library.impl(name, function, key)
+
+
+def _needs_grad(inputs: tuple[Tensor | None, ...]) -> bool:
+    return torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in inputs
+    )
+
+
+def _wanted(grads: tuple[Tensor, ...], ctx) -> list[Tensor | None]:
+    """Drop the gradients that nobody asked for."""
+    needed = ctx.needs_input_grad[: len(grads)]
+    return [g if wanted else None for g, wanted in zip(grads, needed)]
+
+
+# --------------------------------------------------------------------- scan
+
+
+def _scan_autograd(name: str) -> Callable:
+    """Return the Autograd kernel of the scan op ``name``."""
+    forward_op, backward_op = op(name), op(f'{name}_backward')
+
+    class Scan(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *args):
+            inputs = args[:_NUM_SCAN_INPUTS]
+            ctx.options = args[_NUM_SCAN_INPUTS:]
+            with torch._C._AutoDispatchBelowAutograd():
+                out, states = forward_op(*inputs, *ctx.options, True)
+            ctx.save_for_backward(*inputs, states)
+            ctx.mark_non_differentiable(states)
+            ctx.set_materialize_grads(False)
+            return out, states
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, grad, _):
+            if grad is None:
+                return (None,) * (_NUM_SCAN_INPUTS + len(ctx.options))
+            grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
+            return (*_wanted(grads, ctx), *[None] * len(ctx.options))
+
+    def autograd(*args):
+        if _needs_grad(args[:_NUM_SCAN_INPUTS]):
+            # The states are saved whatever the caller said.
+            return Scan.apply(*args[: _NUM_SCAN_INPUTS + 2])
+        with torch._C._AutoDispatchBelowAutograd():
+            return forward_op(*args)
+
+    return autograd
+
+
+def _scan_fake(saves_states: bool) -> Callable:
+    def fake(
+        u, delta, A, B, C, D, z, delta_bias, softplus, reverse, save_states
+    ):
+        batch, seqlen, dim = u.shape
+        shape = (0,)
+        if saves_states and save_states:
+            chunks = (seqlen + CHUNK - 1) // CHUNK
+            shape = (batch, chunks, A.shape[1], dim)
+        states = u.new_empty(shape, dtype=torch.float32)
+        return u.new_empty(u.shape), states
+
+    return fake
+
+
+def _scan_backward_fake(grad, *args):
+    inputs = args[:_NUM_SCAN_INPUTS]
+    # An absent input has an empty gradient: an op returns tensors only.
+    return tuple(
+        grad.new_empty((0,)) if x is None else x.new_empty(x.shape)
+        for x in inputs
+    )
+
+
+def _scan_flops(u_shape, delta_shape, A_shape, *args, **kwargs) -> int:
+    """Count the operations of one scan in one direction.
+
+    The unit of the paper (and of VMamba): 9 operations per token, channel and
+    state, 2 per token and channel for the skip and the gate. These are
+    operations already, unlike the multiply-adds of a matrix product, which
+    PyTorch counts twice: do not halve this term to get MACs.
+    """
+    batch, seqlen, dim = u_shape
+    return batch * (9 * seqlen * dim * A_shape[1] + 2 * seqlen * dim)
+
+
+def _scan_backward_flops(grad_shape, *args, **kwargs) -> int:
+    # Twice the forward, as PyTorch counts a matrix product's backward.
+    return 2 * _scan_flops(*args)
+
+
+def _register_scan(backend: str) -> None:
+    name = f'selective_scan_{backend}'
+    _define(
+        f'{name}({_SCAN_INPUTS}, bool delta_softplus, bool reverse, '
+        'bool save_states) -> (Tensor, Tensor)'
+    )
+    _define(
+        f'{name}_backward(Tensor grad, {_SCAN_INPUTS}, Tensor states, '
+        f'bool delta_softplus, bool reverse) -> '
+        f'({", ".join(["Tensor"] * _NUM_SCAN_INPUTS)})'
+    )
+    _register_fake(name)(_scan_fake(saves_states=backend == 'cpu'))
+    _register_fake(f'{name}_backward')(_scan_backward_fake)
+    implement(name, ('Autograd',), _scan_autograd(name))
+    _register_flops(name)(_scan_flops)
+    _register_flops(f'{name}_backward')(_scan_backward_flops)
+
+
+# -------------------------------------------------------------- convolution
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *args):
+        inputs, ctx.options = args[:_NUM_CONV_INPUTS], args[_NUM_CONV_INPUTS:]
+        ctx.save_for_backward(*inputs)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op('causal_conv1d_cpu')(*args)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        grads = op('causal_conv1d_cpu_backward')(
+            grad, *ctx.saved_tensors, *ctx.options
+        )
+        return (*_wanted(grads, ctx), *[None] * len(ctx.options))
+
+
+def _conv_autograd(*args):
+    if _needs_grad(args[:_NUM_CONV_INPUTS]):
+        return _Conv.apply(*args)
+    with torch._C._AutoDispatchBelowAutograd():
+        return op('causal_conv1d_cpu')(*args)
+
+
+def _conv_backward_fake(grad, *args):
+    return tuple(
+        grad.new_empty((0,)) if x is None else x.new_empty(x.shape)
+        for x in args[:_NUM_CONV_INPUTS]
+    )
+
+
+def _conv_flops(x_shape, weight_shape, *args, **kwargs) -> int:
+    """Count 2 per multiply-add, as PyTorch counts its own convolutions."""
+    batch, seqlen, dim = x_shape
+    return 2 * batch * seqlen * dim * weight_shape[1]
+
+
+def _register_conv() -> None:
+    name = 'causal_conv1d_cpu'
+    _define(f'{name}({_CONV_INPUTS}, bool silu, bool reverse) -> Tensor')
+    _define(
+        f'{name}_backward(Tensor grad, {_CONV_INPUTS}, bool silu, '
+        'bool reverse) -> (Tensor, Tensor, Tensor)'
+    )
+    _register_fake(name)(lambda x, *args: x.new_empty(x.shape))
+    _register_fake(f'{name}_backward')(_conv_backward_fake)
+    implement(name, ('Autograd',), _conv_autograd)
+    _register_flops(name)(_conv_flops)
+    _register_flops(f'{name}_backward')(
+        lambda grad_shape, *args, **kwargs: 2 * _conv_flops(*args)
+    )
+
+
+for _backend in SCAN_BACKENDS:
+    _register_scan(_backend)
+_register_conv()

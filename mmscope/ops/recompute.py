@@ -1,0 +1,52 @@
+"""Scan ops whose backward runs a differentiable forward once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .library import implement
+
+NUM_INPUTS = 8
+
+
+def register_recomputed_scan(
+    backend: str, keys: tuple[str, ...], scan: Callable[..., Tensor]
+) -> None:
+    """Implement a scan op by a function that autograd can see through.
+
+    Nothing but the inputs is kept for the backward, which costs one more
+    forward.
+
+    Args:
+        backend (str): Backend, one of ``library.SCAN_BACKENDS``.
+        keys (tuple[str, ...]): Dispatch keys that the function can serve.
+        scan (Callable): Takes the eight tensors of the scan, then
+            ``delta_softplus`` and ``reverse``; returns the output.
+    """
+
+    def forward(*args):
+        out = scan(*args[: NUM_INPUTS + 2])
+        states = out.new_empty((0,), dtype=torch.float32)
+        return out.contiguous(), states
+
+    def backward(grad, *args):
+        inputs = args[:NUM_INPUTS]
+        delta_softplus, reverse = args[-2:]
+        with torch.enable_grad():
+            leaves = [
+                x if x is None else x.detach().requires_grad_() for x in inputs
+            ]
+            out = scan(*leaves, delta_softplus, reverse)
+            given = [x for x in leaves if x is not None]
+            grads = iter(torch.autograd.grad(out, given, grad))
+        return tuple(
+            grad.new_empty((0,)) if x is None else next(grads).contiguous()
+            for x in leaves
+        )
+
+    name = f'selective_scan_{backend}'
+    implement(name, keys, forward)
+    implement(f'{name}_backward', keys, backward)
