@@ -1,0 +1,168 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmscope.models import MambaScope
+from mmscope.models.scoping import (
+    attach_gate,
+    check_threshold,
+    exit_mask,
+    find_backbone,
+    multi_label_confidence,
+    softmax_confidence,
+)
+
+ARCH = {'embed_dims': 16, 'num_layers': 2}
+
+
+def logit(p):
+    return math.log(p / (1 - p))
+
+
+@pytest.mark.parametrize('value', [0, 0.0, 0.5, 1, 2.5, np.float32(0.25)])
+def test_numbers_from_zero_on_are_thresholds(value):
+    assert check_threshold(value) == float(value)
+
+
+@pytest.mark.parametrize('value', [-0.1, float('nan'), '0.8', True, [0.5]])
+def test_what_is_not_a_threshold_is_named(value):
+    with pytest.raises(ValueError, match='exit_threshold must be None or'):
+        check_threshold(value)
+
+
+def test_multi_label_confidences_equal_the_formula():
+    logits = torch.tensor([[logit(0.9), logit(0.6), logit(0.2)]])
+    assert multi_label_confidence(logits).item() == pytest.approx(0.75)
+    least = multi_label_confidence(logits, 'min_present')
+    assert least.item() == pytest.approx(0.6)
+    entropy = -sum(
+        p * math.log2(p) + (1 - p) * math.log2(1 - p) for p in (0.9, 0.6, 0.2)
+    )
+    actual = multi_label_confidence(logits, 'entropy').item()
+    assert actual == pytest.approx(1 - entropy / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['mean_present', 'min_present'])
+def test_nothing_predicted_present_has_no_confidence(kind):
+    logits = torch.full((2, 4), -3.0)
+    assert multi_label_confidence(logits, kind).tolist() == [0.0, 0.0]
+
+
+def test_entropy_stays_finite_for_certain_predictions():
+    logits = torch.tensor([[200.0, -200.0]])
+    assert multi_label_confidence(logits, 'entropy').item() == 1.0
+
+
+def test_softmax_confidences_equal_the_formula():
+    logits = torch.tensor([[0.7, 0.2, 0.1]]).log()
+    assert softmax_confidence(logits).item() == pytest.approx(0.7)
+    entropy = -sum(p * math.log(p) for p in (0.7, 0.2, 0.1))
+    actual = softmax_confidence(logits, 'entropy').item()
+    assert actual == pytest.approx(1 - entropy / math.log(3), abs=1e-6)
+
+
+def test_confidence_equal_to_the_threshold_exits():
+    confidence = torch.tensor([0.25, 0.5, 0.75])
+    assert exit_mask(confidence, 0.5).tolist() == [False, True, True]
+    assert exit_mask(torch.tensor([1.0]), 1.0).item()
+    assert not exit_mask(torch.tensor([1.0]), 1.0 + 1e-9).item()
+
+
+class Classifier(nn.Module):
+    """A host of the plainest kind: backbone and head."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = MambaScope(arch=ARCH, img_size=64)
+        self.head = LogitHead()
+
+
+class LogitHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, feats):
+        return self.fc(feats[-1])
+
+
+class Wrapper(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def test_attaching_changes_neither_state_dict_nor_parameter_order():
+    model = Classifier()
+    keys = list(model.state_dict())
+    params = [id(p) for p in model.parameters()]
+    modules = [name for name, _ in model.named_modules()]
+    attach_gate(Wrapper(Wrapper(model)), 0.5)
+    assert list(model.state_dict()) == keys
+    assert [id(p) for p in model.parameters()] == params
+    assert [name for name, _ in model.named_modules()] == modules
+    assert model.backbone.exit_threshold == 0.5
+
+
+def test_a_deep_copy_of_a_gated_classifier_asks_its_own_head():
+    model = Classifier().eval()
+    attach_gate(model, 0.0)
+    twin = copy.deepcopy(model)
+    assert twin.backbone.gate.head is twin.head
+    assert twin.head is not model.head
+    with torch.no_grad():
+        twin.head.fc.weight.zero_()
+        twin.head.fc.bias.zero_()
+        twin.backbone(torch.randn(1, 3, 64, 64))
+    # Five equal logits.
+    confidence = twin.backbone.last_exit.confidence.item()
+    assert confidence == pytest.approx(0.2)
+
+
+def test_none_leaves_the_threshold_of_the_backbone():
+    model = Classifier()
+    attach_gate(model, 0.5)
+    attach_gate(model)
+    assert model.backbone.exit_threshold == 0.5
+
+
+def test_a_host_without_a_coarse_stage_is_refused():
+    with pytest.raises(ValueError, match='needs a two-stage backbone'):
+        find_backbone(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_host_without_any_predictor_is_refused():
+    model = Classifier()
+    del model.head
+    with pytest.raises(ValueError, match='no classification head'):
+        attach_gate(model, 0.5)
+
+
+def test_a_gate_without_predictor_refuses_to_decide():
+    model = MambaScope(arch=ARCH, img_size=64, exit_threshold=0.5).eval()
+    with pytest.raises(RuntimeError, match='nothing predicts'):
+        model(torch.randn(1, 3, 64, 64))
+
+
+def test_an_untrained_exit_head_refuses_to_decide():
+    head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 4}
+    model = MambaScope(arch=ARCH, img_size=64, exit_head=head).eval()
+    attach_gate(model, 0.5)
+    imgs = torch.randn(1, 3, 64, 64)
+    with pytest.raises(RuntimeError, match='never trained'):
+        model(imgs)
+    for threshold in (0.0, 1.5):
+        attach_gate(model, threshold)
+        model(imgs)
+
+
+def test_sharded_weights_are_refused():
+    class FullyShardedDataParallel(Wrapper):
+        pass
+
+    with pytest.raises(RuntimeError, match='sharded weights'):
+        attach_gate(FullyShardedDataParallel(Classifier()), 0.5)
