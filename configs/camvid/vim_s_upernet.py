@@ -21,7 +21,7 @@ model = dict(
     data_preprocessor=dict(size={{_base_.crop_size}}),
     backbone=dict(
         arch='small',
-        img_size=384,
+        img_size={{_base_.crop_size}},
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
         ),

@@ -20,7 +20,7 @@ checkpoint = 'checkpoints/vim_ti_in1k.pth'
 model = dict(
     data_preprocessor=dict(size={{_base_.crop_size}}),
     backbone=dict(
-        img_size=384,
+        img_size={{_base_.crop_size}},
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
         ),

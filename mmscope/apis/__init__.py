@@ -1,0 +1,30 @@
+"""What the command-line tools share; needs mmengine only."""
+
+from .adapt import (
+    adapt_to_machine,
+    batch_note,
+    check_pretrained,
+    number_of_processes,
+    set_exit_threshold,
+    use_amp,
+)
+from .checkpoints import load_model_weights, read_checkpoint
+from .config import add_common_arguments, check_host, load_config, walk
+from .errors import UserError, user_errors
+
+__all__ = [
+    'UserError',
+    'adapt_to_machine',
+    'add_common_arguments',
+    'batch_note',
+    'check_host',
+    'check_pretrained',
+    'load_config',
+    'load_model_weights',
+    'number_of_processes',
+    'read_checkpoint',
+    'set_exit_threshold',
+    'use_amp',
+    'user_errors',
+    'walk',
+]

@@ -1,0 +1,202 @@
+"""Fit a config to this machine and to what the command line asks for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from .config import walk
+from .errors import UserError
+
+SYNC_NORMS = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN', 'mmengine.SyncBN')
+GATE_HOOKS = ('mmscope.ConfidenceGateHook', 'ConfidenceGateHook')
+TWO_STAGE = ('mmscope.MambaScope', 'MambaScope')
+PROCESS_COUNTS = {
+    'pytorch': 'WORLD_SIZE',
+    'slurm': 'SLURM_NTASKS',
+    'mpi': 'OMPI_COMM_WORLD_SIZE',
+}
+
+
+def number_of_processes(launcher: str) -> int:
+    """Processes of this job, as its launcher tells them.
+
+    Args:
+        launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        int: At least 1.
+
+    Raises:
+        UserError: If the launcher's environment variable is absent.
+    """
+    if launcher == 'none':
+        return 1
+    name = PROCESS_COUNTS[launcher]
+    if name not in os.environ:
+        raise UserError(
+            f'--launcher {launcher} needs the environment variable {name}, '
+            'which that launcher sets: start with tools/dist_train.sh or '
+            'tools/slurm_train.sh, or leave --launcher out'
+        )
+    return int(os.environ[name])
+
+
+def adapt_to_machine(cfg: Config) -> list[str]:
+    """Replace what needs a GPU or several processes where there are none.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Returns:
+        list[str]: One sentence for the log per change.
+    """
+    notes = []
+    processes = number_of_processes(cfg.launcher)
+    gpu = torch.cuda.is_available()
+    if processes == 1 or not gpu:
+        changed = [
+            node
+            for _, node in walk(cfg.model, 'model')
+            if node.get('type') in SYNC_NORMS
+        ]
+        for node in changed:
+            node.type = 'BN'
+        if changed:
+            why = 'one process' if processes == 1 else 'no GPU'
+            notes.append(f'SyncBN -> BN in {len(changed)} places ({why})')
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg')
+    if dist_cfg is not None and not gpu and dist_cfg.get('backend') == 'nccl':
+        dist_cfg.backend = 'gloo'
+        if processes > 1:
+            notes.append('distributed backend nccl -> gloo (no GPU)')
+    return notes
+
+
+def batch_note(cfg: Config) -> str:
+    """Effective batch size, and what to do if it is not the recipe's.
+
+    Args:
+        cfg (Config): With ``train_dataloader``, perhaps ``auto_scale_lr``.
+
+    Returns:
+        str: A sentence for the log.
+    """
+    per_process = cfg.train_dataloader.batch_size
+    processes = number_of_processes(cfg.launcher)
+    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
+    total = per_process * processes * steps
+    note = (
+        f'effective batch size {total} = {per_process} images x {processes} '
+        f'process(es) x {steps} accumulated step(s)'
+    )
+    scaling = cfg.get('auto_scale_lr') or {}
+    base = scaling.get('base_batch_size', total)
+    if total == base:
+        return note
+    if scaling.get('enable'):
+        return f'{note}; learning rate scaled from that for {base}'
+    advice = (
+        ''
+        if base % (processes * steps)
+        else (f'train_dataloader.batch_size={base // (processes * steps)} or ')
+    )
+    return (
+        f'{note}; the recipe is made for {base}: --cfg-options {advice}'
+        'auto_scale_lr.enable=True'
+    )
+
+
+def set_exit_threshold(cfg: Config, threshold: float | None) -> None:
+    """Put a threshold into the gate hook, adding the hook where absent.
+
+    Args:
+        cfg (Config): Changed in place.
+        threshold (float | None): η; None leaves the config's.
+
+    Raises:
+        UserError: If no backbone in the config can exit early.
+    """
+    if threshold is None:
+        return
+    nodes = [node for _, node in walk(cfg.model, 'model')]
+    if not any(node.get('type') in TWO_STAGE for node in nodes):
+        kind = cfg.model.get('backbone', {}).get('type')
+        raise UserError(
+            f'--exit-threshold {threshold} needs a backbone that can exit '
+            f'early (mmscope.MambaScope), this config has {kind}'
+        )
+    hooks = list(cfg.get('custom_hooks') or [])
+    gates = [hook for hook in hooks if hook.get('type') in GATE_HOOKS]
+    for gate in gates:
+        gate['exit_threshold'] = threshold
+    if not gates:
+        hooks.append({'type': GATE_HOOKS[0], 'exit_threshold': threshold})
+    cfg.custom_hooks = hooks
+
+
+def use_amp(cfg: Config) -> None:
+    """Train in bfloat16 mixed precision.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Raises:
+        UserError: If there is no GPU that can, or the optimizer wrapper is
+            of another kind.
+    """
+    if not torch.cuda.is_available():
+        raise UserError(
+            '--amp needs a CUDA GPU and none is visible: leave it out, '
+            'float32 is the right precision on CPU'
+        )
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper') not in (
+        'OptimWrapper',
+        'AmpOptimWrapper',
+    ):
+        raise UserError(
+            '--amp expects optim_wrapper.type OptimWrapper or '
+            f'AmpOptimWrapper, got {wrapper.type}: remove --amp'
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('dtype', 'bfloat16')
+    # bfloat16 has float32's range, so losses need no scaling.
+    if wrapper.dtype == 'bfloat16':
+        wrapper.setdefault('loss_scale', {'enabled': False})
+
+
+def check_pretrained(cfg: Config) -> None:
+    """Check that every ``init_cfg`` of type Pretrained finds its file.
+
+    Args:
+        cfg (Config): Complete config.
+
+    Raises:
+        UserError: Naming the file, the converter and the way to train from
+            scratch.
+    """
+    for key, node in walk(cfg.model, 'model'):
+        source = node.get('checkpoint')
+        if node.get('type') != 'Pretrained' or '://' in str(source):
+            continue
+        if not Path(source).expanduser().is_file():
+            target = _converter_target(cfg, key)
+            raise UserError(
+                f'pretrained weights {Path(source).absolute()} do not '
+                f'exist ({key}). Download ViM weights and convert them: '
+                'python tools/model_converters/vim_to_mmscope.py SRC '
+                f'{source} --target {target}. Another file: --cfg-options '
+                f'{key}.checkpoint=FILE. From scratch: --cfg-options '
+                f'{key}=None'
+            )
+
+
+def _converter_target(cfg: Config, key: str) -> str:
+    owner = cfg
+    for part in key.split('.')[:-1]:
+        owner = owner[part]
+    return 'mambascope' if owner.get('type') in TWO_STAGE else 'vim'

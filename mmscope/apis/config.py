@@ -1,0 +1,167 @@
+"""From command line to config."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmscope.models.scoping import check_threshold
+
+from .errors import UserError
+
+# default_scope -> what to install.
+HOSTS = {
+    'mmseg': 'mmsegmentation',
+    'mmdet': 'mmdetection',
+    'mmpretrain': 'mmpretrain',
+}
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share.
+
+    Args:
+        parser (argparse.ArgumentParser): Extended in place.
+    """
+    parser.add_argument(
+        '--work-dir', help='logs and results (default work_dirs/CONFIG)'
+    )
+    parser.add_argument(
+        '--exit-threshold',
+        type=_threshold,
+        metavar='ETA',
+        help='an image leaves after the coarse stage when its confidence '
+        'reaches this: 0 all leave, > 1 nobody. Overrides the config',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries, lists as key="[a,b]", nothing as '
+        'key=None (model.backbone.init_cfg=None trains from scratch)',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started',
+    )
+    # Older torch launchers pass it instead of the environment variable.
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help='internal'
+    )
+
+
+def _threshold(text: str) -> float:
+    try:
+        return check_threshold(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'expected a number >= 0 (0: every image exits, > 1: none does), '
+            f'got {text!r}'
+        ) from None
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and merge what the command line overrides.
+
+    Args:
+        args (argparse.Namespace): With ``config``, ``cfg_options``,
+            ``work_dir`` and ``launcher``.
+
+    Returns:
+        Config: With ``launcher`` and ``work_dir`` set.
+
+    Raises:
+        UserError: If the file is missing or cannot be read, or an override
+            does not fit.
+    """
+    path = Path(args.config)
+    if not path.is_file():
+        raise UserError(
+            f'config {path} does not exist (looked in {Path.cwd()})'
+            f'{_similar(path)}'
+        )
+    try:
+        cfg = Config.fromfile(str(path))
+    except Exception as error:
+        raise UserError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    try:
+        cfg.merge_from_dict(args.cfg_options)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(
+            f'--cfg-options {args.cfg_options} does not fit {path}: {error}'
+        ) from error
+    if 'model' not in cfg:
+        raise UserError(
+            f'config {path} has no model: expected a complete (leaf) config '
+            'such as configs/ade20k/mambascope_ti_upernet.py, not a base'
+        )
+    cfg.launcher = args.launcher
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.work_dir = (
+        args.work_dir
+        or cfg.get('work_dir')
+        or str(Path('work_dirs') / path.stem)
+    )
+    return cfg
+
+
+def _similar(path: Path) -> str:
+    """' Did you mean ...' with the nearest config below the same root."""
+    root = next((p for p in path.parents if p.is_dir()), Path.cwd())
+    names = {p.name: p for p in root.rglob('*.py')} if root.name else {}
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f'. Did you mean {names[near[0]]}?' if near else ''
+
+
+def check_host(cfg: Config) -> None:
+    """Check that the framework of ``default_scope`` is installed.
+
+    Args:
+        cfg (Config): Complete config.
+
+    Raises:
+        UserError: If the scope is unknown or its package is absent.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in HOSTS:
+        raise UserError(
+            f'default_scope is {scope!r}, expected one of {sorted(HOSTS)}: '
+            'it names the framework that trains the model'
+        )
+    missing = [name for name in ('mmcv', scope) if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f'this config needs {HOSTS[scope]}; {" and ".join(missing)} not '
+            "installed. Run `make setup`, or pip install 'mmscope[onedl]'"
+        )
+
+
+def walk(node: object, key: str) -> Iterator[tuple[str, dict]]:
+    """Yield every dict in a config tree with its dotted key.
+
+    Args:
+        node (object): Config, or a part of it.
+        key (str): Dotted key of that part.
+
+    Yields:
+        tuple[str, dict]: Dotted key and the dict itself, not a copy.
+    """
+    if isinstance(node, dict):
+        yield key, node
+        for name, child in node.items():
+            yield from walk(child, f'{key}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from walk(child, f'{key}.{index}')
