@@ -1,0 +1,137 @@
+"""The package installs without a host, and builds its op for any torch."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+import torch
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Hides packages as if they were not installed: `find_spec` sees None, too.
+HIDE = """
+import importlib.machinery, sys
+hidden = ('mmcv', 'mmseg', 'mmdet', 'mmpretrain')
+find = importlib.machinery.PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    if name.split('.')[0] in hidden:
+        return None
+    return find(name, path, target)
+importlib.machinery.PathFinder.find_spec = find_spec
+"""
+
+
+@pytest.fixture
+def setup_arguments(monkeypatch):
+    """Return a function that runs setup.py and returns what it passes on."""
+    monkeypatch.chdir(ROOT)
+
+    def read():
+        passed = {}
+        monkeypatch.setattr(setuptools, 'setup', lambda **k: passed.update(k))
+        runpy.run_path(str(ROOT / 'setup.py'))
+        return passed
+
+    return read
+
+
+def run_hidden(code, tmp_path):
+    """Run code in a fresh interpreter that has no host package."""
+    return subprocess.run(
+        [sys.executable, '-c', HIDE + code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_hiding_works(tmp_path):
+    process = run_hidden('import mmcv', tmp_path)
+    assert 'ModuleNotFoundError' in process.stderr
+
+
+def test_import_needs_torch_and_mmengine_alone(tmp_path):
+    code = (
+        'import mmscope\n'
+        'from mmscope.registry import MODELS\n'
+        "assert MODELS.get('mmscope.MambaScope'), 'backbone is missing'\n"
+    )
+    process = run_hidden(code, tmp_path)
+    assert process.returncode == 0, process.stderr
+
+
+def test_no_stack_is_a_hard_requirement(setup_arguments):
+    names = [
+        Requirement(text).name
+        for text in setup_arguments()['install_requires']
+    ]
+    assert names == ['torch']
+
+
+def test_extras_hold_one_stack_each(setup_arguments):
+    extras = {
+        name: {Requirement(text).name for text in texts}
+        for name, texts in setup_arguments()['extras_require'].items()
+    }
+    assert set(extras) == {'onedl', 'openmmlab', 'cuda', 'dev'}
+    assert {'onedl-mmcv', 'onedl-mmengine'} <= extras['onedl']
+    assert {'mmcv', 'mmengine'} <= extras['openmmlab']
+    assert not any(name.startswith('onedl') for name in extras['openmmlab'])
+    assert 'mmcv' not in extras['onedl']
+
+
+def test_op_is_named_after_torch_and_built_for_any_processor(
+    setup_arguments,
+):
+    if shutil.which(os.environ.get('CXX') or 'c++') is None:
+        pytest.skip('there is no C++ compiler')
+    (extension,) = setup_arguments()['ext_modules']
+    major, minor = torch.__version__.split('.')[:2]
+    assert extension.name == f'mmscope.ops._C_torch{major}{minor}'
+    flags = str(extension.extra_compile_args)
+    assert '-march' not in flags
+    assert '-fopenmp' in flags
+
+
+def test_without_torch_it_installs_and_says_so(
+    setup_arguments, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    assert 'ext_modules' not in setup_arguments()
+    assert 'WITHOUT its compiled scan' in capsys.readouterr().err
+
+
+def test_without_compiler_it_installs_and_says_so(
+    setup_arguments, monkeypatch, capsys
+):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    assert 'ext_modules' not in setup_arguments()
+    assert 'there is no C++ compiler' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('stack', ['onedl', 'openmmlab'])
+def test_make_test_sets_up_checks_style_and_ends_with_pytest(stack):
+    if shutil.which('make') is None:
+        pytest.skip('there is no make')
+    lines = subprocess.run(
+        ['make', '-n', 'test', f'STACK={stack}'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    commands = [line for line in lines if not line.startswith('make')]
+    assert f'STACK={stack}' in commands[0]
+    assert [line.split()[:2] for line in commands[1:]] == [
+        [f'.venv-{stack}/bin/ruff', 'check'],
+        [f'.venv-{stack}/bin/ruff', 'format'],
+        [f'.venv-{stack}/bin/python', '-m'],
+    ]
+    assert commands[-1].endswith('pytest')
