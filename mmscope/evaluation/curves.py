@@ -79,11 +79,12 @@ def quantile_thresholds(
         raise ValueError('some confidences are NaN; the exit head diverged')
     values = np.unique(confidence.astype(np.float64))
     between = (values[1:] + values[:-1]) / 2
-    ratios = (confidence[:, None] >= between).mean(0)
-    wanted = np.arange(1, num_quantiles + 1) / (num_quantiles + 1)
-    nearest = [between[np.abs(ratios - ratio).argmin()] for ratio in wanted]
-    inner = np.unique(nearest) if len(between) else []
-    return [0.0, *map(float, inner), NOBODY_EXITS]
+    inner = set()
+    if len(between):
+        ratios = (confidence[:, None] >= between).mean(0)
+        wanted = np.arange(1, num_quantiles + 1) / (num_quantiles + 1)
+        inner = {float(between[np.abs(ratios - w).argmin()]) for w in wanted}
+    return [0.0, *sorted(inner), NOBODY_EXITS]
 
 
 def curve_rows(
@@ -124,15 +125,15 @@ def curve_rows(
             {
                 'threshold': threshold,
                 'exit_ratio': count / number,
-                score.name: float(score.total(ends.mixed(exits))),
+                score.name: plain(score.total(ends.mixed(exits))),
                 'mean_tokens': _choose(
                     exits, ends.exit_tokens, ends.full_tokens
                 ),
                 'mean_cost': _choose(exits, ends.exit_macs, ends.full_macs)
                 / 1e9,
-                'random': float(random.mean()),
-                'random_std': float(random.std()),
-                'oracle': float(score.total(ends.mixed(oracle))),
+                'random': plain(random.mean()),
+                'random_std': plain(random.std()),
+                'oracle': plain(score.total(ends.mixed(oracle))),
                 'exited': _subset(score, ends.coarse, exits),
                 'exited_if_refined': _subset(score, ends.fine, exits),
                 'refined': _subset(score, ends.fine, ~exits),
@@ -190,7 +191,7 @@ def confidence_quality(ends: BothEnds, score: ImageScore) -> dict:
         known = ~np.isnan(gain)
         confidence = ends.confidence[known]
         found[name] = {
-            'mean_gain': _number(gain[known].mean() if known.any() else None),
+            'mean_gain': plain(gain[known].mean()) if known.any() else None,
             'gain': correlations(confidence, gain[known]),
             'coarse_score': correlations(confidence, coarse[name][known]),
         }
@@ -225,6 +226,8 @@ def order_quality(rows: list[dict], name: str) -> float | None:
         float | None: Area between the curve and the random one over the
         exit ratio, as a share of the oracle's; None if order cannot matter.
     """
+    if any(row[name] is None for row in rows):
+        return None
     ratios = np.array([row['exit_ratio'] for row in rows])
     random, own, oracle = (
         np.array([row[key] for row in rows])
@@ -252,11 +255,19 @@ def _subset(
 ) -> float | None:
     if not chosen.any():
         return None
-    return _number(score.total(statistics[chosen].sum(0)))
+    return plain(score.total(statistics[chosen].sum(0)))
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
+def plain(value: float) -> float | None:
+    """Turn a NumPy number into a float, and NaN into None.
+
+    Args:
+        value (float): Any real scalar.
+
+    Returns:
+        float | None: What JSON can hold.
+    """
+    return None if np.isnan(value) else float(value)
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float | None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmscope.analysis import SharedCostCounter, stage_costs
 from mmscope.analysis.costs import direction_count, is_two_stage
+from mmscope.analysis.model_costs import record_patch_grids
 from mmscope.evaluation.curves import (
     NOBODY_EXITS,
     BothEnds,
@@ -23,6 +24,7 @@ from mmscope.evaluation.curves import (
     curve_rows,
     image_gains,
     order_quality,
+    plain,
     quantile_thresholds,
 )
 from mmscope.evaluation.scores import ImageScore, SegmentationScore
@@ -353,30 +355,6 @@ def _run_single(
     }
 
 
-@contextmanager
-def record_patch_grids(
-    backbone: nn.Module,
-) -> Iterator[list[tuple[int, int]]]:
-    """Note the patch grid of every forward.
-
-    Args:
-        backbone (nn.Module): Backbone with ``patch_embed.proj``.
-
-    Yields:
-        list[tuple[int, int]]: (H, W) in patches, one a forward so far.
-    """
-    grids: list[tuple[int, int]] = []
-
-    def note(_: nn.Module, __: tuple, maps: Tensor) -> None:
-        grids.append(tuple(maps.shape[-2:]))
-
-    handle = backbone.patch_embed.proj.register_forward_hook(note)
-    try:
-        yield grids
-    finally:
-        handle.remove()
-
-
 def _names(samples: list) -> list[str]:
     return [str(sample.metainfo.get('img_path', '')) for sample in samples]
 
@@ -385,7 +363,7 @@ def _single_row(ends: BothEnds, score: ImageScore) -> dict:
     return {
         'threshold': None,
         'exit_ratio': 0.0,
-        score.name: float(score.total(ends.fine.sum(0))),
+        score.name: plain(score.total(ends.fine.sum(0))),
         'mean_tokens': float(ends.full_tokens.mean()),
         'mean_cost': float(ends.full_macs.mean() / 1e9),
     }
@@ -403,7 +381,6 @@ def _image_rows(ends: BothEnds, score: ImageScore) -> list[dict]:
             row['confidence'] = float(ends.confidence[index])
         for stage, scores in columns.items():
             for key, values in scores.items():
-                value = float(values[index])
-                row[f'{stage}_{key}'] = None if np.isnan(value) else value
+                row[f'{stage}_{key}'] = plain(values[index])
         rows.append(row)
     return rows

@@ -1,0 +1,134 @@
+"""From a config to a model and a data loader, for the analysis tools."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+import mmscope  # noqa: F401  (registers our types)
+from mmscope.apis import (
+    UserError,
+    adapt_to_machine,
+    check_host,
+    load_config,
+    load_model_weights,
+)
+
+SPLITS = ('val', 'test')
+
+
+def open_config(path: str, cfg_options: dict | None = None) -> Config:
+    """Read a config for evaluation on this machine.
+
+    Args:
+        path (str): Config file.
+        cfg_options (dict | None): Overrides by dotted key. Defaults to None.
+
+    Returns:
+        Config: With its host's types registered and scope entered.
+
+    Raises:
+        UserError: If the file, an override or the host is at fault.
+    """
+    cfg = load_config(
+        argparse.Namespace(
+            config=path,
+            cfg_options=cfg_options or {},
+            work_dir=None,
+            launcher='none',
+            local_rank=0,
+        )
+    )
+    check_host(cfg)
+    adapt_to_machine(cfg)
+    scope = cfg.default_scope
+    register = import_module(f'{scope}.utils').register_all_modules
+    register(init_default_scope=False)
+    init_default_scope(scope)
+    return cfg
+
+
+def build_model(
+    cfg: Config,
+    checkpoint: str | None = None,
+    device: str | torch.device | None = None,
+) -> nn.Module:
+    """Build a config's model for evaluation.
+
+    Args:
+        cfg (Config): From :func:`open_config`.
+        checkpoint (str | None): Weights, which must be complete; None keeps
+            the random ones. Defaults to None.
+        device (str | torch.device | None): None for the GPU if there is one.
+            Defaults to None.
+
+    Returns:
+        nn.Module: The model in evaluation mode.
+
+    Raises:
+        UserError: If the backbone is none of ours or the weights do not fit.
+    """
+    model = MODELS.build(cfg.model)
+    backbone = getattr(model, 'backbone', None)
+    if not hasattr(backbone, 'patch_embed'):
+        raise UserError(
+            'this tool needs a mmscope.VisionMamba or mmscope.MambaScope '
+            f'backbone, the config has {type(backbone).__name__}'
+        )
+    if checkpoint is not None:
+        load_model_weights(model, checkpoint)
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return model.to(device).eval()
+
+
+def build_dataloader(
+    cfg: Config, split: str = 'test', batch_size: int | None = None
+) -> DataLoader:
+    """Build the loader of a config's validation or test data.
+
+    Args:
+        cfg (Config): From :func:`open_config`.
+        split (str): 'val' or 'test'. Defaults to 'test'.
+        batch_size (int | None): None for the config's. Defaults to None.
+
+    Returns:
+        DataLoader: Batches for ``model.test_step``.
+
+    Raises:
+        UserError: If the config has no such data.
+    """
+    found = cfg.get(f'{split}_dataloader')
+    if found is None:
+        raise UserError(
+            f'the config has no {split}_dataloader; splits are {SPLITS}'
+        )
+    loader = found.copy()
+    if batch_size is not None:
+        loader['batch_size'] = batch_size
+    return Runner.build_dataloader(loader, seed=0)
+
+
+def input_shape(cfg: Config, model: nn.Module) -> tuple[int, int]:
+    """Find the image size that a config is made for.
+
+    Args:
+        cfg (Config): Config of a host.
+        model (nn.Module): Its model.
+
+    Returns:
+        tuple[int, int]: (height, width) in pixels: the size that the data
+        preprocessor pads to, else that of the position embedding.
+    """
+    size = (cfg.model.get('data_preprocessor') or {}).get('size')
+    if size is not None:
+        return tuple(size)
+    patch = model.backbone.patch_size
+    return tuple(side * patch for side in model.backbone.grid)

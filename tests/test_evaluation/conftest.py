@@ -1,0 +1,123 @@
+"""A tiny segmentor and data set for sweeps."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+NUM_CLASSES = 4
+CLASSES = ('sky', 'road', 'tree', 'car')
+
+
+def segmentor_config(backbone_type, **backbone):
+    two_stage = {
+        'exit_head': {
+            'type': 'mmscope.MultiLabelExitHead',
+            'num_classes': NUM_CLASSES,
+        }
+    }
+    return {
+        'type': 'EncoderDecoder',
+        'data_preprocessor': {
+            'type': 'SegDataPreProcessor',
+            'mean': [120.0] * 3,
+            'std': [60.0] * 3,
+        },
+        'backbone': {
+            'type': backbone_type,
+            'arch': {'embed_dims': 16, 'num_layers': 2},
+            'img_size': 64,
+            'out_type': 'featmap',
+            'out_indices': (0, 1),
+            **(two_stage if backbone_type.endswith('MambaScope') else {}),
+            **backbone,
+        },
+        'decode_head': {
+            'type': 'FCNHead',
+            'in_channels': 16,
+            'in_index': -1,
+            'channels': 16,
+            'num_convs': 1,
+            'concat_input': False,
+            'num_classes': NUM_CLASSES,
+            'norm_cfg': {'type': 'BN'},
+        },
+        'test_cfg': {'mode': 'whole'},
+    }
+
+
+@pytest.fixture
+def build_segmentor():
+    """Build ``EncoderDecoder`` on a tiny backbone, the exit head 'trained'."""
+    pytest.importorskip('mmcv', reason='needs the mmseg host')
+    pytest.importorskip('mmseg', reason='needs the mmseg host')
+    from mmengine.config import ConfigDict
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import MODELS
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    init_default_scope('mmseg')
+
+    def build(backbone_type='mmscope.MambaScope', seed=0, **backbone):
+        torch.manual_seed(seed)
+        config = ConfigDict(segmentor_config(backbone_type, **backbone))
+        model = MODELS.build(config)
+        head = getattr(model.backbone, 'exit_head', None)
+        if head is not None:
+            # Fresh weights give every image the same confidence.
+            torch.nn.init.normal_(head.fc.weight, std=0.5)
+            head.num_updates.fill_(1)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def make_loader():
+    """Make batches of random images with random labels, 255 = ignored."""
+    pytest.importorskip('mmseg', reason='needs the mmseg host')
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    def sample(index, generator, size):
+        height, width = size
+        coarse = torch.rand(3, 4, 4, generator=generator)
+        image = torch.nn.functional.interpolate(coarse[None], size)[0]
+        noise = torch.rand(3, height, width, generator=generator)
+        image = 255 * (0.6 * image + 0.4 * noise)
+        label = torch.randint(
+            0, NUM_CLASSES, (1, 8, 8), generator=generator
+        ).float()
+        label = torch.nn.functional.interpolate(label[None], size)[0].long()
+        label[:, : height // 8] = 255
+        data_sample = SegDataSample(gt_sem_seg=PixelData(data=label))
+        data_sample.set_metainfo(
+            {
+                'img_path': f'images/{index:03d}.jpg',
+                'ori_shape': size,
+                'img_shape': size,
+                'pad_shape': size,
+            }
+        )
+        return image.byte(), data_sample
+
+    def make(num_images=12, batch_size=3, size=(64, 96), seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        pairs = [sample(i, generator, size) for i in range(num_images)]
+        batches = [
+            {
+                'inputs': [image for image, _ in pairs[i : i + batch_size]],
+                'data_samples': [d for _, d in pairs[i : i + batch_size]],
+            }
+            for i in range(0, num_images, batch_size)
+        ]
+        return Loader(batches)
+
+    return make
+
+
+class Loader(list):
+    """Batches with the one attribute of a DataLoader that a sweep reads."""
+
+    dataset = SimpleNamespace(metainfo={'classes': CLASSES}, ignore_index=255)

@@ -1,0 +1,56 @@
+"""Timed runs are real gated runs."""
+
+import pytest
+
+from mmscope.evaluation import measure_throughput
+
+
+def test_speed_at_each_threshold_and_batch_size(build_segmentor, make_loader):
+    found = measure_throughput(
+        build_segmentor(),
+        make_loader(7, batch_size=2, size=(64, 64)),
+        thresholds=[0.0, 2.0],
+        max_images=5,
+        warmup=1,
+        repeats=2,
+    )
+    assert [(f['batch_size'], f['threshold']) for f in found] == [
+        (1, 0.0),
+        (1, 2.0),
+        (2, 0.0),
+        (2, 2.0),
+    ]
+    assert [f['exit_ratio'] for f in found] == [1, 0, 1, 0]
+    assert all(f['num_images'] == 5 for f in found)
+    assert all(
+        f['slowest'] <= f['images_per_s'] <= f['fastest'] for f in found
+    )
+
+
+def test_exits_of_the_timed_runs_follow_the_threshold(
+    build_segmentor, make_loader
+):
+    from mmscope.evaluation import sweep
+
+    model, loader = build_segmentor(), make_loader(6)
+    middle = sweep(model, loader, num_quantiles=1).rows[1]
+    (found,) = measure_throughput(
+        model, loader, [middle['threshold']], [4], warmup=0, repeats=1
+    )
+    assert found['exit_ratio'] == middle['exit_ratio'] == 0.5
+
+
+def test_model_without_a_gate_runs_as_it_is(build_segmentor, make_loader):
+    model = build_segmentor('mmscope.VisionMamba')
+    (found,) = measure_throughput(
+        model, make_loader(2, batch_size=1), [None], warmup=0, repeats=1
+    )
+    assert found['images_per_s'] > 0
+    assert found['exit_ratio'] is None
+    with pytest.raises(ValueError, match='no early exit'):
+        measure_throughput(model, make_loader(2), [0.5])
+
+
+def test_no_image_is_an_error(build_segmentor, make_loader):
+    with pytest.raises(ValueError, match='no image'):
+        measure_throughput(build_segmentor(), make_loader(0), [None])
