@@ -1,0 +1,248 @@
+"""Every leaf config loads, builds with its host, and says what it is."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
+
+pytest.importorskip('mmseg', reason='needs mmsegmentation')
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'configs'
+LEAVES = sorted(
+    path.relative_to(CONFIGS)
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
+SCOPES = ('mmseg', 'mmdet', 'mmpretrain')
+# Backbone + neck + decode head + auxiliary head (+ exit head), 150 classes.
+PARAMETERS = {
+    'ade20k/vim_ti_upernet.py': 12_311_660,
+    'ade20k/vim_s_upernet.py': 45_449_132,
+    'ade20k/mambascope_ti_upernet.py': 12_685_826,
+    'ade20k/mambascope_s_upernet.py': 46_787_138,
+}
+TINY = {
+    'model.backbone.arch._delete_': True,
+    'model.backbone.arch.embed_dims': 16,
+    'model.backbone.arch.num_layers': 4,
+    'model.backbone.img_size': 64,
+    'model.backbone.out_indices': (0, 1, 2, 3),
+    'model.backbone.init_cfg': None,
+    'model.neck.embed_dim': 16,
+    'model.neck.norm_cfg.type': 'BN',
+    'model.decode_head.in_channels': [16] * 4,
+    'model.decode_head.channels': 16,
+    'model.decode_head.norm_cfg.type': 'BN',
+    'model.auxiliary_head.in_channels': 16,
+    'model.auxiliary_head.channels': 16,
+    'model.auxiliary_head.norm_cfg.type': 'BN',
+    'model.data_preprocessor.size': (64, 64),
+}
+
+
+def load(leaf, **options):
+    cfg = Config.fromfile(CONFIGS / leaf)
+    cfg.merge_from_dict({'model.backbone.init_cfg': None, **options})
+    return cfg
+
+
+def build(cfg):
+    """Build as an inferencer inside another host does."""
+    return MODELS.build({**cfg.model, '_scope_': cfg.default_scope})
+
+
+def unprefixed(node):
+    """Copy a config tree without the prefix of our types."""
+    if isinstance(node, dict):
+        copied = {key: unprefixed(value) for key, value in node.items()}
+        if isinstance(copied.get('type'), str):
+            copied['type'] = copied['type'].removeprefix('mmscope.')
+        return copied
+    if isinstance(node, (list, tuple)):
+        return type(node)(unprefixed(value) for value in node)
+    return node
+
+
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_header_says_row_host_command_and_both_scores(leaf):
+    text = (CONFIGS / leaf).read_text()
+    header = re.match(r'"""(.*?)"""', text, re.DOTALL)[1]
+    assert 5 <= len(header.strip().splitlines()) <= 8
+    assert f'python tools/train.py configs/{leaf}' in header
+    for word in ('Host:', 'Paper:', 'Ours:'):
+        assert word in header
+    assert len(text.splitlines()) <= 40
+
+
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_name_matches_the_model(leaf):
+    cfg = load(leaf)
+    kind, size = leaf.stem.split('_')[:2]
+    assert cfg.model.backbone.arch == {'ti': 'tiny', 's': 'small'}[size]
+    expected = {'vim': 'VisionMamba', 'mambascope': 'MambaScope'}[kind]
+    assert cfg.model.backbone.type == f'mmscope.{expected}'
+
+
+@pytest.mark.parametrize('scope', SCOPES)
+@pytest.mark.parametrize('leaf', sorted(PARAMETERS), ids=str)
+def test_leaf_builds_under_every_default_scope(leaf, scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        model = build(load(leaf))
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[leaf]
+
+
+@pytest.mark.parametrize('scope', SCOPES)
+@pytest.mark.parametrize('prefix', [True, False])
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_tiny_leaf_builds_with_and_without_prefix(leaf, prefix, scope):
+    importlib.import_module('mmscope')  # what custom_imports does
+    cfg = load(leaf, **TINY)
+    if not prefix:
+        cfg.model = unprefixed(cfg.model.to_dict())
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = MODELS.build(cfg.model.backbone)
+        model = build(cfg)
+    assert type(model.backbone) is type(backbone)
+
+
+def train_step(cfg, height=64, width=64):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = build(cfg)
+    samples = []
+    for _ in range(2):
+        sample = SegDataSample()
+        labels = torch.randint(0, 11, (1, height, width))
+        sample.gt_sem_seg = PixelData(data=labels)
+        sample.set_metainfo({'img_shape': (height, width)})
+        samples.append(sample)
+    images = [torch.randint(0, 256, (3, height, width)).float()] * 2
+    data = model.data_preprocessor(
+        {'inputs': images, 'data_samples': samples}, training=True
+    )
+    losses = model(**data, mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    return model, losses
+
+
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_tiny_leaf_trains_every_parameter(leaf):
+    model, losses = train_step(load(leaf, **TINY))
+    values = [v for v in losses.values() if isinstance(v, torch.Tensor)]
+    assert all(torch.isfinite(value).all() for value in values)
+    untouched = [
+        name for name, p in model.named_parameters() if p.grad is None
+    ]
+    assert not untouched
+
+
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_weight_decay_spares_rates_norms_biases_and_positions(leaf):
+    cfg = load(leaf, **TINY)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = build(cfg)
+        constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
+            {
+                'type': cfg.optim_wrapper.pop(
+                    'constructor', 'DefaultOptimWrapperConstructor'
+                ),
+                'paramwise_cfg': cfg.optim_wrapper.pop('paramwise_cfg'),
+                'optim_wrapper_cfg': cfg.optim_wrapper,
+            }
+        )
+        optimizer = constructor(model).optimizer
+    decays = {
+        id(p): group['weight_decay']
+        for group in optimizer.param_groups
+        for p in group['params']
+    }
+    spared = re.compile(
+        r'(A_log|A_b_log|mixer\.D|mixer\.D_b|bias|pos_embed|cls_token)$'
+        r'|norm|\.bn\.|upsample_4x\.1\.'
+    )
+    for name, parameter in model.named_parameters():
+        expected = 0.0 if spared.search(name) else 0.01
+        assert decays[id(parameter)] == expected, name
+
+
+def test_layer_decay_slows_early_blocks():
+    cfg = load('ade20k/mambascope_ti_upernet_ld.py', **TINY)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = build(cfg)
+        constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
+            {
+                'type': cfg.optim_wrapper.pop('constructor'),
+                'paramwise_cfg': cfg.optim_wrapper.pop('paramwise_cfg'),
+                'optim_wrapper_cfg': cfg.optim_wrapper,
+            }
+        )
+        groups = constructor(model).optimizer.param_groups
+    rates = {id(p): g['lr'] for g in groups for p in g['params']}
+    blocks = [rates[id(layer.norm.weight)] for layer in model.backbone.layers]
+    head = rates[id(model.decode_head.conv_seg.weight)]
+    assert head == pytest.approx(6e-5)
+    for early, late in zip(blocks, [*blocks[1:], head], strict=True):
+        assert early == pytest.approx(0.92 * late)
+
+
+def test_recipe_is_the_paper_s():
+    cfg = load('ade20k/mambascope_ti_upernet.py')
+    assert cfg.train_cfg.max_iters == 160_000
+    assert cfg.train_dataloader.batch_size == 16
+    warmup, decay = cfg.param_scheduler
+    assert (warmup.begin, warmup.end) == (0, 1500)
+    assert (decay.begin, decay.end, decay.power) == (1500, 160_000, 1.0)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr) == ('AdamW', 6e-5)
+    assert optimizer.weight_decay == 0.01
+
+
+def test_data_roots_come_from_the_environment(monkeypatch):
+    for variable, leaf, default in (
+        (
+            'MMSCOPE_ADE20K',
+            'ade20k/vim_ti_upernet.py',
+            'data/ade/ADEChallengeData2016',
+        ),
+        ('MMSCOPE_CAMVID', 'camvid/vim_ti_upernet.py', 'data/camvid'),
+    ):
+        monkeypatch.delenv(variable, raising=False)
+        assert load(leaf).train_dataloader.dataset.data_root == default
+        monkeypatch.setenv(variable, '/some/where')
+        cfg = load(leaf)
+        for split in ('train', 'val', 'test'):
+            loader = cfg[f'{split}_dataloader']
+            assert loader.dataset.data_root == '/some/where'
+
+
+def test_camvid_is_tested_on_its_test_split():
+    cfg = load('camvid/mambascope_ti_upernet.py')
+    for name, split in (
+        ('train', 'training'),
+        ('val', 'validation'),
+        ('test', 'test'),
+    ):
+        prefix = cfg[f'{name}_dataloader'].dataset.data_prefix
+        assert prefix.img_path == f'images/{split}'
+        assert prefix.seg_map_path == f'annotations/{split}'
+
+
+def test_init_cfg_none_on_the_command_line_is_none():
+    from mmengine.config import DictAction
+
+    value = DictAction._parse_iterable('None')
+    cfg = Config.fromfile(CONFIGS / 'ade20k/vim_ti_upernet.py')
+    assert cfg.model.backbone.init_cfg.type == 'Pretrained'
+    cfg.merge_from_dict({'model.backbone.init_cfg': value})
+    assert cfg.model.backbone.init_cfg is None

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+
+
+def load_tool(path: str):
+    """Import a tool by its path below ``tools``, under a name of its own."""
+    name = f'mmscope_tool_{Path(path).stem}'
+    spec = importlib.util.spec_from_file_location(name, TOOLS / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def scenes(tmp_path_factory):
+    """Nine training and five validation scenes of 72 x 96 pixels."""
+    tool = load_tool('dataset_converters/make_demo_scenes.py')
+    return tool.write_scenes(
+        tmp_path_factory.mktemp('scenes'), train=9, val=5, height=72, width=96
+    )
+
+
+@pytest.fixture(scope='session')
+def run_tool(scenes):
+    """Run a tool as users do, in a process of its own, from elsewhere."""
+
+    def run(*args, cwd=None, launcher=(), **environ):
+        return subprocess.run(
+            [sys.executable, *launcher, *map(str, args)],
+            cwd=cwd or scenes,
+            env={
+                **os.environ,
+                'OMP_NUM_THREADS': '1',
+                'MMSCOPE_ADE20K': str(scenes),
+                **environ,
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
