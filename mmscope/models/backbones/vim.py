@@ -128,9 +128,10 @@ class VisionMamba(BaseModule):
         entries = self.grid[0] * self.grid[1] + 1
         self.pos_embed = nn.Parameter(torch.empty(1, entries, self.embed_dims))
         # Block i takes entry i, the last add before the final norm the last.
-        rates = [0.0] + torch.linspace(
-            0, drop_path_rate, self.num_layers
-        ).tolist()
+        last = max(self.num_layers - 1, 1)
+        rates = [0.0] + [
+            drop_path_rate * i / last for i in range(self.num_layers)
+        ]
         settings.update(num_layers=self.num_layers, scan_backend=scan_backend)
         self.layers = nn.ModuleList(
             MambaBlock(self.embed_dims, rate, **settings)

@@ -10,11 +10,15 @@ from mmscope.models import VisionMamba
 from mmscope.ops import why_unavailable
 
 DATA = Path(__file__).parents[2] / 'data'
-SHARED = Path(os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[4] / 'shared'))
+SHARED = Path(
+    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[4] / 'shared')
+)
 RELEASED = SHARED / 'fixtures' / 'vim_oracle_dev.npz'
 TOLERANCE = {'reference': 1e-5, 'cpu': 1e-4}
 
-spec = importlib.util.spec_from_file_location('vim_numpy', DATA / 'vim_numpy.py')
+spec = importlib.util.spec_from_file_location(
+    'vim_numpy', DATA / 'vim_numpy.py'
+)
 vim_numpy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(vim_numpy)
 

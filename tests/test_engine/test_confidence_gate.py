@@ -1,0 +1,176 @@
+import copy
+
+import builders
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+
+from mmscope.engine import ConfidenceGateHook
+from mmscope.models.scoping import find_backbone
+
+HOOK = {'type': 'mmscope.ConfidenceGateHook'}
+
+
+def trained(scenes, tmp_path, host='EncoderDecoder', **overrides):
+    runner = builders.runner(
+        scenes, tmp_path, builders.segmentor(host), **overrides
+    )
+    runner.train()
+    return runner
+
+
+def losses_of(runner):
+    scalars = runner.message_hub.log_scalars
+    return {k.removeprefix('train/') for k in scalars if 'loss' in k}
+
+
+def test_a_plain_host_trains_its_exit_head_through_the_hook(scenes, tmp_path):
+    runner = trained(scenes, tmp_path)
+    assert {
+        'loss_exit_coarse',
+        'loss_exit_fine',
+        'loss_exit_distill',
+        'loss_feature_consistency',
+    } <= losses_of(runner)
+    head = runner.model.backbone.exit_head
+    assert head.num_updates == 3
+    assert not runner.model._forward_hooks
+
+
+def test_our_host_does_not_get_the_losses_twice(scenes, tmp_path):
+    runner = trained(scenes, tmp_path, 'mmscope.EarlyExitEncoderDecoder')
+    assert 'loss_feature_consistency' not in losses_of(runner)
+    assert runner.model.backbone.exit_head.num_updates == 3
+
+
+@pytest.mark.parametrize(
+    'host', ['EncoderDecoder', 'mmscope.EarlyExitEncoderDecoder']
+)
+def test_statistics_reach_metrics_and_message_hub(scenes, tmp_path, host):
+    hooks = [{**HOOK, 'exit_threshold': 0}]
+    runner = trained(scenes, tmp_path, host, custom_hooks=hooks)
+    hub = runner.message_hub
+    assert hub.get_scalar('val/early_exit/exit_ratio').current() == 1.0
+    # 64 x 96 pixels: a coarse grid of 2 x 3 and cls.
+    assert hub.get_scalar('val/early_exit/mean_tokens').current() == 7
+    cheap = hub.get_scalar('val/early_exit/mean_cost').current()
+    find_backbone(runner.model).exit_threshold = 2.0
+    hook = next(h for h in runner._hooks if type(h) is ConfidenceGateHook)
+    hook.exit_threshold = 2.0
+    metrics = runner.test()
+    assert metrics['early_exit/exit_ratio'] == 0.0
+    # 5 of 6 regions refined: 4 * 5 + 1 + 1 tokens more.
+    assert metrics['early_exit/mean_tokens'] == 7 + 22
+    assert metrics['early_exit/mean_cost'] > cheap
+    assert 'mIoU' in metrics
+
+
+def test_the_hook_wins_over_the_model_threshold(scenes, tmp_path):
+    model = builders.segmentor()
+    model['exit_threshold'] = 2.0
+    hooks = [{**HOOK, 'exit_threshold': 0}]
+    runner = builders.runner(scenes, tmp_path, model, custom_hooks=hooks)
+    metrics = runner.test()
+    assert metrics['early_exit/exit_ratio'] == 1.0
+
+
+def test_no_threshold_at_all_never_exits(scenes, tmp_path):
+    runner = builders.runner(scenes, tmp_path, builders.segmentor())
+    assert runner.test()['early_exit/exit_ratio'] == 0.0
+    assert find_backbone(runner.model).exit_records is None
+
+
+def test_slide_windows_add_up_per_image(scenes, tmp_path):
+    whole, slide = (
+        builders.runner(
+            scenes, tmp_path / mode, builders.segmentor(mode=mode)
+        ).test()
+        for mode in ('whole', 'slide')
+    )
+    assert whole['early_exit/mean_tokens'] == 7 + 22
+    # Two windows of 64 x 64: 2 x 2 regions, all four refined.
+    assert slide['early_exit/mean_tokens'] == 2 * (5 + 17)
+    assert slide['early_exit/mean_cost'] > whole['early_exit/mean_cost']
+
+
+def test_test_time_augmentation_counts_every_view(scenes, tmp_path):
+    runner = builders.runner(scenes, tmp_path, builders.segmentor())
+    plain = runner.test()
+    loader = copy.deepcopy(builders.dataloader(scenes, False, batch_size=1))
+    views = [
+        [{'type': 'RandomFlip', 'prob': p} for p in (0.0, 1.0)],
+        [{'type': 'LoadAnnotations', 'reduce_zero_label': True}],
+        [{'type': 'PackSegInputs'}],
+    ]
+    loader['dataset']['pipeline'] = [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'TestTimeAug', 'transforms': views},
+    ]
+    model = {
+        'type': 'SegTTAModel',
+        'module': builders.segmentor(),
+    }
+    metrics = builders.runner(
+        scenes, tmp_path / 'tta', model, test_dataloader=loader
+    ).test()
+    for key in ('mean_tokens', 'mean_cost'):
+        key = f'early_exit/{key}'
+        assert metrics[key] == pytest.approx(2 * plain[key])
+    assert metrics['early_exit/exit_ratio'] == 0.0
+
+
+def test_ema_evaluation_equals_loading_the_ema_checkpoint(scenes, tmp_path):
+    hooks = [
+        {**HOOK, 'exit_threshold': 0.5},
+        {'type': 'EMAHook', 'momentum': 0.3},
+    ]
+    runner = trained(
+        scenes,
+        tmp_path,
+        'mmscope.EarlyExitEncoderDecoder',
+        custom_hooks=hooks,
+        iters=4,
+    )
+    online = {
+        k: runner.message_hub.get_scalar(f'val/{k}').current()
+        for k in ('mIoU', 'early_exit/exit_ratio', 'early_exit/mean_cost')
+    }
+    fresh = builders.runner(
+        scenes,
+        tmp_path / 'fresh',
+        builders.segmentor(),
+        custom_hooks=hooks[:1],
+        seed=1,
+    )
+    # CheckpointHook stores the EMA weights as state_dict.
+    load_checkpoint(fresh.model, str(tmp_path / 'iter_4.pth'))
+    loaded = fresh.test()
+    for key, value in online.items():
+        assert loaded[key] == pytest.approx(value, abs=1e-6), key
+
+
+def test_the_hook_refuses_a_model_without_coarse_stage(scenes, tmp_path):
+    model = builders.segmentor('EncoderDecoder')
+    model['backbone'].pop('exit_head')
+    model['backbone']['type'] = 'mmscope.VisionMamba'
+    with pytest.raises(ValueError, match='needs a two-stage backbone'):
+        builders.runner(scenes, tmp_path, model).test()
+
+
+@pytest.mark.parametrize('value', ['0.5', -1, float('nan')])
+def test_bad_thresholds_are_refused_when_built(value):
+    with pytest.raises(ValueError, match='exit_threshold must be'):
+        ConfidenceGateHook(exit_threshold=value)
+
+
+def test_a_gated_inferencer_exits_without_any_runner(scenes, tmp_path):
+    from mmseg.apis import inference_model
+
+    runner = builders.runner(scenes, tmp_path, builders.segmentor())
+    model = runner.model.eval()
+    model.cfg = runner.cfg
+    model.cfg.test_pipeline = runner.cfg.test_dataloader.dataset.pipeline
+    model.backbone.exit_threshold = 0
+    inference_model(model, str(next((scenes / 'images').iterdir())))
+    assert model.backbone.last_exit.exited.tolist() == [True]
+    assert torch.is_tensor(model.backbone.last_exit.importance)

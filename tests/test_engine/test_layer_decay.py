@@ -1,0 +1,55 @@
+import builders
+import pytest
+from mmengine.config import ConfigDict
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+
+
+def wrapper_for(model, **paramwise):
+    return build_optim_wrapper(
+        model,
+        {
+            'type': 'OptimWrapper',
+            'constructor': 'mmscope.LayerDecayOptimWrapperConstructor',
+            'optimizer': {'type': 'AdamW', 'lr': 1.0, 'weight_decay': 0.1},
+            'paramwise_cfg': paramwise,
+        },
+    )
+
+
+@pytest.fixture
+def model():
+    init_default_scope('mmseg')
+    return MODELS.build(ConfigDict(builders.segmentor()))
+
+
+def test_rates_fall_towards_the_embeddings(model):
+    keys = {'A_log': {'decay_mult': 0.0}, 'layers.2': {'lr_mult': 3.0}}
+    groups = wrapper_for(
+        model, layer_decay_rate=0.5, custom_keys=keys
+    ).optimizer.param_groups
+    names = {id(p): n for n, p in model.named_parameters()}
+    rates = {names[id(g['params'][0])]: g['lr'] for g in groups}
+    assert rates['backbone.pos_embed'] == 0.5**5
+    assert rates['backbone.coarse_pos_embed'] == 0.5**5
+    assert rates['backbone.layers.0.mixer.D'] == 0.5**4
+    assert rates['backbone.layers.2.mixer.D'] == 3 * 0.5**2
+    assert rates['backbone.layers.3.mixer.D'] == 0.5
+    assert rates['decode_head.conv_seg.weight'] == 1.0
+    decays = {names[id(g['params'][0])]: g['weight_decay'] for g in groups}
+    assert decays['backbone.layers.1.mixer.A_log'] == 0.0
+    assert decays['backbone.layers.1.mixer.out_proj.weight'] == 0.1
+    assert len(rates) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize('rate', [None, 0.0, 1.5, '0.9'])
+def test_a_bad_rate_is_named(model, rate):
+    with pytest.raises(ValueError, match='layer_decay_rate'):
+        wrapper_for(model, layer_decay_rate=rate)
+
+
+def test_a_backbone_without_depths_is_named(model):
+    del model.backbone
+    with pytest.raises(ValueError, match='get_layer_depth'):
+        wrapper_for(model, layer_decay_rate=0.5)

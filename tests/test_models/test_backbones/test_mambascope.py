@@ -1,0 +1,292 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmscope.models import MambaScope, VisionMamba
+from mmscope.models.scoping import attach_gate
+
+ARCH = {'embed_dims': 16, 'num_layers': 4}
+HEAD = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 6}
+
+
+def scope(seed=0, **options):
+    torch.manual_seed(seed)
+    defaults = {'arch': ARCH, 'img_size': 96, 'exit_head': HEAD}
+    model = MambaScope(**{**defaults, **options}).eval()
+    if model.exit_head is not None:
+        # Spread the confidences, as training would.
+        torch.nn.init.normal_(model.exit_head.fc.weight, std=0.5)
+        model.exit_head.num_updates += 1
+    return model
+
+
+def dense(**options):
+    return scope(out_type='featmap', out_indices=(1, 3), **options)
+
+
+@torch.no_grad()
+def run(model, imgs, threshold):
+    attach_gate(model, threshold)
+    return model(imgs)
+
+
+@torch.no_grad()
+def confidences(model, imgs):
+    attach_gate(model, 2.0)
+    model(imgs)
+    return model.last_exit.confidence
+
+
+def middle_threshold(model, imgs):
+    """A threshold between two confidences, away from both."""
+    values = confidences(model, imgs).sort().values
+    at = len(values) // 2
+    assert values[at] - values[at - 1] > 1e-4
+    return float((values[at] + values[at - 1]) / 2)
+
+
+def test_threshold_zero_never_calls_the_fine_stage(monkeypatch):
+    model = dense()
+
+    def fail(*_):
+        raise AssertionError('fine stage was called')
+
+    monkeypatch.setattr(model, 'forward_fine', fail)
+    maps = run(model, torch.randn(3, 3, 96, 96), 0)
+    assert model.last_exit.exited.all()
+    assert not model.last_exit.refined.any()
+    assert [tuple(m.shape) for m in maps] == [(3, 16, 6, 6)] * 2
+
+
+def test_a_coarse_exit_repeats_each_region_over_its_fine_cells():
+    maps = run(dense(), torch.randn(1, 3, 96, 96), 0)
+    for level in maps:
+        assert torch.equal(level[..., ::2, ::2], level[..., 1::2, 1::2])
+
+
+@pytest.mark.parametrize('build', [scope, dense])
+def test_a_threshold_above_one_equals_no_gate_bit_for_bit(build):
+    imgs = torch.randn(4, 3, 96, 96)
+    model = build()
+    with torch.no_grad():
+        ungated = model(imgs)
+    for gated, free in zip(run(model, imgs, 1.5), ungated, strict=True):
+        assert torch.equal(gated, free)
+    assert not model.last_exit.exited.any()
+
+
+@pytest.mark.parametrize('build', [scope, dense])
+def test_a_split_batch_equals_the_images_one_by_one(build):
+    torch.manual_seed(1)
+    imgs = torch.randn(6, 3, 96, 96)
+    model = build()
+    threshold = middle_threshold(model, imgs)
+    together = run(model, imgs, threshold)
+    exited = model.last_exit.exited
+    assert 0 < exited.sum() < len(imgs)
+    order = torch.randperm(len(imgs))
+    shuffled = run(model, imgs[order], threshold)
+    for i, image in enumerate(imgs):
+        alone = run(model, image[None], threshold)
+        assert model.last_exit.exited.item() == exited[i].item()
+        for level, whole, mixed in zip(alone, together, shuffled, strict=True):
+            assert torch.allclose(level[0], whole[i], atol=1e-5)
+            place = (order == i).nonzero().item()
+            assert torch.allclose(level[0], mixed[place], atol=1e-5)
+
+
+def test_exits_and_refined_images_get_their_own_results():
+    torch.manual_seed(1)
+    imgs = torch.randn(6, 3, 96, 96)
+    model = dense()
+    threshold = middle_threshold(model, imgs)
+    coarse, fine = run(model, imgs, 0)[1], run(model, imgs, 2)[1]
+    mixed = run(model, imgs, threshold)[1]
+    for i, exited in enumerate(model.last_exit.exited):
+        assert torch.allclose(
+            mixed[i], coarse[i] if exited else fine[i], atol=1e-5
+        )
+        assert not torch.allclose(coarse[i], fine[i], atol=1e-3)
+
+
+@pytest.mark.parametrize('size', [(96, 96), (64, 128), (70, 50), (33, 97)])
+@pytest.mark.parametrize('threshold', [0, 2])
+def test_any_size_works_in_both_stages(size, threshold):
+    maps = run(dense(), torch.randn(2, 3, *size), threshold)
+    cells = tuple(-(-side // 16) for side in size)
+    assert all(m.shape == (2, 16, *cells) for m in maps)
+    assert all(m.isfinite().all() for m in maps)
+
+
+def test_the_record_says_what_was_refined():
+    model = dense(refine_ratio=0.5)
+    run(model, torch.randn(2, 3, 96, 64), 2)
+    record = model.last_exit
+    assert record.grid == (3, 2)
+    assert record.coarse_tokens == 7
+    assert record.fine_tokens == 4 * 3 + 3 + 1
+    assert record.refined.sum((1, 2)).tolist() == [3, 3]
+    # The refined regions are the most important ones.
+    least = record.importance.masked_fill(~record.refined, torch.inf)
+    most = record.importance.masked_fill(record.refined, -torch.inf)
+    assert (least.amin((1, 2)) >= most.amax((1, 2))).all()
+
+
+def test_records_are_kept_only_on_demand():
+    model = dense()
+    run(model, torch.randn(1, 3, 96, 96), 2)
+    assert model.exit_records is None
+    model.exit_records = []
+    run(model, torch.randn(2, 3, 96, 96), 2)
+    run(model, torch.randn(2, 3, 96, 96), 0)
+    assert [r.exited.tolist() for r in model.exit_records] == [
+        [False, False],
+        [True, True],
+    ]
+
+
+@pytest.mark.parametrize('out_type', ['cls_token', 'featmap'])
+def test_full_refinement_without_reuse_is_the_vim_with_the_same_weights(
+    out_type,
+):
+    torch.manual_seed(0)
+    options = {'arch': ARCH, 'img_size': 96, 'out_type': out_type}
+    vim = VisionMamba(**options).eval()
+    model = MambaScope(**options, refine_ratio=1.0, feature_reuse='none')
+    model.load_state_dict(vim.state_dict(), strict=False)
+    imgs = torch.randn(2, 3, 96, 64)
+    for ours, theirs in zip(
+        run(model.eval(), imgs, None), vim(imgs), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_coarse_stage_is_vim_on_the_halved_image():
+    torch.manual_seed(0)
+    model = scope(img_size=96)
+    vim = VisionMamba(arch=ARCH, img_size=48).eval()
+    weights = {
+        k: v for k, v in model.state_dict().items() if k in vim.state_dict()
+    }
+    weights['pos_embed'] = model.coarse_pos_embed
+    vim.load_state_dict(weights)
+    imgs = torch.randn(2, 3, 96, 96)
+    (cls,) = run(model, imgs, 0)
+    assert torch.allclose(cls, vim(F.avg_pool2d(imgs, 2))[0], atol=1e-5)
+
+
+def test_importance_is_the_running_mean_over_the_scored_blocks():
+    model = scope(score_layers=(1, 3), score_momentum=0.5)
+    seen = []
+    score = model._score
+    model._score = lambda y: seen.append(score(y)) or seen[-1]
+    run(model, torch.randn(1, 3, 96, 96), 0)
+    (f1, b1), (f2, b2) = seen[:2], seen[2:]
+    mean = 0.5 * (0.5 * (f1 + b1) / 2) + 0.5 * (f2 + b2) / 2
+    # 3 x 3 regions with cls in the middle, at index 4.
+    expected = torch.cat([mean[:, :4], mean[:, 5:]], 1)
+    actual = model.last_exit.importance.flatten(1)
+    assert torch.allclose(actual, expected)
+
+
+def test_scored_blocks_default_to_every_second_of_the_later_half():
+    with torch.device('meta'):
+        assert MambaScope(arch='tiny').score_layers == tuple(range(12, 24, 2))
+
+
+@pytest.mark.parametrize('selection', [False, True])
+@pytest.mark.parametrize('reuse', ['mlp', 'linear', 'mlp_with_cls', 'none'])
+def test_gradients_reach_every_parameter_in_both_phases(selection, reuse):
+    model = dense(feature_reuse=reuse).train()
+    model.selection = selection
+    maps = model(torch.randn(2, 3, 96, 96))
+    outputs = model.stage_outputs
+    targets = torch.randint(0, 2, (2, 6)).float()
+    losses = model.exit_head.loss(
+        outputs.coarse_cls, outputs.fine_cls, targets
+    )
+    coarse = sum(m.square().mean() for m in outputs.coarse_maps)
+    total = sum(m.square().mean() for m in maps) + coarse
+    (total + sum(losses.values())).backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None]
+    assert missing == []
+
+
+def test_training_returns_the_fine_stage_last():
+    model = scope().train()
+    model.selection = False
+    coarse, fine = model(torch.randn(2, 3, 96, 96))
+    assert torch.equal(coarse, model.stage_outputs.coarse_cls)
+    assert torch.equal(fine, model.stage_outputs.fine_cls)
+    assert not torch.allclose(coarse, fine, atol=1e-4)
+
+
+def test_training_never_exits():
+    model = dense().train()
+    attach_gate(model, 0.0)
+    maps = model(torch.randn(2, 3, 96, 96))
+    fine, coarse = maps[1], model.stage_outputs.coarse_maps[1]
+    assert not torch.allclose(fine, coarse)
+    assert model.last_exit is None
+
+
+def test_without_selection_all_regions_are_refined():
+    model = dense(refine_ratio=0.3)
+    model.selection = False
+    run(model, torch.randn(1, 3, 96, 96), 2)
+    assert model.last_exit.refined.all()
+    assert model.last_exit.fine_tokens == 4 * 9 + 1
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'cls_position': 'ahead'},
+        {'cls_position': 'behind'},
+        {'token_order': 'last'},
+        {'feature_reuse': 'linear'},
+        {'feature_reuse': 'mlp_with_cls'},
+        {'feature_reuse': 'none'},
+        {'unselected_tokens': 'feature'},
+        {'score_metric': 'l2_norm'},
+        {'score_momentum': 0.0, 'score_layers': (0,)},
+    ],
+)
+def test_every_ablation_changes_the_fine_result(options):
+    imgs = torch.randn(1, 3, 96, 96)
+    base, other = dense(refine_ratio=0.4), dense(refine_ratio=0.4, **options)
+    weights = {
+        k: v
+        for k, v in base.state_dict().items()
+        if k in other.state_dict() and v.shape == other.state_dict()[k].shape
+    }
+    other.load_state_dict(weights, strict=False)
+    ours, theirs = run(other, imgs, 2)[1], run(base, imgs, 2)[1]
+    assert ours.isfinite().all()
+    assert not torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize('ratio', [0.0, 1.0])
+def test_both_ends_of_the_refine_ratio_work(ratio):
+    maps = run(dense(refine_ratio=ratio), torch.randn(2, 3, 96, 64), 2)
+    assert all(m.isfinite().all() for m in maps)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'refine_ratio': 1.2}, 'refine_ratio must lie in'),
+        ({'score_momentum': 1.0}, 'score_momentum must lie in'),
+        ({'score_metric': 'max'}, 'score_metric must be one of'),
+        ({'score_layers': (9,)}, 'indices must be'),
+        ({'cls_position': 'end'}, 'cls_position must be one of'),
+        ({'token_order': 'random'}, 'token_order must be one of'),
+        ({'feature_reuse': 'cnn'}, 'feature_reuse must be one of'),
+        ({'unselected_tokens': 'x'}, 'unselected_tokens must be one of'),
+        ({'exit_threshold': '0.8'}, 'exit_threshold must be None or'),
+        ({'exit_threshold': -1}, 'exit_threshold must be None or'),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        MambaScope(arch=ARCH, **options)
