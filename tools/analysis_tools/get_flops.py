@@ -34,6 +34,19 @@ UNCOUNTED = (
 )
 
 
+def fraction(text: str) -> float:
+    """Read a number in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f'expected a fraction in [0, 1], got {text!r}'
+        )
+    return value
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -48,12 +61,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--refine-ratio',
-        type=float,
+        type=fraction,
         help="fraction of the regions refined (default: the model's)",
     )
     parser.add_argument(
         '--exit-ratio',
-        type=float,
+        type=fraction,
         default=0.0,
         help='fraction of the images that leave early (default: 0)',
     )
