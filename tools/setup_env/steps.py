@@ -16,6 +16,7 @@ from .stacks import (
     SetupError,
     choose_python,
     describe,
+    locked,
     python_version,
     read_requirements,
     require_compiler,
@@ -120,7 +121,9 @@ def op_is_there(env: Environment) -> bool:
 
 def install_package(env: Environment) -> None:
     """Install mmscope in place, and compile its op."""
-    env.pip('mmscope', '--no-build-isolation', '-e', ROOT)
+    # Both stacks may build in one checkout.
+    with locked(ROOT / '.venv-build.lock'):
+        env.pip('mmscope', '--no-build-isolation', '-e', ROOT)
 
 
 def source_texts() -> tuple[str, ...]:
