@@ -9,8 +9,9 @@ namespace mmscope {
 // Tokens between two saved states. The backward recomputes the states of one
 // such chunk at a time, in a buffer that stays in the first-level cache.
 constexpr int64_t kChunk = 16;
-// Vectors of channels that share one task of the backward.
-constexpr int64_t kGroup = 4;
+// Vectors of channels that share one task: at most so many in the scan's
+// forward, always so many in a backward.
+constexpr int64_t kGroup = 8;
 // Widest vector of any variant, in floats.
 constexpr int64_t kMaxLanes = 16;
 
@@ -25,7 +26,7 @@ struct View {
 };
 
 struct ScanArgs {
-  int64_t batch, seqlen, dim, d_state, chunks;
+  int64_t batch, seqlen, dim, d_state, chunks, group;
   bool softplus, reverse;
   View u, delta, z;          // z.data may be null
   View B, C;                 // float32 always
@@ -65,13 +66,13 @@ struct ConvArgs {
 struct Kernels {
   const char* name;
   int64_t lanes;  // channels in one vector
-  // Task: one vector of channels of one batch item, (batch, vectors).
+  // Task: `group` vectors of channels of one batch item, (batch, groups).
   void (*scan)(const ScanArgs&, Scalar, int64_t task, float* scratch);
-  // Task: a group of vectors of one batch item, (batch, groups).
+  // Task: kGroup vectors of channels of one batch item, (batch, groups).
   void (*scan_backward)(const ScanArgs&, Scalar, int64_t task, float* scratch);
   // Task: kChunk tokens of one batch item, (batch, chunks of tokens).
   void (*conv)(const ConvArgs&, Scalar, int64_t task);
-  // Task: one vector of channels of one batch item, (batch, vectors).
+  // Task: kGroup vectors of channels of one batch item, (batch, groups).
   void (*conv_backward)(const ConvArgs&, Scalar, int64_t task,
                         float* scratch);
   int64_t (*scan_scratch)(int64_t d_state);           // in floats

@@ -4,6 +4,8 @@
 #include "kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#include <immintrin.h>
+
 #ifdef __clang__
 #pragma clang attribute push(                     \
     __attribute__((target("avx2,fma"))), apply_to = function)
@@ -12,7 +14,7 @@
 #endif
 #define MMSCOPE_ISA avx2
 #define MMSCOPE_LANES 8
-#define MMSCOPE_STATES 4
+#define MMSCOPE_STATES 8
 #include "kernels_body.h"
 #ifdef __clang__
 #pragma clang attribute pop

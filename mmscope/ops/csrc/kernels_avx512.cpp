@@ -4,6 +4,8 @@
 #include "kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#include <immintrin.h>
+
 #ifdef __clang__
 #pragma clang attribute push(                     \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
@@ -12,7 +14,7 @@
 #endif
 #define MMSCOPE_ISA avx512
 #define MMSCOPE_LANES 16
-#define MMSCOPE_STATES 8
+#define MMSCOPE_STATES 16
 #include "kernels_body.h"
 #ifdef __clang__
 #pragma clang attribute pop

@@ -95,15 +95,44 @@ MMSCOPE_INLINE Vec load_or_zero(const T* p, int count) {
 
 // ------------------------------------------------------------------- maths
 
-// 2^x: the polynomial (minimax, degree 6) covers [-0.5, 0.5], the exponent is
-// added as an integer. Underflows to 0, overflows to infinity, keeps NaN.
+// Compilers make two or three instructions of `x < low ? low : x`. Of these
+// instructions the second operand wins where one is NaN.
+#if MMSCOPE_LANES == 16
+MMSCOPE_INLINE Vec at_least(Vec low, Vec x) {
+  return (Vec)_mm512_max_ps((__m512)low, (__m512)x);
+}
+MMSCOPE_INLINE Vec at_most(Vec high, Vec x) {
+  return (Vec)_mm512_min_ps((__m512)high, (__m512)x);
+}
+#elif MMSCOPE_LANES == 8
+MMSCOPE_INLINE Vec at_least(Vec low, Vec x) {
+  return (Vec)_mm256_max_ps((__m256)low, (__m256)x);
+}
+MMSCOPE_INLINE Vec at_most(Vec high, Vec x) {
+  return (Vec)_mm256_min_ps((__m256)high, (__m256)x);
+}
+#elif defined(__SSE2__)
+MMSCOPE_INLINE Vec at_least(Vec low, Vec x) {
+  return (Vec)_mm_max_ps((__m128)low, (__m128)x);
+}
+MMSCOPE_INLINE Vec at_most(Vec high, Vec x) {
+  return (Vec)_mm_min_ps((__m128)high, (__m128)x);
+}
+#else
+MMSCOPE_INLINE Vec at_least(Vec low, Vec x) { return x < low ? low : x; }
+MMSCOPE_INLINE Vec at_most(Vec high, Vec x) { return x > high ? high : x; }
+#endif
+
+// 2^x: the polynomial (minimax, degree 6, relative error 2e-9) covers
+// [-0.5, 0.5]. Underflows to 0, overflows to infinity, keeps NaN.
 MMSCOPE_INLINE Vec exp2(Vec x) {
-  const Vec low = broadcast(-127.0f), high = broadcast(128.0f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
+#if MMSCOPE_LANES != 16
+  x = at_most(broadcast(128.0f), at_least(broadcast(-127.0f), x));
+#endif
   // Adding 1.5 * 2^23 rounds to an integer that stands in the lowest bits.
   const Vec shifted = x + 12582912.0f;
-  const Vec r = x - (shifted - 12582912.0f);
+  const Vec whole = shifted - 12582912.0f;
+  const Vec r = x - whole;
   Vec p = broadcast(1.535336202e-4f);
   p = p * r + 1.339887448e-3f;
   p = p * r + 9.618437358e-3f;
@@ -111,7 +140,11 @@ MMSCOPE_INLINE Vec exp2(Vec x) {
   p = p * r + 2.402264791e-1f;
   p = p * r + 6.931472029e-1f;
   p = p * r + 1.0f;
+#if MMSCOPE_LANES == 16
+  return (Vec)_mm512_scalef_ps((__m512)p, (__m512)whole);
+#else
   return (Vec)((Int)p + ((Int)shifted << 23));
+#endif
 }
 
 MMSCOPE_INLINE Vec exp(Vec x) { return exp2(x * 1.44269504f); }
@@ -205,6 +238,16 @@ struct Column {
                     token(t) * x.token_stride + channel,
                 count);
   }
+  // A column touches one cache line per token, far apart: the processor does
+  // not see the pattern, so the next chunk is asked for ahead of its time.
+  MMSCOPE_MEMBER void prefetch(const View& x, int64_t start) const {
+    if (!x.data || start < 0) return;
+    const int64_t end =
+        start + kChunk < args.seqlen ? start + kChunk : args.seqlen;
+    for (int64_t t = start; t < end; ++t)
+      __builtin_prefetch((const T*)x.data + item * x.batch_stride +
+                         token(t) * x.token_stride + channel);
+  }
   MMSCOPE_MEMBER void write(void* x, int64_t t, Vec value) const {
     store((T*)x + (item * args.seqlen + token(t)) * args.dim + channel, value,
           count);
@@ -223,6 +266,21 @@ struct Column {
 MMSCOPE_INLINE int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
+
+// Neighbouring columns that share a task: their tokens are neighbours in
+// memory, and the backward adds their gradients of B and C.
+struct Group {
+  int64_t item, index, first, columns;
+
+  MMSCOPE_MEMBER Group(int64_t dim, int64_t size, int64_t task) {
+    const int64_t vectors = ceil_div(dim, kLanes);
+    const int64_t groups = ceil_div(vectors, size);
+    item = task / groups;
+    index = task % groups;
+    first = index * size;
+    columns = vectors - first < size ? vectors - first : size;
+  }
+};
 
 // -------------------------------------------------------------------- scan
 
@@ -288,36 +346,50 @@ MMSCOPE_INLINE void advance(Steps& steps, int64_t n, const Vec* A, Vec* h) {
   for (int i = 0; i < S; ++i) h[n + i] = state[i];
 }
 
+// One chunk of one column, from its state `h` before to that after.
 template <typename T>
-static void scan_column(const ScanArgs& args, int64_t task, float* scratch) {
-  const int64_t vectors = ceil_div(args.dim, kLanes);
-  const Column<T, ScanArgs> column(args, task / vectors, task % vectors);
-  const int64_t d_state = args.d_state;
-  Vec* h = (Vec*)scratch;
-  Vec* A = h + d_state;
-  for (int64_t n = 0; n < d_state; ++n) {
-    h[n] = Vec{};
-    A[n] = column.parameter(args.A, n);
-  }
+static void scan_column(const Column<T, ScanArgs>& column, int64_t chunk,
+                        const Vec* A, Vec* h) {
+  const ScanArgs& args = column.args;
+  const int64_t start = chunk * kChunk, d_state = args.d_state;
   Steps steps;
-  for (int64_t start = 0; start < args.seqlen; start += kChunk) {
-    read_steps(column, start, &steps);
-    for (int64_t n = 0; n < d_state; ++n)
-      column.write_gradient(args.states, args.chunks * d_state,
-                            start / kChunk * d_state + n, h[n]);
-    int64_t n = 0;
-    for (; n + kStates <= d_state; n += kStates)
-      advance<kStates>(steps, n, A, h);
-    for (; n < d_state; ++n) advance<1>(steps, n, A, h);
-    for (int64_t k = 0; k < steps.count; ++k) {
-      Vec y = steps.y[k];
-      if (args.z.data) {
-        const Vec z = column.read(args.z, start + k);
-        y *= z * sigmoid(z);
-      }
-      column.write(args.out, start + k, y);
+  read_steps(column, start, &steps);
+  column.prefetch(args.u, start + kChunk);
+  column.prefetch(args.delta, start + kChunk);
+  column.prefetch(args.z, start + kChunk);
+  for (int64_t n = 0; n < d_state; ++n)
+    column.write_gradient(args.states, args.chunks * d_state,
+                          chunk * d_state + n, h[n]);
+  int64_t n = 0;
+  for (; n + kStates <= d_state; n += kStates)
+    advance<kStates>(steps, n, A, h);
+  for (; n < d_state; ++n) advance<1>(steps, n, A, h);
+  for (int64_t k = 0; k < steps.count; ++k) {
+    Vec y = steps.y[k];
+    if (args.z.data) {
+      const Vec z = column.read(args.z, start + k);
+      y *= z * sigmoid(z);
     }
+    column.write(args.out, start + k, y);
   }
+}
+
+template <typename T>
+static void scan_group(const ScanArgs& args, int64_t task, float* scratch) {
+  typedef Column<T, ScanArgs> Columns;
+  const Group group(args.dim, args.group, task);
+  const int64_t d_state = args.d_state;
+  Vec* A = (Vec*)scratch;
+  Vec* h = A + args.group * d_state;
+  for (int64_t i = 0; i < group.columns * d_state; ++i) {
+    const Columns column(args, group.item, group.first + i / d_state);
+    A[i] = column.parameter(args.A, i % d_state);
+    h[i] = Vec{};
+  }
+  for (int64_t chunk = 0; chunk < args.chunks; ++chunk)
+    for (int64_t i = 0; i < group.columns; ++i)
+      scan_column(Columns(args, group.item, group.first + i), chunk,
+                  A + i * d_state, h + i * d_state);
 }
 
 // ----------------------------------------------------------- scan backward
@@ -413,6 +485,10 @@ static void scan_column_backward(const Column<T, ScanArgs>& column,
   const int64_t start = chunk * kChunk, d_state = args.d_state;
   Steps steps;
   read_steps(column, start, &steps);
+  column.prefetch(args.u, start - kChunk);
+  column.prefetch(args.delta, start - kChunk);
+  column.prefetch(args.z, start - kChunk);
+  column.prefetch(args.grad, start - kChunk);
   Vec gate_slope[kChunk];
   for (int64_t k = 0; k < steps.count; ++k) {
     const Vec grad = column.read(args.grad, start + k);
@@ -453,12 +529,9 @@ template <typename T>
 static void scan_group_backward(const ScanArgs& args, int64_t task,
                                 float* scratch) {
   typedef Column<T, ScanArgs> Columns;
-  const int64_t vectors = ceil_div(args.dim, kLanes);
-  const int64_t groups = ceil_div(vectors, kGroup);
-  const int64_t item = task / groups, group = task % groups;
-  const int64_t first = group * kGroup, d_state = args.d_state;
-  const int64_t columns =
-      vectors - first < kGroup ? vectors - first : kGroup;
+  const Group group(args.dim, kGroup, task);
+  const int64_t item = group.item, first = group.first;
+  const int64_t columns = group.columns, d_state = args.d_state;
   Vec* memory = (Vec*)scratch;
   ChunkGradients grads;
   grads.B = memory;
@@ -485,7 +558,7 @@ static void scan_group_backward(const ScanArgs& args, int64_t task,
       if (t >= args.seqlen) break;
       const int64_t token = args.reverse ? args.seqlen - 1 - t : t;
       const int64_t row =
-          ((group * args.batch + item) * args.seqlen + token) * d_state;
+          ((group.index * args.batch + item) * args.seqlen + token) * d_state;
       sum_lanes(grads.B + k * d_state, d_state, args.grad_B + row);
       sum_lanes(grads.C + k * d_state, d_state, args.grad_C + row);
     }
@@ -548,30 +621,49 @@ static void conv_tokens(const ConvArgs& args, int64_t task) {
   }
 }
 
-// Walks the tokens backwards. `window` holds the inputs that reach token t,
-// `ahead` the gradients before the activation of the outputs t reaches.
+// One column's memory between the chunks of the backward, each of `width`
+// vectors: the inputs that reach a token, and the gradients before the
+// activation of the outputs that the token reaches.
+struct ConvAdjoint {
+  Vec* weight;
+  Vec* window;
+  Vec* ahead;
+  Vec* grad_weight;
+  Vec bias, grad_bias;
+};
+
+template <typename T>
+MMSCOPE_INLINE void start_adjoint(const Column<T, ConvArgs>& column,
+                                  ConvAdjoint* adjoint) {
+  const ConvArgs& args = column.args;
+  for (int64_t k = 0; k < args.width; ++k) {
+    const int64_t t = args.seqlen - args.width + 1 + k;
+    const bool inside = t >= 0 && t < args.seqlen;
+    adjoint->weight[k] = column.parameter(args.weight, k);
+    adjoint->window[k] = inside ? column.read(args.x, t) : Vec{};
+    adjoint->ahead[k] = adjoint->grad_weight[k] = Vec{};
+  }
+  adjoint->bias = column.parameter(args.bias);
+  adjoint->grad_bias = Vec{};
+}
+
+// Walks tokens backwards, from end - 1 to start. W is the width or 0.
 template <typename T, int W>
-static void conv_column_backward(const ConvArgs& args, int64_t task,
-                                 float* scratch) {
-  const int64_t vectors = ceil_div(args.dim, kLanes);
-  const Column<T, ConvArgs> column(args, task / vectors, task % vectors);
+static void conv_column_backward(const Column<T, ConvArgs>& column,
+                                 int64_t start, int64_t end,
+                                 ConvAdjoint* adjoint) {
+  const ConvArgs& args = column.args;
   const int64_t width = W ? W : args.width;
   Vec fixed[W ? 4 * W : 1];
-  Vec* weight = W ? fixed : (Vec*)scratch;
-  Vec* window = weight + width;
-  Vec* ahead = window + width;
-  Vec* grad_weight = ahead + width;
-  const Vec bias = column.parameter(args.bias);
-  Vec grad_bias = Vec{};
-  MMSCOPE_UNROLL
-  for (int64_t k = 0; k < width; ++k) {
-    const int64_t t = args.seqlen - width + 1 + k;
-    weight[k] = column.parameter(args.weight, k);
-    window[k] =
-        t < 0 || t >= args.seqlen ? Vec{} : column.read(args.x, t);
-    ahead[k] = grad_weight[k] = Vec{};
+  Vec* weight = W ? fixed : adjoint->weight;
+  Vec* window = W ? fixed + W : adjoint->window;
+  Vec* ahead = W ? fixed + 2 * W : adjoint->ahead;
+  Vec* grad_weight = W ? fixed + 3 * W : adjoint->grad_weight;
+  if (W) {
+    MMSCOPE_UNROLL
+    for (int k = 0; k < 4 * W; ++k) fixed[k] = adjoint->weight[k];
   }
-  for (int64_t t = args.seqlen - 1; t >= 0; --t) {
+  for (int64_t t = end - 1; t >= start; --t) {
     MMSCOPE_UNROLL
     for (int64_t k = width - 1; k > 0; --k) {
       window[k] = window[k - 1];
@@ -581,14 +673,14 @@ static void conv_column_backward(const ConvArgs& args, int64_t task,
     window[0] = oldest < 0 ? Vec{} : column.read(args.x, oldest);
     Vec grad = column.read(args.grad, t);
     if (args.silu) {
-      Vec y = bias;
+      Vec y = adjoint->bias;
       MMSCOPE_UNROLL
       for (int64_t k = 0; k < width; ++k) y += weight[k] * window[k];
       const Vec s = sigmoid(y);
       grad *= s * (1.0f + y * (1.0f - s));
     }
     ahead[0] = grad;
-    grad_bias += grad;
+    adjoint->grad_bias += grad;
     Vec grad_x = Vec{};
     MMSCOPE_UNROLL
     for (int64_t k = 0; k < width; ++k) {
@@ -597,9 +689,45 @@ static void conv_column_backward(const ConvArgs& args, int64_t task,
     }
     column.write(args.grad_x, t, grad_x);
   }
-  for (int64_t k = 0; k < width; ++k)
-    column.write_gradient(args.grad_weight, width, k, grad_weight[k]);
-  column.write_gradient(args.grad_bias, 1, 0, grad_bias);
+  if (W) {
+    MMSCOPE_UNROLL
+    for (int k = W; k < 4 * W; ++k) adjoint->weight[k] = fixed[k];
+  }
+}
+
+template <typename T>
+static void conv_group_backward(const ConvArgs& args, int64_t task,
+                                float* scratch) {
+  typedef Column<T, ConvArgs> Columns;
+  const Group group(args.dim, kGroup, task);
+  const int64_t width = args.width;
+  ConvAdjoint adjoints[kGroup];
+  Vec* memory = (Vec*)scratch;
+  for (int64_t i = 0; i < group.columns; ++i, memory += 4 * width) {
+    adjoints[i] = ConvAdjoint{memory, memory + width, memory + 2 * width,
+                              memory + 3 * width, Vec{}, Vec{}};
+    start_adjoint(Columns(args, group.item, group.first + i), &adjoints[i]);
+  }
+  for (int64_t end = args.seqlen; end > 0;) {
+    const int64_t start = end < kChunk ? 0 : end - kChunk;
+    for (int64_t i = 0; i < group.columns; ++i) {
+      const Columns column(args, group.item, group.first + i);
+      column.prefetch(args.x, start - kChunk);
+      column.prefetch(args.grad, start - kChunk);
+      if (width == 4)
+        conv_column_backward<T, 4>(column, start, end, &adjoints[i]);
+      else
+        conv_column_backward<T, 0>(column, start, end, &adjoints[i]);
+    }
+    end = start;
+  }
+  for (int64_t i = 0; i < group.columns; ++i) {
+    const Columns column(args, group.item, group.first + i);
+    for (int64_t k = 0; k < width; ++k)
+      column.write_gradient(args.grad_weight, width, k,
+                            adjoints[i].grad_weight[k]);
+    column.write_gradient(args.grad_bias, 1, 0, adjoints[i].grad_bias);
+  }
 }
 
 // ------------------------------------------------------------------- table
@@ -607,9 +735,9 @@ static void conv_column_backward(const ConvArgs& args, int64_t task,
 static void scan(const ScanArgs& args, Scalar type, int64_t task,
                  float* scratch) {
   if (type == Scalar::kFloat)
-    scan_column<float>(args, task, scratch);
+    scan_group<float>(args, task, scratch);
   else
-    scan_column<BFloat16>(args, task, scratch);
+    scan_group<BFloat16>(args, task, scratch);
 }
 
 static void scan_backward(const ScanArgs& args, Scalar type, int64_t task,
@@ -627,31 +755,24 @@ static void conv(const ConvArgs& args, Scalar type, int64_t task) {
     conv_tokens<BFloat16>(args, task);
 }
 
-template <typename T>
-static void conv_backward_typed(const ConvArgs& args, int64_t task,
-                                float* scratch) {
-  if (args.width == 4)
-    conv_column_backward<T, 4>(args, task, scratch);
-  else
-    conv_column_backward<T, 0>(args, task, scratch);
-}
-
 static void conv_backward(const ConvArgs& args, Scalar type, int64_t task,
                           float* scratch) {
   if (type == Scalar::kFloat)
-    conv_backward_typed<float>(args, task, scratch);
+    conv_group_backward<float>(args, task, scratch);
   else
-    conv_backward_typed<BFloat16>(args, task, scratch);
+    conv_group_backward<BFloat16>(args, task, scratch);
 }
 
-static int64_t scan_scratch(int64_t d_state) { return 2 * d_state * kLanes; }
+static int64_t scan_scratch(int64_t d_state) {
+  return 2 * kGroup * d_state * kLanes;
+}
 
 static int64_t scan_backward_scratch(int64_t d_state) {
   return (2 * kChunk + 1 + 3 * kGroup) * d_state * kLanes;
 }
 
 static int64_t conv_backward_scratch(int64_t width) {
-  return 4 * width * kLanes;
+  return 4 * kGroup * width * kLanes;
 }
 
 #define MMSCOPE_TEXT_(x) #x

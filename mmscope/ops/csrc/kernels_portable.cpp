@@ -2,6 +2,10 @@
 // have them.
 #include "kernels.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define MMSCOPE_ISA portable
 #define MMSCOPE_LANES 4
 #define MMSCOPE_STATES 4

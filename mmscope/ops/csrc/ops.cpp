@@ -151,8 +151,9 @@ struct ScanInputs {
     delta = with_dense_channels(delta_, type);
     B = with_dense_channels(B_, at::kFloat);
     C = with_dense_channels(C_, at::kFloat);
-    // The kernels raise 2, not e, to a power.
-    A = (parameter(A_) * 1.4426950408889634).t().contiguous();
+    // The kernels raise 2, not e, to a power, and do not expect infinity.
+    A = (parameter(A_) * 1.4426950408889634).clamp(-1e30, 1e30);
+    A = A.t().contiguous();
     D = parameter(D_);
     delta_bias = parameter(bias_);
     args.batch = u.size(0);
@@ -192,9 +193,13 @@ std::tuple<Tensor, Tensor> selective_scan(
   }
   args.out = out.data_ptr();
   const Kernels* kernels = current_kernels();
+  const int64_t vectors = ceil_div(args.dim, kernels->lanes);
+  // Wide groups read memory in longer runs; narrow ones feed more threads.
+  args.group = std::clamp<int64_t>(
+      args.batch * vectors / (4 * at::get_num_threads()), 1, kGroup);
   if (out.numel() > 0)
-    for_tasks(args.batch * ceil_div(args.dim, kernels->lanes),
-              args.seqlen * (args.d_state + 4),
+    for_tasks(args.batch * ceil_div(vectors, args.group),
+              args.group * args.seqlen * (args.d_state + 4),
               kernels->scan_scratch(args.d_state),
               [&](int64_t task, float* scratch) {
                 kernels->scan(args, scalar(in.type), task, scratch);
@@ -322,8 +327,10 @@ std::tuple<Tensor, Tensor, Tensor> causal_conv1d_backward(
   args.grad_weight = pointer(grad_weight);
   args.grad_bias = pointer(grad_bias);
   const Kernels* kernels = current_kernels();
+  const int64_t groups =
+      ceil_div(ceil_div(args.dim, kernels->lanes), kGroup);
   if (x.numel() > 0) {
-    for_tasks(args.batch * ceil_div(args.dim, kernels->lanes), args.seqlen * 2,
+    for_tasks(args.batch * groups, kGroup * args.seqlen * 2,
               kernels->conv_backward_scratch(args.width),
               [&](int64_t task, float* scratch) {
                 kernels->conv_backward(args, scalar(in.type), task, scratch);
