@@ -27,8 +27,9 @@ class BothEnds:
         fine (np.ndarray): Statistics after the fine stage, (n, K).
         exit_tokens (np.ndarray): Tokens of an image that exits, (n,).
         full_tokens (np.ndarray): Tokens of an image that goes on, (n,).
-        exit_macs (np.ndarray): MACs of an image that exits, (n,).
-        full_macs (np.ndarray): MACs of an image that goes on, (n,).
+        exit_macs (np.ndarray): Backbone MACs of an image that exits, (n,).
+        full_macs (np.ndarray): Backbone MACs of one that goes on, (n,).
+        shared_macs (np.ndarray): MACs of neck and heads, (n,).
     """
 
     names: list[str]
@@ -39,6 +40,7 @@ class BothEnds:
     full_tokens: np.ndarray
     exit_macs: np.ndarray
     full_macs: np.ndarray
+    shared_macs: np.ndarray
 
     def mixed(self, exits: np.ndarray) -> np.ndarray:
         """Sum the statistics where some images exit.
@@ -129,8 +131,7 @@ def curve_rows(
                 'mean_tokens': _choose(
                     exits, ends.exit_tokens, ends.full_tokens
                 ),
-                'mean_cost': _choose(exits, ends.exit_macs, ends.full_macs)
-                / 1e9,
+                **mean_costs(ends, exits),
                 'random': plain(random.mean()),
                 'random_std': plain(random.std()),
                 'oracle': plain(score.total(ends.mixed(oracle))),
@@ -140,6 +141,25 @@ def curve_rows(
             }
         )
     return rows
+
+
+def mean_costs(ends: BothEnds, exits: np.ndarray) -> dict[str, float]:
+    """Average the cost of images of which some exit.
+
+    Args:
+        ends (BothEnds): Images with their costs.
+        exits (np.ndarray): Who exits, (n,) bool.
+
+    Returns:
+        dict[str, float]: ``mean_cost`` of the model and ``backbone_cost`` of
+        its backbone alone, GMACs an image.
+    """
+    backbone = _choose(exits, ends.exit_macs, ends.full_macs)
+    shared = float(ends.shared_macs.mean())
+    return {
+        'mean_cost': (backbone + shared) / 1e9,
+        'backbone_cost': backbone / 1e9,
+    }
 
 
 def primary_gain(ends: BothEnds, score: ImageScore) -> np.ndarray:

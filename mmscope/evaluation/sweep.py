@@ -23,6 +23,7 @@ from mmscope.evaluation.curves import (
     confidence_quality,
     curve_rows,
     image_gains,
+    mean_costs,
     order_quality,
     plain,
     quantile_thresholds,
@@ -124,6 +125,7 @@ def sweep_columns(score: str) -> list[Column]:
         Column('random', 'random exits', '.2f', std='random_std'),
         Column('oracle', 'oracle', '.2f'),
         Column('mean_tokens', 'mean tokens', '.1f'),
+        Column('backbone_cost', 'backbone GMACs', '.3f'),
         Column('mean_cost', 'mean GMACs', '.3f'),
         Column('images_per_s', 'images/s', '.2f'),
     ]
@@ -297,8 +299,9 @@ def _run_gated(
         'fine': full['statistics'],
         'exit_tokens': number * [tokens],
         'full_tokens': number * [tokens + record.fine_tokens],
-        'exit_macs': number * [costs.exited + exited['shared']],
-        'full_macs': number * [costs.full + full['shared']],
+        'exit_macs': number * [costs.exited],
+        'full_macs': number * [costs.full],
+        'shared_macs': number * [full['shared']],
     }
 
 
@@ -344,7 +347,6 @@ def _run_single(
     number = len(samples)
     macs = sum(stage_costs(backbone, grid, convention).full for grid in grids)
     tokens = sum(height * width + 1 for height, width in grids)
-    macs += counter.per_image(number)
     return {
         'names': _names(samples),
         'fine': [score.measure(sample) for sample in samples],
@@ -352,6 +354,7 @@ def _run_single(
         'full_tokens': number * [tokens],
         'exit_macs': number * [macs],
         'full_macs': number * [macs],
+        'shared_macs': number * [counter.per_image(number)],
     }
 
 
@@ -365,7 +368,7 @@ def _single_row(ends: BothEnds, score: ImageScore) -> dict:
         'exit_ratio': 0.0,
         score.name: plain(score.total(ends.fine.sum(0))),
         'mean_tokens': float(ends.full_tokens.mean()),
-        'mean_cost': float(ends.full_macs.mean() / 1e9),
+        **mean_costs(ends, np.zeros(len(ends.names), dtype=bool)),
     }
 
 

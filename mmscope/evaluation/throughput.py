@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +23,7 @@ def measure_throughput(
     max_images: int = 32,
     warmup: int = 2,
     repeats: int = 3,
+    indices: Sequence[int] | None = None,
 ) -> list[dict]:
     """Time ``model.test_step`` at given thresholds.
 
@@ -43,6 +43,9 @@ def measure_throughput(
         max_images (int): Images timed in each repeat. Defaults to 32.
         warmup (int): Batches run beforehand. Defaults to 2.
         repeats (int): Repeats, of which the median counts. Defaults to 3.
+        indices (Sequence[int] | None): Images of the loader's data set to
+            time, such as :func:`representative_images`; None takes the first
+            ``max_images``. Defaults to None.
 
     Returns:
         list[dict]: ``threshold``, ``batch_size``, ``images_per_s`` (median),
@@ -53,7 +56,7 @@ def measure_throughput(
         ValueError: If there is no image, or a threshold is given for a model
             without early exit.
     """
-    items, own = _load(dataloader, max_images)
+    items, own = _load(dataloader, max_images, indices)
     sizes = batch_sizes or sorted({1, own})
     with evaluating(model) as backbone:
         if not is_two_stage(backbone) and any(
@@ -142,26 +145,53 @@ def _exit_ratio(records: list) -> float:
     return float(exited.float().mean())
 
 
-def _load(dataloader: Iterable, max_images: int) -> tuple[list[dict], int]:
-    """Load images one by one, and note the size of the first batch."""
+def representative_images(
+    confidence: Sequence[float] | None, num_images: int, number: int
+) -> list[int]:
+    """Choose images that exit in about the proportion of the whole set.
+
+    Neighbouring frames of a video exit together, so the first few images
+    would be timed at another exit ratio than the curve says.
+
+    Args:
+        confidence (Sequence[float] | None): Of every image, (n,); None
+            spreads the choice evenly over the data set.
+        num_images (int): Images n of the data set.
+        number (int): Images wanted.
+
+    Returns:
+        list[int]: At most ``number`` increasing indices, at evenly spaced
+        ranks of the confidence.
+    """
+    order = list(range(num_images))
+    if confidence is not None:
+        order.sort(key=lambda index: confidence[index])
+    number = min(number, num_images)
+    ranks = [int((i + 0.5) * num_images / number) for i in range(number)]
+    return sorted(order[rank] for rank in ranks)
+
+
+def _load(
+    dataloader: Iterable, max_images: int, indices: Sequence[int] | None
+) -> tuple[list[dict], int]:
+    """Load images one by one, and find the loader's batch size."""
+    if indices is not None:
+        items = [dataloader.dataset[index] for index in indices]
+        return items, dataloader.batch_size
     items: list[dict] = []
     own = 0
     for batch in dataloader:
         number = len(batch['inputs'])
         own = own or number
         items += [
-            {key: _item(value, i) for key, value in batch.items()}
-            for i in range(number)
+            {key: values[index] for key, values in batch.items()}
+            for index in range(number)
         ]
         if len(items) >= max_images:
             break
     if not items:
         raise ValueError('the data loader gave no image to time')
     return items[:max_images], own
-
-
-def _item(values: Any, index: int) -> Any:
-    return values[index]
 
 
 def _regroup(items: list[dict], size: int) -> list[dict]:

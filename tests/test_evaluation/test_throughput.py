@@ -1,8 +1,11 @@
 """Timed runs are real gated runs."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from mmscope.evaluation import measure_throughput
+from mmscope.evaluation.throughput import representative_images
 
 
 def test_speed_at_each_threshold_and_batch_size(build_segmentor, make_loader):
@@ -54,3 +57,27 @@ def test_model_without_a_gate_runs_as_it_is(build_segmentor, make_loader):
 def test_no_image_is_an_error(build_segmentor, make_loader):
     with pytest.raises(ValueError, match='no image'):
         measure_throughput(build_segmentor(), make_loader(0), [None])
+
+
+def test_representative_images_exit_like_the_whole_set():
+    # A video: confidence rises from frame to frame.
+    confidence = [index / 100 for index in range(100)]
+    chosen = representative_images(confidence, 100, 10)
+    assert chosen == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+    shuffled = [(37 * index) % 100 / 100 for index in range(100)]
+    chosen = representative_images(shuffled, 100, 10)
+    assert sorted(shuffled[i] for i in chosen) == pytest.approx(
+        [0.05 + 0.1 * i for i in range(10)]
+    )
+    assert representative_images(None, 3, 8) == [0, 1, 2]
+
+
+def test_chosen_images_are_timed(build_segmentor, make_loader):
+    batches = make_loader(4, batch_size=1)
+    items = [{k: v[0] for k, v in batch.items()} for batch in batches]
+    loader = SimpleNamespace(dataset=items, batch_size=2)
+    (one, two) = measure_throughput(
+        build_segmentor(), loader, [0.0], repeats=1, indices=[0, 2, 3]
+    )
+    assert (one['batch_size'], two['batch_size']) == (1, 2)
+    assert one['num_images'] == two['num_images'] == 3
