@@ -3,7 +3,10 @@
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
 from mmscope.evaluation.scores import ImageScore, SegmentationScore
 from mmscope.evaluation.sweep import SweepResult, score_both_ends, sweep
-from mmscope.evaluation.throughput import measure_throughput
+from mmscope.evaluation.throughput import (
+    measure_throughput,
+    representative_images,
+)
 
 __all__ = [
     'EarlyExitMetric',
@@ -11,6 +14,7 @@ __all__ = [
     'SegmentationScore',
     'SweepResult',
     'measure_throughput',
+    'representative_images',
     'score_both_ends',
     'sweep',
 ]
