@@ -52,6 +52,9 @@ class BidirectionalMamba(nn.Module):
         self.dt_rank = dt_rank or math.ceil(embed_dims / 16)
         self.num_layers = num_layers
         self.scan_backend = scan_backend
+        # GPU scans come without a convolution of their own.
+        has_conv = scan_backend in ('reference', 'cpu')
+        self.conv_backend = scan_backend if has_conv else 'auto'
         self.in_proj = nn.Linear(embed_dims, 2 * self.d_inner, bias=False)
         for suffix in ('', '_b'):
             self._add_direction(suffix, d_conv)
@@ -105,6 +108,7 @@ class BidirectionalMamba(nn.Module):
             conv1d.bias,
             activation='silu',
             reverse=reverse,
+            backend=self.conv_backend,
         )
         dt, b, c = getattr(self, f'x_proj{suffix}')(u).split(
             [self.dt_rank, self.d_state, self.d_state], -1
