@@ -152,7 +152,10 @@ class MambaScope(VisionMamba):
         dims = self.embed_dims
         self.coarse_grid = (self.grid[0] // 2, self.grid[1] // 2)
         entries = self.coarse_grid[0] * self.coarse_grid[1] + 1
-        self.coarse_pos_embed = nn.Parameter(torch.empty(1, entries, dims))
+        self.coarse_pos_embed = nn.Parameter(
+            torch.empty(1, entries, dims),
+            requires_grad=self.pos_embed.requires_grad,
+        )
         nn.init.trunc_normal_(self.coarse_pos_embed, std=0.02)
         if self.feature_reuse == 'linear':
             self.reuse = nn.Linear(dims, dims)

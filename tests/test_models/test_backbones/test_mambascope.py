@@ -212,6 +212,12 @@ def test_gradients_reach_every_parameter_in_both_phases(selection, reuse):
     assert missing == []
 
 
+def test_frozen_embeddings_include_the_coarse_positions():
+    frozen, free = scope(frozen_stages=0), scope()
+    assert not frozen.coarse_pos_embed.requires_grad
+    assert free.coarse_pos_embed.requires_grad
+
+
 def test_training_returns_the_fine_stage_last():
     model = scope().train()
     model.selection = False
