@@ -11,7 +11,7 @@ from torch import Tensor
 from . import extension, mamba_ssm
 
 BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
-CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 DEFAULT_DEVICE = 'cpu'
 
 
@@ -147,10 +147,10 @@ def _automatic(x: Tensor, on_cuda: str) -> str:
 
 
 def _require(backend: str, x: Tensor, reason: str | None) -> None:
-    if reason is None and backend != 'reference':
-        if x.dtype not in CPU_DTYPES:
-            names = ', '.join(str(dtype) for dtype in CPU_DTYPES)
-            reason = f'it computes {names}, got {x.dtype}; cast the inputs'
+    takes_all = backend == 'reference'
+    if reason is None and not takes_all and x.dtype not in FAST_DTYPES:
+        names = ', '.join(str(dtype) for dtype in FAST_DTYPES)
+        reason = f'it computes {names}, got {x.dtype}; cast the inputs'
     if reason is not None:
         raise RuntimeError(
             f'backend={backend!r} cannot run: {reason}. backend="auto" picks '
@@ -158,7 +158,7 @@ def _require(backend: str, x: Tensor, reason: str | None) -> None:
         )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _warn_slow(reason: str) -> None:
     warnings.warn(
         f'mmscope.ops uses the slow reference backend: {reason}',

@@ -22,7 +22,7 @@ def extension_name() -> str:
     return f'mmscope.ops._C_torch{major}{minor}'
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def why_not_compiled() -> str | None:
     """Load the compiled kernels.
 

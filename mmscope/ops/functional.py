@@ -14,7 +14,9 @@ from .mamba_ssm import selective_scan_mamba_ssm
 from .recompute import register_recomputed_scan
 from .reference import causal_conv1d_reference, selective_scan_reference
 
-register_recomputed_scan('reference', ('CPU', 'CUDA'), selective_scan_reference)
+register_recomputed_scan(
+    'reference', ('CPU', 'CUDA'), selective_scan_reference
+)
 register_recomputed_scan('mamba_ssm', ('CUDA',), selective_scan_mamba_ssm)
 
 

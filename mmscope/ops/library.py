@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 SCAN_BACKENDS = ('reference', 'cpu', 'mamba_ssm')
 
@@ -74,10 +75,14 @@ def _needs_grad(inputs: tuple[Tensor | None, ...]) -> bool:
     )
 
 
-def _wanted(grads: tuple[Tensor, ...], ctx) -> list[Tensor | None]:
+def _wanted(
+    grads: tuple[Tensor, ...], ctx: FunctionCtx
+) -> list[Tensor | None]:
     """Drop the gradients that nobody asked for."""
     needed = ctx.needs_input_grad[: len(grads)]
-    return [g if wanted else None for g, wanted in zip(grads, needed)]
+    return [
+        g if wanted else None for g, wanted in zip(grads, needed, strict=True)
+    ]
 
 
 # --------------------------------------------------------------------- scan
@@ -89,7 +94,7 @@ def _scan_autograd(name: str) -> Callable:
 
     class Scan(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, *args):
+        def forward(ctx: FunctionCtx, *args) -> tuple[Tensor, Tensor]:
             inputs = args[:_NUM_SCAN_INPUTS]
             ctx.options = args[_NUM_SCAN_INPUTS:]
             with torch._C._AutoDispatchBelowAutograd():
@@ -100,14 +105,14 @@ def _scan_autograd(name: str) -> Callable:
             return out, states
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx, grad, _):
+        @once_differentiable
+        def backward(ctx: FunctionCtx, grad: Tensor | None, _: None) -> tuple:
             if grad is None:
                 return (None,) * (_NUM_SCAN_INPUTS + len(ctx.options))
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
             return (*_wanted(grads, ctx), *[None] * len(ctx.options))
 
-    def autograd(*args):
+    def autograd(*args) -> tuple[Tensor, Tensor]:
         if _needs_grad(args[:_NUM_SCAN_INPUTS]):
             # The states are saved whatever the caller said.
             return Scan.apply(*args[: _NUM_SCAN_INPUTS + 2])
@@ -119,8 +124,9 @@ def _scan_autograd(name: str) -> Callable:
 
 def _scan_fake(saves_states: bool) -> Callable:
     def fake(
-        u, delta, A, B, C, D, z, delta_bias, softplus, reverse, save_states
-    ):
+        u: Tensor, delta: Tensor, A: Tensor, *args
+    ) -> tuple[Tensor, Tensor]:
+        save_states = args[-1]
         batch, seqlen, dim = u.shape
         shape = (0,)
         if saves_states and save_states:
@@ -132,8 +138,9 @@ def _scan_fake(saves_states: bool) -> Callable:
     return fake
 
 
-def _scan_backward_fake(grad, *args):
-    inputs = args[:_NUM_SCAN_INPUTS]
+def _gradients_like(
+    grad: Tensor, inputs: tuple[Tensor | None, ...]
+) -> tuple[Tensor, ...]:
     # An absent input has an empty gradient: an op returns tensors only.
     return tuple(
         grad.new_empty((0,)) if x is None else x.new_empty(x.shape)
@@ -141,7 +148,13 @@ def _scan_backward_fake(grad, *args):
     )
 
 
-def _scan_flops(u_shape, delta_shape, A_shape, *args, **kwargs) -> int:
+def _scan_backward_fake(grad: Tensor, *args) -> tuple[Tensor, ...]:
+    return _gradients_like(grad, args[:_NUM_SCAN_INPUTS])
+
+
+def _scan_flops(
+    u_shape: Size, delta_shape: Size, A_shape: Size, *args, **kwargs
+) -> int:
     """Count the operations of one scan in one direction.
 
     The unit of the paper (and of VMamba): 9 operations per token, channel and
@@ -153,7 +166,7 @@ def _scan_flops(u_shape, delta_shape, A_shape, *args, **kwargs) -> int:
     return batch * (9 * seqlen * dim * A_shape[1] + 2 * seqlen * dim)
 
 
-def _scan_backward_flops(grad_shape, *args, **kwargs) -> int:
+def _scan_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
     # Twice the forward, as PyTorch counts a matrix product's backward.
     return 2 * _scan_flops(*args)
 
@@ -181,39 +194,44 @@ def _register_scan(backend: str) -> None:
 
 class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, *args):
+    def forward(ctx: FunctionCtx, *args) -> Tensor:
         inputs, ctx.options = args[:_NUM_CONV_INPUTS], args[_NUM_CONV_INPUTS:]
         ctx.save_for_backward(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return op('causal_conv1d_cpu')(*args)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple:
         grads = op('causal_conv1d_cpu_backward')(
             grad, *ctx.saved_tensors, *ctx.options
         )
         return (*_wanted(grads, ctx), *[None] * len(ctx.options))
 
 
-def _conv_autograd(*args):
+def _conv_autograd(*args) -> Tensor:
     if _needs_grad(args[:_NUM_CONV_INPUTS]):
         return _Conv.apply(*args)
     with torch._C._AutoDispatchBelowAutograd():
         return op('causal_conv1d_cpu')(*args)
 
 
-def _conv_backward_fake(grad, *args):
-    return tuple(
-        grad.new_empty((0,)) if x is None else x.new_empty(x.shape)
-        for x in args[:_NUM_CONV_INPUTS]
-    )
+def _conv_fake(x: Tensor, *args) -> Tensor:
+    return x.new_empty(x.shape)
 
 
-def _conv_flops(x_shape, weight_shape, *args, **kwargs) -> int:
+def _conv_backward_fake(grad: Tensor, *args) -> tuple[Tensor, ...]:
+    return _gradients_like(grad, args[:_NUM_CONV_INPUTS])
+
+
+def _conv_flops(x_shape: Size, weight_shape: Size, *args, **kwargs) -> int:
     """Count 2 per multiply-add, as PyTorch counts its own convolutions."""
     batch, seqlen, dim = x_shape
     return 2 * batch * seqlen * dim * weight_shape[1]
+
+
+def _conv_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
+    return 2 * _conv_flops(*args)
 
 
 def _register_conv() -> None:
@@ -223,13 +241,11 @@ def _register_conv() -> None:
         f'{name}_backward(Tensor grad, {_CONV_INPUTS}, bool silu, '
         'bool reverse) -> (Tensor, Tensor, Tensor)'
     )
-    _register_fake(name)(lambda x, *args: x.new_empty(x.shape))
+    _register_fake(name)(_conv_fake)
     _register_fake(f'{name}_backward')(_conv_backward_fake)
     implement(name, ('Autograd',), _conv_autograd)
     _register_flops(name)(_conv_flops)
-    _register_flops(f'{name}_backward')(
-        lambda grad_shape, *args, **kwargs: 2 * _conv_flops(*args)
-    )
+    _register_flops(f'{name}_backward')(_conv_backward_flops)
 
 
 for _backend in SCAN_BACKENDS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 
-import torch
 from torch import Tensor
 
 INSTALL_COMMAND = (
@@ -17,7 +16,7 @@ INSTALL_COMMAND = (
 )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def why_not_installed() -> str | None:
     """Probe the modules, not a version: releases differ in what they ship.
 
@@ -80,8 +79,3 @@ def selective_scan_mamba_ssm(
         delta_softplus=delta_softplus,
     ).transpose(1, 2)
     return y.flip(1) if reverse else y
-
-
-def supports(dtype: torch.dtype) -> bool:
-    """Return whether the scan computes with this dtype."""
-    return dtype in (torch.float32, torch.float16, torch.bfloat16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,6 +10,16 @@ from torch import Tensor
 from .library import implement
 
 NUM_INPUTS = 8
+
+
+def _gradient(
+    x: Tensor | None, found: Iterator[Tensor | None], grad: Tensor
+) -> Tensor:
+    if x is None:
+        return grad.new_empty((0,))
+    value = next(found)
+    # Over an empty sequence the output does not depend on the parameters.
+    return torch.zeros_like(x) if value is None else value.contiguous()
 
 
 def register_recomputed_scan(
@@ -27,12 +37,12 @@ def register_recomputed_scan(
             ``delta_softplus`` and ``reverse``; returns the output.
     """
 
-    def forward(*args):
+    def forward(*args) -> tuple[Tensor, Tensor]:
         out = scan(*args[: NUM_INPUTS + 2])
         states = out.new_empty((0,), dtype=torch.float32)
         return out.contiguous(), states
 
-    def backward(grad, *args):
+    def backward(grad: Tensor, *args) -> tuple[Tensor, ...]:
         inputs = args[:NUM_INPUTS]
         delta_softplus, reverse = args[-2:]
         with torch.enable_grad():
@@ -41,11 +51,10 @@ def register_recomputed_scan(
             ]
             out = scan(*leaves, delta_softplus, reverse)
             given = [x for x in leaves if x is not None]
-            grads = iter(torch.autograd.grad(out, given, grad))
-        return tuple(
-            grad.new_empty((0,)) if x is None else next(grads).contiguous()
-            for x in leaves
-        )
+            found = iter(
+                torch.autograd.grad(out, given, grad, allow_unused=True)
+            )
+        return tuple(_gradient(x, found, grad) for x in leaves)
 
     name = f'selective_scan_{backend}'
     implement(name, keys, forward)

@@ -52,7 +52,7 @@ def scan_loop(
         state = torch.addcmul(decay * state, drive[:, t], B[:, t])
         outputs.append(torch.matmul(state, C[:, t]))
     if not outputs:
-        return torch.zeros_like(u), state
+        return 0 * drive.squeeze(-1), state
     return torch.stack(outputs, dim=1).squeeze(-1), state
 
 
@@ -99,11 +99,13 @@ def causal_conv1d_reference(
     activation: str | None = 'silu',
     reverse: bool = False,
 ) -> Tensor:
-    """Compute the causal convolution; see :func:`mmscope.ops.causal_conv1d`."""
+    """Convolve by PyTorch; see :func:`mmscope.ops.causal_conv1d`."""
     dim, width = weight.shape
     dtype = torch.promote_types(x.dtype, torch.float32)
-    if x.numel() == 0:
-        return torch.zeros_like(x)
+    if x.shape[1] == 0:
+        # F.conv1d refuses it; the empty product keeps the inputs' gradients.
+        empty = x * weight[:, 0]
+        return (empty if bias is None else empty + bias).to(x.dtype)
     sequence = x.to(dtype).transpose(1, 2)
     # Looking back along the reversed sequence is looking ahead: pad the other
     # end and mirror the taps instead of the tokens.
