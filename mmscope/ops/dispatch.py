@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import torch
@@ -13,6 +12,8 @@ from . import extension, mamba_ssm
 BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 DEFAULT_DEVICE = 'cpu'
+
+_warned: set[str] = set()
 
 
 def check_backend(backend: str, with_auto: bool = False) -> None:
@@ -158,8 +159,10 @@ def _require(backend: str, x: Tensor, reason: str | None) -> None:
         )
 
 
-@functools.cache
 def _warn_slow(reason: str) -> None:
+    if reason in _warned:
+        return
+    _warned.add(reason)
     warnings.warn(
         f'mmscope.ops uses the slow reference backend: {reason}',
         RuntimeWarning,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 
@@ -22,8 +21,7 @@ def extension_name() -> str:
     return f'mmscope.ops._C_torch{major}{minor}'
 
 
-@functools.cache
-def why_not_compiled() -> str | None:
+def load() -> str | None:
     """Load the compiled kernels.
 
     Returns:
@@ -50,6 +48,15 @@ def why_not_compiled() -> str | None:
     if wanted := os.environ.get(ISA_VARIABLE):
         torch.ops.mmscope.set_cpu_isa(wanted)
     return None
+
+
+# Once, at import: torch.compile cannot trace through an import.
+_WHY_NOT_LOADED = load()
+
+
+def why_not_compiled() -> str | None:
+    """Return None if the compiled kernels are loaded, else the reason."""
+    return _WHY_NOT_LOADED
 
 
 def cpu_isas() -> tuple[str, ...]:

@@ -5,7 +5,6 @@ The only place that transposes: that scan wants (batch, dim, seqlen).
 
 from __future__ import annotations
 
-import functools
 import importlib
 
 from torch import Tensor
@@ -16,8 +15,18 @@ INSTALL_COMMAND = (
 )
 
 
-@functools.cache
+# What `probe` found, once it was asked: torch.compile cannot trace an import.
+_found: list[str | None] = []
+
+
 def why_not_installed() -> str | None:
+    """Return what the first :func:`probe` of this process found."""
+    if not _found:
+        _found.append(probe())
+    return _found[0]
+
+
+def probe() -> str | None:
     """Probe the modules, not a version: releases differ in what they ship.
 
     Returns:

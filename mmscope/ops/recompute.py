@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
@@ -10,6 +11,29 @@ from torch import Tensor
 from .library import implement
 
 NUM_INPUTS = 8
+
+
+@contextlib.contextmanager
+def _autograd_below_autograd() -> Iterator[None]:
+    """Let autograd record inside an operator's kernel.
+
+    Where a FLOP counter or another mode passes a call on, the dispatcher
+    skips the autograd keys, since they have been served already.
+    """
+    keys = [
+        torch._C.DispatchKey.__members__[name]
+        for name in ('ADInplaceOrView', 'AutogradCPU', 'AutogradCUDA')
+    ]
+    is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
+    set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
+    before = [is_excluded(key) for key in keys]
+    for key in keys:
+        set_excluded(key, False)
+    try:
+        yield
+    finally:
+        for key, excluded in zip(keys, before, strict=True):
+            set_excluded(key, excluded)
 
 
 def _gradient(
@@ -45,7 +69,7 @@ def register_recomputed_scan(
     def backward(grad: Tensor, *args) -> tuple[Tensor, ...]:
         inputs = args[:NUM_INPUTS]
         delta_softplus, reverse = args[-2:]
-        with torch.enable_grad():
+        with torch.enable_grad(), _autograd_below_autograd():
             leaves = [
                 x if x is None else x.detach().requires_grad_() for x in inputs
             ]
