@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mmscope.datasets.demo_writer import write_scenes
+
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 
@@ -24,8 +26,7 @@ def load_tool(path: str):
 @pytest.fixture(scope='session')
 def scenes(tmp_path_factory):
     """Nine training and five validation scenes of 72 x 96 pixels."""
-    tool = load_tool('dataset_converters/make_demo_scenes.py')
-    return tool.write_scenes(
+    return write_scenes(
         tmp_path_factory.mktemp('scenes'), train=9, val=5, height=72, width=96
     )
 

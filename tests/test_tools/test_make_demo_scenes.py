@@ -1,32 +1,26 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmscope.datasets import check_ade20k
+from mmscope.datasets.demo_writer import RECIPE_FILE, write_scenes
 from mmscope.datasets.scene_canvas import CLASS_IDS
 
-TOOL = (
-    Path(__file__).parents[2] / 'tools/dataset_converters/make_demo_scenes.py'
-)
+from .conftest import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('make_demo_scenes', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('dataset_converters/make_demo_scenes.py')
 
 
 @pytest.fixture(scope='module')
-def scenes(tool, tmp_path_factory):
-    return tool.write_scenes(
+def scenes(tmp_path_factory):
+    return write_scenes(
         tmp_path_factory.mktemp('ade'), train=40, val=3, height=96, width=128
     )
 
@@ -73,27 +67,27 @@ def test_masks_are_8_bit_ids_of_the_picture_size(scenes):
     assert len(seen) >= len(CLASS_IDS) - 2
 
 
-def test_the_same_seed_writes_the_same_bytes(tool, tmp_path):
+def test_the_same_seed_writes_the_same_bytes(tmp_path):
     sizes = {'train': 3, 'val': 1, 'height': 48, 'width': 64}
-    first = tool.write_scenes(tmp_path / 'a', **sizes)
-    again = tool.write_scenes(tmp_path / 'b', **sizes)
-    other = tool.write_scenes(tmp_path / 'c', **sizes, seed=1)
+    first = write_scenes(tmp_path / 'a', **sizes)
+    again = write_scenes(tmp_path / 'b', **sizes)
+    other = write_scenes(tmp_path / 'c', **sizes, seed=1)
     assert digests(first) == digests(again)
     name = 'annotations/training/ADE_train_00000001.png'
     assert digests(first)[name] != digests(other)[name]
 
 
-def test_a_larger_set_begins_with_the_smaller_one(tool, tmp_path):
+def test_a_larger_set_begins_with_the_smaller_one(tmp_path):
     sizes = {'val': 1, 'height': 48, 'width': 64}
-    small = tool.write_scenes(tmp_path / 'a', train=2, **sizes)
-    large = tool.write_scenes(tmp_path / 'b', train=4, **sizes)
+    small = write_scenes(tmp_path / 'a', train=2, **sizes)
+    large = write_scenes(tmp_path / 'b', train=4, **sizes)
     for mask, same in zip(read_masks(small), read_masks(large), strict=False):
         np.testing.assert_array_equal(mask, same)
 
 
-def test_cluttered_scenes_have_many_more_class_borders(tool, tmp_path):
+def test_cluttered_scenes_have_many_more_class_borders(tmp_path):
     def borders(share):
-        root = tool.write_scenes(
+        root = write_scenes(
             tmp_path / str(share), train=12, val=1, cluttered=share
         )
         masks = np.stack(read_masks(root))
@@ -116,22 +110,22 @@ def test_colour_tells_classes_apart_but_not_alone(scenes):
     assert prior + 0.1 < hits < 0.9
 
 
-def test_a_second_call_keeps_and_a_new_recipe_replaces(tool, tmp_path):
+def test_a_second_call_keeps_and_a_new_recipe_replaces(tmp_path):
     sizes = {'train': 1, 'val': 1, 'height': 32, 'width': 32}
-    root = tool.write_scenes(tmp_path, **sizes)
-    before = (root / tool.RECIPE_FILE).stat().st_mtime_ns
-    assert tool.write_scenes(tmp_path, **sizes) == root
-    assert (root / tool.RECIPE_FILE).stat().st_mtime_ns == before
-    tool.write_scenes(tmp_path, **{**sizes, 'train': 2})
+    root = write_scenes(tmp_path, **sizes)
+    before = (root / RECIPE_FILE).stat().st_mtime_ns
+    assert write_scenes(tmp_path, **sizes) == root
+    assert (root / RECIPE_FILE).stat().st_mtime_ns == before
+    write_scenes(tmp_path, **{**sizes, 'train': 2})
     assert len(read_masks(root)) == 2
 
 
-def test_a_foreign_data_set_is_never_touched(tool, tmp_path, monkeypatch):
+def test_a_foreign_data_set_is_never_touched(tool, tmp_path):
     real = tmp_path / 'ADEChallengeData2016' / 'images'
     real.mkdir(parents=True)
     (real / 'mine.jpg').touch()
     with pytest.raises(FileExistsError, match='not written by this tool'):
-        tool.write_scenes(tmp_path, train=1, val=1)
+        write_scenes(tmp_path, train=1, val=1)
     with pytest.raises(SystemExit, match='error: .*not written by'):
         tool.main([str(tmp_path)])
     assert (real / 'mine.jpg').is_file()

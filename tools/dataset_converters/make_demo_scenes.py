@@ -10,19 +10,9 @@ scenes are rendered, so scores on them say nothing about real photographs.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
-from pathlib import Path
 
-import numpy as np
-
-from mmscope.datasets.demo_scenes import render_scene
-
-FOLDER = 'ADEChallengeData2016'
-# Also tells our folder from a downloaded one.
-RECIPE_FILE = 'demo_scenes.json'
-SPLITS = {'training': 'ADE_train', 'validation': 'ADE_val'}
+from mmscope.datasets.demo_writer import FOLDER, write_scenes
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,88 +39,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if not 0 <= args.cluttered <= 1:
         parser.error('--cluttered must lie in [0, 1]')
     return args
-
-
-def write_scenes(
-    out: str | Path,
-    train: int = 200,
-    val: int = 60,
-    height: int = 192,
-    width: int = 256,
-    seed: int = 0,
-    cluttered: float = 0.5,
-) -> Path:
-    """Write the data set unless the same one is there already.
-
-    Scene i of a split depends on the seed, the split and i alone: a larger
-    set begins with the scenes of a smaller one.
-
-    Args:
-        out (str | Path): Folder in which ``ADEChallengeData2016`` is made.
-        train (int): Training scenes. Defaults to 200.
-        val (int): Validation scenes. Defaults to 60.
-        height (int): Rows. Defaults to 192.
-        width (int): Columns. Defaults to 256.
-        seed (int): Seed of every random choice. Defaults to 0.
-        cluttered (float): Share of cluttered scenes. Defaults to 0.5.
-
-    Returns:
-        Path: The written ``ADEChallengeData2016``.
-
-    Raises:
-        FileExistsError: If another data set is in the way.
-    """
-    root = Path(out) / FOLDER
-    recipe = {
-        'train': train,
-        'val': val,
-        'height': height,
-        'width': width,
-        'seed': seed,
-        'cluttered': cluttered,
-    }
-    if root.exists():
-        if not (root / RECIPE_FILE).is_file():
-            raise FileExistsError(
-                f'{root} exists and was not written by this tool. Choose '
-                'another folder, nothing was changed.'
-            )
-        if json.loads((root / RECIPE_FILE).read_text()) == recipe:
-            return root
-        shutil.rmtree(root)
-    # Renamed when complete, so an interrupted run leaves no half data set.
-    draft = root.with_name(f'.{FOLDER}.part')
-    shutil.rmtree(draft, ignore_errors=True)
-    lines = []
-    for split, count in (('training', train), ('validation', val)):
-        lines += _write_split(draft, split, count, recipe)
-    (draft / 'sceneCategories.txt').write_text('\n'.join(lines) + '\n')
-    (draft / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + '\n')
-    draft.rename(root)
-    return root
-
-
-def _write_split(
-    root: Path, split: str, count: int, recipe: dict
-) -> list[str]:
-    """Write one split and return its lines of ``sceneCategories.txt``."""
-    images, masks = root / 'images' / split, root / 'annotations' / split
-    images.mkdir(parents=True)
-    masks.mkdir(parents=True)
-    lines = []
-    for index in range(1, count + 1):
-        rng = np.random.default_rng(
-            [recipe['seed'], list(SPLITS).index(split), index]
-        )
-        cluttered = bool(rng.random() < recipe['cluttered'])
-        image, mask = render_scene(
-            rng, recipe['height'], recipe['width'], cluttered
-        )
-        stem = f'{SPLITS[split]}_{index:08d}'
-        image.save(images / f'{stem}.jpg', quality=92)
-        mask.save(masks / f'{stem}.png')
-        lines.append(f'{stem} {"cluttered" if cluttered else "plain"}')
-    return lines
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from .conftest import TOOLS, load_tool
+from .tiny import CONFIG, VIM_CONFIG, loss_curve, records, train_args
+
+pytest.importorskip('mmseg', reason='needs mmsegmentation')
+
+TRAIN = TOOLS / 'train.py'
+# Nothing random in the model, so that two runs can be compared.
+NO_DROPOUT = [
+    'model.backbone.drop_path_rate=0.0',
+    'model.decode_head.dropout_ratio=0.0',
+    'model.auxiliary_head.dropout_ratio=0.0',
+]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return load_tool('train.py')
+
+
+@pytest.fixture
+def ade(monkeypatch, scenes):
+    monkeypatch.setenv('MMSCOPE_ADE20K', str(scenes))
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory, run_tool):
+    """Six iterations without interruption, selection from the fourth on."""
+    work_dir = tmp_path_factory.mktemp('straight')
+    done = run_tool(
+        TRAIN,
+        *train_args(work_dir, options=NO_DROPOUT),
+        cwd=tmp_path_factory.mktemp('elsewhere'),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return work_dir, done.stdout + done.stderr
+
+
+def test_real_config_trains_from_any_directory(straight):
+    work_dir, output = straight
+    curve = loss_curve(work_dir)
+    assert sorted(curve) == [1, 2, 3, 4, 5, 6]
+    assert (work_dir / 'iter_6.pth').is_file()
+    assert 'Traceback' not in output
+
+
+def test_what_was_adapted_is_logged(straight):
+    _, output = straight
+    assert 'SyncBN -> BN in 3 places (one process)' in output
+    assert 'effective batch size 2 = 2 images x 1 process(es)' in output
+    assert 'train_dataloader.batch_size=16 or auto_scale_lr' in output
+    assert 'informative-region selection on at iteration 4 of 6' in output
+
+
+def test_validation_reports_iou_and_exits(straight):
+    work_dir, _ = straight
+    last = [r for r in records(work_dir) if 'mIoU' in r][-1]
+    for key in ('exit_ratio', 'mean_tokens', 'mean_cost'):
+        assert f'early_exit/{key}' in last
+
+
+def test_checkpoint_loads_with_weights_only_after_resume_data(straight):
+    work_dir, _ = straight
+    state = torch.load(
+        work_dir / 'iter_6.pth', map_location='cpu', weights_only=False
+    )
+    assert int(state['state_dict']['backbone.exit_head.num_updates']) == 6
+    assert state['meta']['iter'] == 6
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_same_curve(
+    straight, tmp_path, scenes
+):
+    environ = {
+        **os.environ,
+        'MMSCOPE_ADE20K': str(scenes),
+        'OMP_NUM_THREADS': '1',
+    }
+    args = [
+        sys.executable,
+        str(TRAIN),
+        *train_args(tmp_path, '--resume', options=NO_DROPOUT),
+    ]
+    first = subprocess.Popen(
+        args, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 200
+    while not (tmp_path / 'last_checkpoint').exists():
+        assert time.monotonic() < deadline, 'no checkpoint was written'
+        assert first.poll() is None, 'training ended before it was killed'
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = subprocess.run(args, env=environ, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert 'going on from' in second.stdout + second.stderr
+    expected, resumed = loss_curve(straight[0]), loss_curve(tmp_path)
+    assert sorted(resumed) == sorted(expected)
+    for step, loss in expected.items():
+        assert resumed[step] == pytest.approx(loss, rel=1e-4), step
+
+
+def test_missing_pretrained_weights_name_file_converter_and_option(
+    tool, ade, tmp_path
+):
+    with pytest.raises(SystemExit) as error:
+        tool.main([str(CONFIG), '--work-dir', str(tmp_path)])
+    message = str(error.value)
+    assert 'checkpoints/mambascope_ti_in1k.pth' in message
+    assert 'vim_to_mmscope.py' in message
+    assert '--target mambascope' in message
+    assert 'model.backbone.init_cfg=None' in message
+
+
+def test_missing_data_ends_in_one_sentence(tool, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMSCOPE_ADE20K', str(tmp_path / 'none'))
+    with pytest.raises(SystemExit, match='error: ADE20K: .* does not exist'):
+        tool.main(train_args(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['no_such.py'], 'config no_such.py does not exist'),
+        ([str(CONFIG.parents[1] / '_base_/default_runtime.py')], 'no model'),
+        (train_args('w', '--amp'), '--amp needs a CUDA GPU'),
+        (
+            train_args('w', '--exit-threshold', '0.5', config=VIM_CONFIG),
+            'needs a backbone that can exit',
+        ),
+        (train_args('w', '--launcher', 'pytorch'), 'variable WORLD_SIZE'),
+        (train_args('w', '--resume', 'no.pth'), 'no.pth does not exist'),
+        (train_args('w', options=['default_scope=mmwhat']), "'mmwhat'"),
+        (
+            train_args('w', options=['model.backbone.arch=huge']),
+            "arch.*'huge'|huge.*arch",
+        ),
+        (
+            train_args('w', options=['model.type=mmscope.NoSuchModel']),
+            'NoSuchModel',
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_wrong_input_ends_in_one_sentence(
+    tool, ade, tmp_path, monkeypatch, argv, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit) as error:
+        tool.main(argv)
+    assert str(error.value).startswith('error: ')
+    assert re.search(message, str(error.value))
+
+
+@pytest.mark.parametrize('text', ['-0.1', 'nan', 'high'])
+def test_bad_thresholds_are_refused(tool, text, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_args([str(CONFIG), f'--exit-threshold={text}'])
+    assert (
+        f'number >= 0 (0: every image exits, > 1: none does), got {text!r}'[
+            :30
+        ]
+        in capsys.readouterr().err
+    )
+
+
+def test_a_similar_config_is_suggested(tool):
+    with pytest.raises(SystemExit, match='Did you mean .*mambascope_ti_uper'):
+        tool.main([str(CONFIG.with_name('mambascope_ti_uperne.py'))])
+
+
+def test_weights_alone_cannot_be_resumed(tool, ade, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': {}}, path)
+    with pytest.raises(SystemExit, match='weights only.*load_from='):
+        tool.main(train_args(tmp_path, '--resume', str(path)))
+
+
+def test_threshold_reaches_the_hook_or_makes_one(tool):
+    def gates(options=()):
+        args = tool.parse_args(
+            train_args('w', '--exit-threshold', '0.25', options=options)
+        )
+        cfg, _ = tool.prepare(args)
+        return [
+            hook
+            for hook in cfg.custom_hooks
+            if hook['type'] == 'mmscope.ConfidenceGateHook'
+        ]
+
+    assert [gate['exit_threshold'] for gate in gates()] == [0.25]
+    assert [
+        gate['exit_threshold'] for gate in gates(['custom_hooks=None'])
+    ] == [0.25]
+
+
+def test_resume_without_a_checkpoint_starts_anew_and_says_so(tool, tmp_path):
+    args = tool.parse_args(train_args(tmp_path, '--resume'))
+    cfg, notes = tool.prepare(args)
+    assert cfg.resume
+    assert any('starting from step 0' in note for note in notes)
