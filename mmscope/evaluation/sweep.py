@@ -78,6 +78,27 @@ class SweepResult:
             Path(path).write_text(text + '\n')
         return text
 
+    @classmethod
+    def read(cls, path: str | Path) -> SweepResult:
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            path (str | Path): JSON file.
+
+        Returns:
+            SweepResult: The sweep.
+
+        Raises:
+            ValueError: If the file is missing or holds something else.
+        """
+        try:
+            return cls(**json.loads(Path(path).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(
+                f'{path} is not the JSON of a sweep (write one with '
+                f'tools/analysis_tools/sweep_threshold.py): {error}'
+            ) from error
+
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as CSV.
 
@@ -119,7 +140,7 @@ def sweep_columns(score: str) -> list[Column]:
         list[Column]: Columns.
     """
     return [
-        Column('threshold', 'threshold', '.4f'),
+        Column('threshold', 'threshold', '.6g'),
         Column('exit_ratio', 'exit ratio', '.3f'),
         Column(score, score, '.2f'),
         Column('random', 'random exits', '.2f', std='random_std'),

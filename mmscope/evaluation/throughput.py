@@ -213,4 +213,5 @@ def device_name(device: torch.device) -> str:
     """
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return f'{device.type}, {torch.get_num_threads()} threads'
+    number = torch.get_num_threads()
+    return f'{device.type}, {number} thread{"s" if number > 1 else ""}'

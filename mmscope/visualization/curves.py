@@ -113,13 +113,16 @@ def _draw_orders(axes: Axes, rows: list[dict], cost: list[float]) -> None:
 def _label_ends(
     axes: Axes, cost: list[float], values: list[float], colour: str
 ) -> None:
-    ends = {'all exit': np.argmin(cost), 'none exits': np.argmax(cost)}
-    for text, index in ends.items():
+    ends = [
+        ('all exit', np.argmin(cost), -14),
+        ('none exits', np.argmax(cost), 7),
+    ]
+    for text, index, offset in ends:
         axes.annotate(
             text,
             (cost[index], values[index]),
             textcoords='offset points',
-            xytext=(0, -14),
+            xytext=(0, offset),
             ha='center',
             fontsize=8.5,
             color=colour,
@@ -160,7 +163,7 @@ def _draw_trend(
         'o-',
         color=ORANGE,
         linewidth=2,
-        label='mean of a sixth of the images',
+        label='mean of each sixth of the images',
     )
     axes.legend(frameon=False, fontsize=9)
 

@@ -160,7 +160,7 @@ def draw_exit_gallery(
         range(len(images)), key=lambda index: -images[index]['confidence']
     )
     number = min(number, max(1, len(order) // 2))
-    groups = order[:number], order[::-1][:number]
+    groups = _spread(order, number), _spread(order[::-1], number)
     most, least = (predict_views(model, dataset, group) for group in groups)
     notes = {
         Path(image['name']).stem: f'refining: {image["gain_mIoU"]:+.1f} mIoU'
@@ -169,6 +169,16 @@ def draw_exit_gallery(
     }
     classes, palette = _meta(dataset)
     return save(exit_gallery(most, least, classes, palette, notes), path)
+
+
+def _spread(order: list[int], number: int) -> list[int]:
+    """Take the first indices that are no neighbours (frames of a video)."""
+    gap = len(order) // (8 * number)
+    chosen: list[int] = []
+    for index in order:
+        if all(abs(index - other) > gap for other in chosen):
+            chosen.append(index)
+    return chosen[:number]
 
 
 def _meta(dataset: Any) -> tuple[Sequence[str], Sequence | None]:

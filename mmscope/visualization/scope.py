@@ -61,7 +61,7 @@ class ScopeView:
             text = f'{self.refined.sum()} of {self.refined.size} refined'
         if self.confidence is None:
             return text
-        return f'{text}, confidence {self.confidence:.2f}'
+        return f'{text}, confidence {self.confidence:.3f}'
 
 
 def scope_figure(

@@ -74,6 +74,61 @@ def build_segmentor():
 
 
 @pytest.fixture
+def write_run(tmp_path, build_segmentor):
+    """Write a config, its data and a checkpoint; give the two paths."""
+    import numpy as np
+    from mmengine.config import Config
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for index in range(5):
+        for folder, shape in (('img', (64, 96, 3)), ('ann', (64, 96))):
+            top = 256 if folder == 'img' else NUM_CLASSES
+            pixels = rng.integers(0, top, shape, dtype=np.uint8)
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f'{index}.png')
+    loader = {
+        'batch_size': 2,
+        'num_workers': 0,
+        'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+        'dataset': {
+            'type': 'BaseSegDataset',
+            'data_root': str(tmp_path),
+            'data_prefix': {'img_path': 'img', 'seg_map_path': 'ann'},
+            'img_suffix': '.png',
+            'seg_map_suffix': '.png',
+            'reduce_zero_label': False,
+            'metainfo': {
+                'classes': CLASSES,
+                'palette': [[90, 160, 230], [80, 80, 80], [0, 99, 0], [9] * 3],
+            },
+            'pipeline': [
+                {'type': 'LoadImageFromFile'},
+                {'type': 'LoadAnnotations'},
+                {'type': 'PackSegInputs'},
+            ],
+        },
+    }
+
+    def write(backbone_type='mmscope.MambaScope'):
+        config = Config(
+            {
+                'default_scope': 'mmseg',
+                'model': segmentor_config(backbone_type),
+                'test_dataloader': loader,
+                'val_dataloader': None,
+            }
+        )
+        name = backbone_type.rpartition('.')[2]
+        config.dump(tmp_path / f'{name}.py')
+        state = build_segmentor(backbone_type).state_dict()
+        torch.save({'state_dict': state}, tmp_path / f'{name}.pth')
+        return str(tmp_path / f'{name}.py'), str(tmp_path / f'{name}.pth')
+
+    return write
+
+
+@pytest.fixture
 def make_loader():
     """Make batches of random images with random labels, 255 = ignored."""
     pytest.importorskip('mmseg', reason='needs the mmseg host')

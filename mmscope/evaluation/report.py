@@ -1,0 +1,166 @@
+"""Sweeps of several models side by side, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmscope.evaluation.sweep import sweep_columns
+from mmscope.evaluation.tables import Column, format_table
+
+
+def comparison(results: Sequence[dict], names: Sequence[str]) -> str:
+    """Write the report that ``compare_runs.py`` inserts.
+
+    Args:
+        results (Sequence[dict]): Sweeps, see ``SweepResult.to_dict``.
+        names (Sequence[str]): Name of each.
+
+    Returns:
+        str: Markdown: models, curves, what the confidence knows.
+
+    Raises:
+        ValueError: If the sweeps are of other data, scores or conventions.
+    """
+    _check_comparable(results)
+    score = results[0]['score']
+    sections = [_models(results, names, score), _curves(results, names, score)]
+    gated = [
+        (result, name)
+        for result, name in zip(results, names, strict=True)
+        if result['confidence']
+    ]
+    if gated:
+        sections.append(_knowledge(gated))
+    if any(result['throughput'] for result in results):
+        sections.append(_speeds(results, names))
+    return '\n\n'.join(sections)
+
+
+def _check_comparable(results: Sequence[dict]) -> None:
+    def of(result: dict) -> dict[str, object]:
+        return {
+            'score': result['score'],
+            'convention': result['convention'],
+            'number of images': len(result['images']),
+            'split': result['meta'].get('split'),
+        }
+
+    described = [of(result) for result in results]
+    for key, value in described[0].items():
+        others = [entry[key] for entry in described]
+        if any(other != value for other in others):
+            raise ValueError(
+                f'the sweeps differ in their {key}, so they cannot be '
+                f'compared: {others}'
+            )
+
+
+def _models(results: Sequence[dict], names: Sequence[str], score: str) -> str:
+    rows = []
+    for result, name in zip(results, names, strict=True):
+        first, last = result['rows'][0], result['rows'][-1]
+        best = max(
+            (row for row in result['rows'] if row[score] is not None),
+            key=lambda row: row[score],
+            default=last,
+        )
+        rows.append(
+            {
+                'name': name,
+                'params': result['meta'].get('params', 0) / 1e6 or None,
+                'exit': first[score] if len(result['rows']) > 1 else None,
+                'full': last[score],
+                'best': best[score],
+                'cost': last['mean_cost'],
+                'backbone': last['backbone_cost'],
+            }
+        )
+    columns = [
+        Column('name', 'model'),
+        Column('params', 'params (M)', '.2f'),
+        Column('exit', f'{score}, all exit', '.2f'),
+        Column('full', f'{score}, none exits', '.2f'),
+        Column('best', f'{score}, best threshold', '.2f'),
+        Column('backbone', 'backbone GMACs, none exits', '.3f'),
+        Column('cost', 'GMACs, none exits', '.3f'),
+    ]
+    number = len(results[0]['images'])
+    split = results[0]['meta'].get('split')
+    data = f'{number} images' + (f' of the {split} split' if split else '')
+    convention = results[0]['convention']
+    intro = f'{data}; MACs in the `{convention}` convention.'
+    return f'{intro}\n\n{format_table(rows, columns)}'
+
+
+def _curves(results: Sequence[dict], names: Sequence[str], score: str) -> str:
+    rows = [
+        {'name': name, **row}
+        for result, name in zip(results, names, strict=True)
+        for row in result['rows']
+    ]
+    columns = [Column('name', 'model'), *sweep_columns(score)]
+    return (
+        'Every threshold, from all exit to nobody. `random exits` lets as '
+        'many images exit by lot (mean ± standard deviation), `oracle` those '
+        f'that lose least by it.\n\n{format_table(rows, columns)}'
+    )
+
+
+def _knowledge(gated: Sequence[tuple[dict, str]]) -> str:
+    rows = []
+    for result, name in gated:
+        confidence = result['confidence']
+        for key, found in confidence.items():
+            if key == 'order_quality':
+                continue
+            first = key == result['score']
+            rows.append(
+                {
+                    'name': name,
+                    'of': key,
+                    'mean': found['mean_gain'],
+                    'pearson': found['gain']['pearson'],
+                    'spearman': found['gain']['spearman'],
+                    'coarse': found['coarse_score']['spearman'],
+                    'order': confidence['order_quality'] if first else None,
+                }
+            )
+    columns = [
+        Column('name', 'model'),
+        Column('of', 'score of an image'),
+        Column('mean', 'mean gain', '+.2f'),
+        Column('pearson', 'r with gain', '+.3f'),
+        Column('spearman', 'rank r with gain', '+.3f'),
+        Column('coarse', 'rank r with coarse score', '+.3f'),
+        Column('order', 'order quality', '+.3f'),
+    ]
+    return (
+        'Does the confidence know who gains from refinement? A useful one '
+        'correlates negatively with the gain (fine minus coarse score of an '
+        'image, in points). Order quality is 0 for random exits and 1 for '
+        f'the oracle.\n\n{format_table(rows, columns)}'
+    )
+
+
+def _speeds(results: Sequence[dict], names: Sequence[str]) -> str:
+    rows = [
+        {'name': name, **entry}
+        for result, name in zip(results, names, strict=True)
+        for entry in result['throughput']
+    ]
+    columns = [
+        Column('name', 'model'),
+        Column('threshold', 'threshold', '.6g'),
+        Column('batch_size', 'batch', 'd'),
+        Column('exit_ratio', 'exit ratio of the timed images', '.2f'),
+        Column('images_per_s', 'images/s', '.2f'),
+        Column('slowest', 'slowest', '.2f'),
+        Column('fastest', 'fastest', '.2f'),
+    ]
+    devices = sorted({row['device'] for row in rows})
+    number = sorted({row['num_images'] for row in rows})
+    return (
+        f'Speed of real gated runs on {", ".join(devices)}: median of '
+        f'repeats over {", ".join(map(str, number))} images that exit in the '
+        f'proportion of the whole set.\n\n{format_table(rows, columns)}'
+    )

@@ -1,0 +1,178 @@
+"""The sweep tool and the comparison tool, from files to files."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
+MARKED = '# Results\n\n{}\nstale\n{}\n\nThe end.\n'
+
+pytest.importorskip('matplotlib', reason='the tools draw a picture')
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.fixture
+def sweep_tool(build_segmentor):
+    return load_tool('sweep_threshold')
+
+
+@pytest.fixture
+def compare_tool(build_segmentor):
+    return load_tool('compare_runs')
+
+
+def test_gated_model_beside_its_baseline(
+    sweep_tool, write_run, tmp_path, capsys
+):
+    quick = ['--device', 'cpu', '--repeats', '1', '--speed-images', '2']
+    vim = str(tmp_path / 'vim.json')
+    sweep_tool.main([*write_run('mmscope.VisionMamba'), *quick, '--json', vim])
+    capsys.readouterr()
+    out = tmp_path / 'out'
+    sweep_tool.main(
+        [
+            *write_run(),
+            *quick,
+            *('--num-quantiles', '1', '--name', 'Scope'),
+            *('--out-dir', str(out), '--baseline-json', vim, '--json'),
+        ]
+    )
+    # A logger of another test may still write to this stdout, before it.
+    printed = capsys.readouterr().out
+    printed = json.loads(printed[printed.index('{') :])
+    assert printed == json.loads((out / 'sweep.json').read_text())
+    assert [row['exit_ratio'] for row in printed['rows']] == [1, 0.6, 0]
+    assert all(row['images_per_s'] > 0 for row in printed['rows'])
+    assert [f['batch_size'] for f in printed['throughput']] == 3 * [1] + 3 * [
+        2
+    ]
+    assert printed['meta'] == {
+        'name': 'Scope',
+        'config': 'MambaScope.py',
+        'checkpoint': 'MambaScope.pth',
+        'split': 'test',
+        'num_images': 5,
+        'params': printed['meta']['params'],
+        'seed': 0,
+    }
+    assert {path.name for path in out.iterdir()} == {
+        'sweep.json',
+        'sweep.csv',
+        'sweep.md',
+        'curve.png',
+    }
+    (row,) = json.loads(Path(vim).read_text())['rows']
+    assert row['threshold'] is None
+    assert row['images_per_s'] > 0
+
+
+def test_table_and_what_the_confidence_knows_are_printed(
+    sweep_tool, write_run, capsys
+):
+    run = [*write_run(), '--device', 'cpu', '--speed-images', '0']
+    sweep_tool.main([*run, '--num-quantiles', '1'])
+    printed = capsys.readouterr().out
+    assert printed.startswith('| threshold |')
+    assert 'images/s' not in printed
+    assert 'correlation with the confidence' in printed
+    assert 'order of exits' in printed
+
+
+def test_wrong_input_ends_in_a_sentence(sweep_tool, write_run, tmp_path):
+    config, checkpoint = write_run()
+    with pytest.raises(SystemExit, match='has no val_dataloader'):
+        sweep_tool.main([config, checkpoint, '--split', 'val'])
+    with pytest.raises(SystemExit, match='does not exist'):
+        sweep_tool.main([config, str(tmp_path / 'none.pth')])
+    with pytest.raises(SystemExit, match='not the JSON of a sweep'):
+        sweep_tool.main([config, checkpoint, '--baseline-json', config])
+
+
+@pytest.fixture
+def sweeps(tmp_path):
+    """Two stored sweeps, a single row and a curve."""
+    image = {'name': 'a', 'fine_mIoU': 40.0, 'fine_aAcc': 70.0}
+    row = {'mIoU': 40.0, 'mean_cost': 3.0, 'backbone_cost': 1.0}
+    plain = {
+        'score': 'mIoU',
+        'convention': 'paper',
+        'rows': [{'threshold': None, 'exit_ratio': 0.0, **row}],
+        'confidence': {},
+        'images': [image],
+        'throughput': [],
+        'meta': {'name': 'ViM', 'split': 'test', 'params': 2500000},
+    }
+    curve = {'random': 39.0, 'random_std': 0.5, 'oracle': 41.0}
+    rows = [
+        {'threshold': 0.0, 'exit_ratio': 1.0, **row, **curve, 'mIoU': 38.25},
+        {'threshold': 2.0, 'exit_ratio': 0.0, **row, **curve, 'mIoU': 42.5},
+    ]
+    found = {'pearson': -0.25, 'spearman': None}
+    known = {'mean_gain': 4.25, 'gain': found, 'coarse_score': found}
+    gated = {
+        **plain,
+        'rows': rows,
+        'confidence': {'mIoU': known, 'order_quality': 0.125},
+        'images': [{**image, 'confidence': 0.5, 'gain_mIoU': 4.25}],
+        'meta': {**plain['meta'], 'name': 'Scope'},
+    }
+    paths = []
+    for name, content in (('vim', plain), ('scope', gated)):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+        paths.append(str(tmp_path / f'{name}.json'))
+    return paths
+
+
+def test_report_holds_the_numbers_of_the_files(compare_tool, sweeps, capsys):
+    compare_tool.main(sweeps)
+    report = capsys.readouterr().out
+    models, curves, knowledge = report.split('\n\n')[1::2]
+    assert '| ViM   |       2.50 |              - |' in models
+    assert '38.25' in models
+    assert '39.00 ± 0.50' in curves
+    assert '-0.250' in knowledge
+    assert '+0.125' in knowledge
+
+
+def test_report_goes_between_the_markers_and_is_checked(
+    compare_tool, sweeps, tmp_path
+):
+    document = tmp_path / 'results.md'
+    document.write_text(MARKED.format(compare_tool.BEGIN, compare_tool.END))
+    options = [*sweeps, '--insert', str(document)]
+    with pytest.raises(SystemExit, match='differs from'):
+        compare_tool.main([*options, '--check'])
+    compare_tool.main([*options, '--picture', str(tmp_path / 'curve.png')])
+    text = document.read_text()
+    assert text.startswith('# Results')
+    assert text.endswith('The end.\n')
+    assert '| Scope |' in text
+    assert 'stale' not in text
+    compare_tool.main([*options, '--check'])
+    document.write_text(text.replace('42.50', '52.50'))
+    with pytest.raises(SystemExit, match='differs from'):
+        compare_tool.main([*options, '--check'])
+    assert (tmp_path / 'curve.png').stat().st_size > 5000
+
+
+def test_document_without_markers_is_refused(compare_tool, sweeps, tmp_path):
+    document = tmp_path / 'results.md'
+    document.write_text('# Results\n')
+    with pytest.raises(SystemExit, match='compare_runs: begin'):
+        compare_tool.main([*sweeps, '--insert', str(document)])
+
+
+def test_sweeps_of_other_data_are_not_compared(compare_tool, sweeps):
+    other = json.loads(Path(sweeps[0]).read_text())
+    other['meta']['split'] = 'val'
+    Path(sweeps[0]).write_text(json.dumps(other))
+    with pytest.raises(SystemExit, match='differ in their split'):
+        compare_tool.main(sweeps)
