@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmscope.analysis.costs import stage_costs
+from mmscope.analysis import SharedCostCounter, stage_costs
 from mmscope.evaluation import EarlyExitMetric
 
 GRID = (2, 3)
@@ -175,3 +175,89 @@ def test_missing_records_are_an_error():
 def test_unknown_convention_is_refused_when_built():
     with pytest.raises(ValueError, match="'both' is unknown"):
         EarlyExitMetric(convention='both')
+
+
+def evaluate(model, batch, metric):
+    """Run real forwards of one batch through the metric."""
+    segmentor = getattr(model, 'module', model)
+    counter = SharedCostCounter(segmentor, segmentor.backbone)
+    metric.bind(segmentor.backbone, counter)
+    with torch.no_grad():
+        samples = model.test_step(batch)
+    metric.process(batch, [sample.to_dict() for sample in samples])
+    counter.remove()
+    return metric.evaluate(len(samples))
+
+
+def head_macs(grid):
+    """FCNHead of the test model on a map of patches: 3 x 3 and 1 x 1."""
+    return grid[0] * grid[1] * (16 * 16 * 9 + 16 * 4)
+
+
+@pytest.mark.parametrize(('threshold', 'tokens'), [(0.0, 10), (2.0, 44)])
+def test_sliding_windows_of_a_real_model(
+    build_segmentor, make_loader, threshold, tokens
+):
+    from mmengine.config import ConfigDict
+
+    model = build_segmentor(exit_threshold=threshold)
+    model.test_cfg = ConfigDict(
+        mode='slide', crop_size=(64, 64), stride=(32, 32)
+    )
+    metric = EarlyExitMetric()
+    # 64 x 96 pixels are two windows of 64 x 64: 5 coarse tokens and, with
+    # all 4 regions refined (0.8 * 4 rounds up), 17 fine ones.
+    found = evaluate(model, make_loader(3)[0], metric)
+    assert found['early_exit/mean_tokens'] == tokens
+    assert found['early_exit/exit_ratio'] == (threshold == 0)
+    costs = stage_costs(model.backbone, (2, 2))
+    window = costs.exited if threshold == 0 else costs.full
+    macs = 2 * (window + head_macs((4, 4)))
+    assert found['early_exit/mean_cost'] == pytest.approx(macs / 1e9)
+
+
+def test_an_image_counts_with_the_fraction_of_its_windows_that_exit(
+    build_segmentor, make_loader
+):
+    from mmengine.config import ConfigDict
+
+    model = build_segmentor(exit_threshold=2.0)
+    model.test_cfg = ConfigDict(
+        mode='slide', crop_size=(64, 64), stride=(32, 32)
+    )
+    batch = make_loader(1, batch_size=1)[0]
+    model.backbone.exit_records = []
+    with torch.no_grad():
+        model.test_step(batch)
+    first, second = (
+        float(record.confidence) for record in model.backbone.exit_records
+    )
+    assert first != second
+    model.backbone.exit_threshold = (first + second) / 2
+    metric = EarlyExitMetric()
+    found = evaluate(model, batch, metric)
+    assert found['early_exit/exit_ratio'] == 0.5
+    assert found['early_exit/mean_tokens'] == 5 + 5 + 17
+
+
+def test_views_of_test_time_augmentation(build_segmentor, make_loader):
+    from mmseg.models import SegTTAModel
+
+    model = build_segmentor(exit_threshold=0.0)
+    views = make_loader(2, batch_size=2, size=(64, 96))[0]
+    smaller = make_loader(2, batch_size=2, size=(32, 64))[0]
+    both = {
+        key: [views[key], smaller[key]] for key in ('inputs', 'data_samples')
+    }
+    for sample in smaller['data_samples']:
+        # Augmented views are all resized to the original image.
+        sample.set_metainfo({'ori_shape': (64, 96)})
+    metric = EarlyExitMetric()
+    found = evaluate(SegTTAModel(module=model), both, metric)
+    assert found['early_exit/mean_tokens'] == 7 + 3
+    macs = sum(
+        stage_costs(model.backbone, (h, w)).exited + head_macs((2 * h, 2 * w))
+        for h, w in [(2, 3), (1, 2)]
+    )
+    assert found['early_exit/mean_cost'] == pytest.approx(macs / 1e9)
+    assert len(metric.last_results) == 2
