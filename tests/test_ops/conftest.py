@@ -9,11 +9,15 @@ UNCOMPILED = 'no compiled kernels'
 
 
 @pytest.fixture(autouse=True)
-def _nan_filled_memory():
+def _nan_filled_memory_and_one_thread():
     # torch fills new memory with NaN while it has to be deterministic: an
     # element that a kernel forgets to write is then seen.
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # The tensors here are too small for two threads to help.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
 
@@ -26,11 +30,3 @@ def isa(request):
     ops.set_cpu_isa(request.param)
     yield request.param
     ops.set_cpu_isa(before)
-
-
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)

@@ -71,7 +71,7 @@ def test_no_token_sees_what_comes_after_it(backend):
 
 @pytest.mark.parametrize('seqlen', [1, 3, 16, 17, 50, 197])
 @pytest.mark.parametrize('reverse', [False, True])
-def test_cpu_matches_reference_at_any_length(seqlen, reverse, isa, threads):
+def test_cpu_matches_reference_at_any_length(seqlen, reverse, isa):
     check_cpu(conv_inputs(seqlen=seqlen, dim=33), reverse=reverse)
 
 
