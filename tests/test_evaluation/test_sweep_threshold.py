@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools/analysis_tools'
+RESULTS = ROOT / 'docs/results'
 MARKED = '# Results\n\n{}\nstale\n{}\n\nThe end.\n'
 
 pytest.importorskip('matplotlib', reason='the tools draw a picture')
@@ -155,8 +157,10 @@ def test_report_goes_between_the_markers_and_is_checked(
     assert text.startswith('# Results')
     assert text.endswith('The end.\n')
     assert '| Scope |' in text
+    assert 'Sweeps: [ViM](vim.json), [Scope](scope.json).' in text
     assert 'stale' not in text
     compare_tool.main([*options, '--check'])
+    compare_tool.main(['--insert', str(document), '--check'])
     document.write_text(text.replace('42.50', '52.50'))
     with pytest.raises(SystemExit, match='differs from'):
         compare_tool.main([*options, '--check'])
@@ -168,6 +172,26 @@ def test_document_without_markers_is_refused(compare_tool, sweeps, tmp_path):
     document.write_text('# Results\n')
     with pytest.raises(SystemExit, match='compare_runs: begin'):
         compare_tool.main([*sweeps, '--insert', str(document)])
+
+
+def test_document_that_links_no_sweep_needs_names(compare_tool, tmp_path):
+    document = tmp_path / 'results.md'
+    document.write_text(MARKED.format(compare_tool.BEGIN, compare_tool.END))
+    with pytest.raises(SystemExit, match='links no sweep'):
+        compare_tool.main(['--insert', str(document)])
+
+
+@pytest.mark.parametrize(
+    'document',
+    [
+        path
+        for path in sorted(RESULTS.glob('*.md'))
+        if 'compare_runs: begin' in path.read_text()
+    ],
+    ids=lambda path: path.stem,
+)
+def test_published_results_are_what_their_sweeps_say(compare_tool, document):
+    compare_tool.main(['--insert', str(document), '--check'])
 
 
 def test_sweeps_of_other_data_are_not_compared(compare_tool, sweeps):

@@ -11,13 +11,16 @@ printed; with it, it replaces what stands between the lines
     <!-- compare_runs: end -->
 
 so that no number is typed by hand. --check changes nothing and fails if the
-text there is not what the files say.
+text there is not what the files say. The report links its files: without
+sweeps on the command line, those that the document already links are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -39,7 +42,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        'sweeps', nargs='+', help='JSON files of sweep_threshold.py'
+        'sweeps',
+        nargs='*',
+        help='JSON files of sweep_threshold.py (default: those that --insert '
+        'links)',
     )
     parser.add_argument(
         '--names', nargs='+', help='names of the models, one a file'
@@ -59,8 +65,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             f'--names gives {len(args.names)} names for {len(args.sweeps)} '
             'files'
         )
-    if args.check and not args.insert:
-        parser.error('--check needs --insert')
+    if not args.insert and (args.check or not args.sweeps):
+        parser.error('sweeps to print, or --insert with or without --check')
     return args
 
 
@@ -87,6 +93,70 @@ def insert(text: str, report: str, path: str) -> str:
     return f'{before}{BEGIN}\n\n{report}\n\n{END}{after}'
 
 
+def linked_sweeps(text: str, document: Path) -> dict[str, Path]:
+    """Find the sweeps that the report in a document was made of.
+
+    Args:
+        text (str): The document.
+        document (Path): Its file.
+
+    Returns:
+        dict[str, Path]: JSON file by name of the model.
+
+    Raises:
+        UserError: If there are none.
+    """
+    report = text.partition(BEGIN)[2].partition(END)[0]
+    found = re.findall(r'\[([^]]+)\]\(([^)]+\.json)\)', report)
+    if not found:
+        raise UserError(
+            f'{document} links no sweep between its markers; name the JSON '
+            'files on the command line'
+        )
+    return {name: document.parent / path for name, path in found}
+
+
+def link(sweeps: dict[str, Path], document: Path) -> str:
+    """Write where the numbers come from.
+
+    Args:
+        sweeps (dict[str, Path]): JSON file by name of the model.
+        document (Path): The file that will hold the links.
+
+    Returns:
+        str: A line of Markdown.
+    """
+    links = (
+        f'[{name}]({Path(os.path.relpath(path, document.parent)).as_posix()})'
+        for name, path in sweeps.items()
+    )
+    return f'Sweeps: {", ".join(links)}.'
+
+
+def named_sweeps(args: argparse.Namespace, text: str) -> dict[str, Path]:
+    """List the files to compare by the name of their model.
+
+    Args:
+        args (argparse.Namespace): Command line.
+        text (str): The document, '' without one.
+
+    Returns:
+        dict[str, Path]: JSON file by name.
+
+    Raises:
+        UserError: If two models have one name.
+    """
+    if not args.sweeps:
+        return linked_sweeps(text, Path(args.insert))
+    files = [Path(path) for path in args.sweeps]
+    names = args.names or [
+        SweepResult.read(path).meta.get('name', path.stem) for path in files
+    ]
+    if len(set(names)) < len(files):
+        raise UserError(f'names must differ, got {names}; use --names')
+    return dict(zip(names, files, strict=True))
+
+
 def run(args: argparse.Namespace) -> str | None:
     """Compare, and write what is asked for.
 
@@ -99,27 +169,25 @@ def run(args: argparse.Namespace) -> str | None:
     Raises:
         UserError: If a file is at fault, or the document is out of date.
     """
-    results = [SweepResult.read(path).to_dict() for path in args.sweeps]
-    names = args.names or [
-        result['meta'].get('name', Path(path).stem)
-        for result, path in zip(results, args.sweeps, strict=True)
-    ]
-    report = comparison(results, names)
-    if args.picture and not args.check:
-        save(curve_figure(results, names), args.picture)
-    if not args.insert:
-        return report
-    document = Path(args.insert)
-    if not document.is_file():
+    document = Path(args.insert) if args.insert else None
+    if document is not None and not document.is_file():
         raise UserError(f'--insert {document} does not exist')
-    old = document.read_text()
-    new = insert(old, report, args.insert)
-    if args.check and new != old:
+    old = document.read_text() if document else ''
+    sweeps = named_sweeps(args, old)
+    results = [SweepResult.read(path).to_dict() for path in sweeps.values()]
+    report = comparison(results, list(sweeps))
+    if args.picture and not args.check:
+        save(curve_figure(results, list(sweeps)), args.picture)
+    if document is None:
+        return report
+    new = insert(old, f'{link(sweeps, document)}\n\n{report}', args.insert)
+    if not args.check:
+        document.write_text(new)
+    elif new != old:
         raise UserError(
-            f'{document} differs from {", ".join(args.sweeps)}; run this '
-            'command without --check'
+            f'{document} differs from what its sweeps say; run this command '
+            'without --check'
         )
-    document.write_text(new)
     return None
 
 
