@@ -23,7 +23,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmscope.apis import adapt_to_machine, user_errors
+from mmscope.apis import ReplayHook, adapt_to_machine, user_errors
 from mmscope.datasets.demo_writer import write_scenes
 from mmscope.evaluation import SweepResult, measure_throughput, sweep
 from mmscope.evaluation.loading import build_dataloader, build_model
@@ -194,6 +194,7 @@ def train(cfg: Config, recipe: dict) -> Path:
         print(f'  going on from {found}')
         cfg.resume, cfg.load_from = True, found
     runner = _QuietRunner.from_cfg(cfg)
+    runner.register_hook(ReplayHook())
     interval = cfg.default_hooks.logger.interval
     runner.register_hook(_Progress(interval), 'LOW')
     runner.train()

@@ -17,6 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 import mmscope  # noqa: F401
 from mmscope.apis import (
+    ReplayHook,
     UserError,
     adapt_to_machine,
     add_common_arguments,
@@ -118,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     # Wrong names and arguments in the config surface while it is built.
     with user_errors(ValueError, KeyError, TypeError):
         runner = Runner.from_cfg(cfg)
+        runner.register_hook(ReplayHook())
         for note in notes:
             runner.logger.info(note)
         if cfg.resume and cfg.load_from:

@@ -11,8 +11,10 @@ from .adapt import (
 from .checkpoints import load_model_weights, read_checkpoint
 from .config import add_common_arguments, check_host, load_config, walk
 from .errors import UserError, user_errors
+from .replay import ReplayHook
 
 __all__ = [
+    'ReplayHook',
     'UserError',
     'adapt_to_machine',
     'add_common_arguments',

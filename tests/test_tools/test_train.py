@@ -16,12 +16,6 @@ from .tiny import CONFIG, VIM_CONFIG, loss_curve, records, train_args
 pytest.importorskip('mmseg', reason='needs mmsegmentation')
 
 TRAIN = TOOLS / 'train.py'
-# Nothing random in the model, so that two runs can be compared.
-NO_DROPOUT = [
-    'model.backbone.drop_path_rate=0.0',
-    'model.decode_head.dropout_ratio=0.0',
-    'model.auxiliary_head.dropout_ratio=0.0',
-]
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +34,7 @@ def straight(tmp_path_factory, run_tool):
     work_dir = tmp_path_factory.mktemp('straight')
     done = run_tool(
         TRAIN,
-        *train_args(work_dir, options=NO_DROPOUT),
+        *train_args(work_dir),
         cwd=tmp_path_factory.mktemp('elsewhere'),
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -91,7 +85,7 @@ def test_a_killed_training_resumes_to_the_same_curve(
     args = [
         sys.executable,
         str(TRAIN),
-        *train_args(tmp_path, '--resume', options=NO_DROPOUT),
+        *train_args(tmp_path, '--resume'),
     ]
     first = subprocess.Popen(
         args, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
