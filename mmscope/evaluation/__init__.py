@@ -1,8 +1,9 @@
 """Metrics, sweeps and speed of the early exit."""
 
+from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
 from mmscope.evaluation.scores import ImageScore, SegmentationScore
-from mmscope.evaluation.sweep import SweepResult, score_both_ends, sweep
+from mmscope.evaluation.sweep import SweepResult, sweep
 from mmscope.evaluation.throughput import (
     measure_throughput,
     representative_images,

@@ -7,13 +7,15 @@ statistics, the others with their fine ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mmscope.evaluation.scores import ImageScore
 
 NOBODY_EXITS = 2.0
+# Thresholds at which kinds of confidence are compared.
+KIND_QUANTILES = 19
 
 
 @dataclass
@@ -30,6 +32,8 @@ class BothEnds:
         exit_macs (np.ndarray): Backbone MACs of an image that exits, (n,).
         full_macs (np.ndarray): Backbone MACs of one that goes on, (n,).
         shared_macs (np.ndarray): MACs of neck and heads, (n,).
+        kinds (dict[str, np.ndarray]): Other confidences that the same exit
+            head offers, (n,) each. Defaults to {}.
     """
 
     names: list[str]
@@ -41,6 +45,7 @@ class BothEnds:
     exit_macs: np.ndarray
     full_macs: np.ndarray
     shared_macs: np.ndarray
+    kinds: dict[str, np.ndarray] = field(default_factory=dict)
 
     def mixed(self, exits: np.ndarray) -> np.ndarray:
         """Sum the statistics where some images exit.
@@ -83,7 +88,8 @@ def quantile_thresholds(
     between = (values[1:] + values[:-1]) / 2
     inner = set()
     if len(between):
-        ratios = (confidence[:, None] >= between).mean(0)
+        below = np.searchsorted(np.sort(confidence), between)
+        ratios = 1 - below / len(confidence)
         wanted = np.arange(1, num_quantiles + 1) / (num_quantiles + 1)
         inner = {float(between[np.abs(ratios - w).argmin()]) for w in wanted}
     return [0.0, *sorted(inner), NOBODY_EXITS]
@@ -257,6 +263,33 @@ def order_quality(rows: list[dict], name: str) -> float | None:
     if abs(room) < 1e-9:
         return None
     return float(_area(ratios, own - random) / room)
+
+
+def compare_kinds(
+    ends: BothEnds, score: ImageScore, num_draws: int = 50, seed: int = 0
+) -> list[dict]:
+    """Ask which kind of confidence would order the exits best.
+
+    Args:
+        ends (BothEnds): Images scored at both exits.
+        score (ImageScore): Task score.
+        num_draws (int): Random exits to compare with. Defaults to 50.
+        seed (int): Seed of the random exits. Defaults to 0.
+
+    Returns:
+        list[dict]: ``kind``, ``pearson`` and ``spearman`` with the gain, and
+        ``order_quality``, one a kind.
+    """
+    gain = primary_gain(ends, score)
+    compared = []
+    for kind, confidence in ends.kinds.items():
+        other = replace(ends, confidence=confidence)
+        thresholds = quantile_thresholds(confidence, KIND_QUANTILES)
+        rows = curve_rows(other, score, thresholds, num_draws, seed)
+        quality = order_quality(rows, score.name)
+        found = {**correlations(confidence, gain), 'order_quality': quality}
+        compared.append({'kind': kind, **found})
+    return compared
 
 
 def _area(x: np.ndarray, y: np.ndarray) -> float:

@@ -123,8 +123,9 @@ class EarlyExitMetric(BaseMetric):
         if not records:
             raise RuntimeError(
                 'the backbone recorded no exit for this batch: exit_records '
-                'was switched off, or another model was evaluated; bind '
-                'EarlyExitMetric to the evaluated model'
+                'was switched off, another model was evaluated, or a second '
+                'EarlyExitMetric took the records; bind one EarlyExitMetric '
+                'to the evaluated model'
             )
         rows = [len(record.exited) for record in records]
         if any(count != num_images for count in rows):

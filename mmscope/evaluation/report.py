@@ -31,6 +31,8 @@ def comparison(results: Sequence[dict], names: Sequence[str]) -> str:
     ]
     if gated:
         sections.append(_knowledge(gated))
+        if any(result['confidence']['kinds'] for result, _ in gated):
+            sections.append(_kinds(gated))
     if any(result['throughput'] for result in results):
         sections.append(_speeds(results, names))
     return '\n\n'.join(sections)
@@ -110,9 +112,7 @@ def _knowledge(gated: Sequence[tuple[dict, str]]) -> str:
     rows = []
     for result, name in gated:
         confidence = result['confidence']
-        for key, found in confidence.items():
-            if key == 'order_quality':
-                continue
+        for key, found in confidence['scores'].items():
             first = key == result['score']
             rows.append(
                 {
@@ -139,6 +139,26 @@ def _knowledge(gated: Sequence[tuple[dict, str]]) -> str:
         'correlates negatively with the gain (fine minus coarse score of an '
         'image, in points). Order quality is 0 for random exits and 1 for '
         f'the oracle.\n\n{format_table(rows, columns)}'
+    )
+
+
+def _kinds(gated: Sequence[tuple[dict, str]]) -> str:
+    rows = [
+        {'name': name, **found}
+        for result, name in gated
+        for found in result['confidence']['kinds']
+    ]
+    columns = [
+        Column('name', 'model'),
+        Column('kind', 'confidence'),
+        Column('pearson', 'r with gain', '+.3f'),
+        Column('spearman', 'rank r with gain', '+.3f'),
+        Column('order_quality', 'order quality', '+.3f'),
+    ]
+    return (
+        'The same exit head with each kind of confidence that it offers '
+        '(`backbone.exit_head.confidence`; the curves above use the '
+        f"config's).\n\n{format_table(rows, columns)}"
     )
 
 

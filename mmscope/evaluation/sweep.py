@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from mmscope.analysis import SharedCostCounter, stage_costs
-from mmscope.analysis.costs import direction_count, is_two_stage
-from mmscope.analysis.model_costs import record_patch_grids
+from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.curves import (
-    NOBODY_EXITS,
     BothEnds,
+    compare_kinds,
     confidence_quality,
     curve_rows,
     image_gains,
@@ -30,7 +26,6 @@ from mmscope.evaluation.curves import (
 )
 from mmscope.evaluation.scores import ImageScore, SegmentationScore
 from mmscope.evaluation.tables import Column, format_table
-from mmscope.models.scoping import attach_gate, unwrap_model
 
 
 @dataclass
@@ -43,8 +38,10 @@ class SweepResult:
         rows (list[dict]): One a threshold, from all exit to nobody; see
             :func:`mmscope.evaluation.curves.curve_rows`. A model without a
             gate has one row with threshold None.
-        confidence (dict): See ``confidence_quality``; ``order_quality`` is
-            0 for random exits and 1 for the oracle. Empty without a gate.
+        confidence (dict): What the confidence knows: ``order_quality`` is 0
+            for random exits and 1 for the oracle, ``scores`` is of
+            ``confidence_quality``, ``kinds`` of ``compare_kinds``. Empty
+            without a gate.
         images (list[dict]): Name, confidence and per-image scores.
         throughput (list[dict]): See ``measure_throughput``. Defaults to [].
         meta (dict): Config, checkpoint, split and so on. Defaults to {}.
@@ -107,7 +104,8 @@ class SweepResult:
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, 'w', newline='') as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
+            keys = dict.fromkeys(key for row in self.rows for key in row)
+            writer = csv.DictWriter(file, list(keys))
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -195,8 +193,11 @@ def sweep(
         )
     thresholds = quantile_thresholds(ends.confidence, num_quantiles)
     rows = curve_rows(ends, score, thresholds, num_draws, seed)
-    quality = confidence_quality(ends, score)
-    quality['order_quality'] = order_quality(rows, score.name)
+    quality = {
+        'order_quality': order_quality(rows, score.name),
+        'scores': confidence_quality(ends, score),
+        'kinds': compare_kinds(ends, score, num_draws, seed),
+    }
     return SweepResult(
         score.name, convention, rows, quality, _image_rows(ends, score)
     )
@@ -223,164 +224,6 @@ def segmentation_score(dataloader: Iterable) -> SegmentationScore:
         )
     ignore = getattr(dataset, 'ignore_index', 255)
     return SegmentationScore(len(classes), ignore)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in evaluation mode and give its state back afterwards.
-
-    Args:
-        model (nn.Module): Host model.
-
-    Yields:
-        nn.Module: Its backbone. Mode, exit threshold and exit records are
-        restored.
-    """
-    backbone = unwrap_model(model).backbone
-    training = model.training
-    kept = {
-        name: getattr(backbone, name)
-        for name in ('exit_threshold', 'exit_records')
-        if hasattr(backbone, name)
-    }
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield backbone
-    finally:
-        model.train(training)
-        for name, value in kept.items():
-            setattr(backbone, name, value)
-
-
-def score_both_ends(
-    model: nn.Module,
-    dataloader: Iterable,
-    score: ImageScore,
-    convention: str = 'paper',
-) -> BothEnds:
-    """Predict every image twice: everyone exits, nobody exits.
-
-    Args:
-        model (nn.Module): Host model.
-        dataloader (Iterable): Test batches.
-        score (ImageScore): Task score.
-        convention (str): How MACs are counted. Defaults to 'paper'.
-
-    Returns:
-        BothEnds: Per-image statistics; a backbone without early exit has
-        neither confidence nor coarse statistics.
-
-    Raises:
-        ValueError: If there is no image or the convention is unknown.
-        RuntimeError: See :func:`sweep`.
-    """
-    direction_count(convention)
-    columns: dict[str, list] = {}
-    with evaluating(model) as backbone:
-        counter = SharedCostCounter(unwrap_model(model), backbone)
-        run = _run_gated if is_two_stage(backbone) else _run_single
-        try:
-            for batch in dataloader:
-                found = run(model, backbone, batch, score, counter, convention)
-                for name, values in found.items():
-                    columns.setdefault(name, []).extend(values)
-        finally:
-            counter.remove()
-    if not columns:
-        raise ValueError('the data loader gave no batch to evaluate')
-    names = columns.pop('names')
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
-    missing = dict.fromkeys(('confidence', 'coarse'))
-    return BothEnds(names=names, **{**missing, **arrays})
-
-
-def _run_gated(
-    model: nn.Module,
-    backbone: nn.Module,
-    batch: Any,
-    score: ImageScore,
-    counter: SharedCostCounter,
-    convention: str,
-) -> dict[str, list]:
-    """Predict one batch at both ends."""
-    attach_gate(model, 0.0)
-    backbone.gate.check_trained()
-    # Both runs write into the same data samples: measure in between.
-    exited = _run(model, backbone, batch, score, counter)
-    attach_gate(model, NOBODY_EXITS)
-    full = _run(model, backbone, batch, score, counter)
-    record, number = full['record'], len(full['names'])
-    costs = stage_costs(backbone, record.grid, convention)
-    tokens = record.coarse_tokens
-    return {
-        'names': exited['names'],
-        'confidence': exited['record'].confidence.double().tolist(),
-        'coarse': exited['statistics'],
-        'fine': full['statistics'],
-        'exit_tokens': number * [tokens],
-        'full_tokens': number * [tokens + record.fine_tokens],
-        'exit_macs': number * [costs.exited],
-        'full_macs': number * [costs.full],
-        'shared_macs': number * [full['shared']],
-    }
-
-
-def _run(
-    model: nn.Module,
-    backbone: nn.Module,
-    batch: Any,
-    score: ImageScore,
-    counter: SharedCostCounter,
-) -> dict[str, Any]:
-    """Predict one batch at the threshold that is set."""
-    counter.reset()
-    backbone.exit_records = []
-    samples = model.test_step(batch)
-    records = backbone.exit_records
-    if len(records) != 1 or len(records[0].exited) != len(samples):
-        raise RuntimeError(
-            f'a sweep needs one forward an image, but {len(samples)} images '
-            f'took {len(records)} forwards: sliding windows or test-time '
-            'augmentation. Use test_cfg=dict(mode="whole") without TTA, or '
-            'evaluate each threshold with tools/test.py --exit-threshold'
-        )
-    return {
-        'names': _names(samples),
-        'record': records[0],
-        'statistics': [score.measure(sample) for sample in samples],
-        'shared': counter.per_image(len(samples)),
-    }
-
-
-def _run_single(
-    model: nn.Module,
-    backbone: nn.Module,
-    batch: Any,
-    score: ImageScore,
-    counter: SharedCostCounter,
-    convention: str,
-) -> dict[str, list]:
-    """Predict one batch with a backbone that cannot exit."""
-    counter.reset()
-    with record_patch_grids(backbone) as grids:
-        samples = model.test_step(batch)
-    number = len(samples)
-    macs = sum(stage_costs(backbone, grid, convention).full for grid in grids)
-    tokens = sum(height * width + 1 for height, width in grids)
-    return {
-        'names': _names(samples),
-        'fine': [score.measure(sample) for sample in samples],
-        'exit_tokens': number * [tokens],
-        'full_tokens': number * [tokens],
-        'exit_macs': number * [macs],
-        'full_macs': number * [macs],
-        'shared_macs': number * [counter.per_image(number)],
-    }
-
-
-def _names(samples: list) -> list[str]:
-    return [str(sample.metainfo.get('img_path', '')) for sample in samples]
 
 
 def _single_row(ends: BothEnds, score: ImageScore) -> dict:

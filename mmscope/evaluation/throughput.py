@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mmscope.analysis.costs import is_two_stage
-from mmscope.evaluation.sweep import evaluating
+from mmscope.evaluation.both_ends import evaluating
 from mmscope.models.scoping import attach_gate
 
 

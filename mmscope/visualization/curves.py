@@ -138,7 +138,7 @@ def _draw_gains(axes: Axes, result: dict) -> None:
     axes.axhline(0, color=GREY, linewidth=1)
     axes.scatter(confidence, gain, s=16, color=BLUE, alpha=0.6, linewidths=0)
     _draw_trend(axes, np.array(confidence), np.array(gain))
-    found = result['confidence'][score]['gain']
+    found = result['confidence']['scores'][score]['gain']
     axes.set_xlabel('confidence after the coarse stage')
     axes.set_ylabel(f'gain from refinement, {score} points')
     axes.set_title(

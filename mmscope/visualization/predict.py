@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmscope.analysis.costs import is_two_stage
-from mmscope.evaluation.sweep import evaluating
+from mmscope.evaluation.both_ends import evaluating
 from mmscope.visualization.scope import ScopeView, exit_gallery, scope_figure
 from mmscope.visualization.style import save
 

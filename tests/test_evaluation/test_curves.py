@@ -6,6 +6,7 @@ import pytest
 from mmscope.evaluation.curves import (
     NOBODY_EXITS,
     BothEnds,
+    compare_kinds,
     confidence_quality,
     correlations,
     curve_rows,
@@ -26,7 +27,7 @@ class Accuracy:
         return {'top1': 100.0 * statistics[:, 0]}
 
 
-def both_ends(confidence, coarse, fine):
+def both_ends(confidence, coarse, fine, **kinds):
     number = len(coarse)
     ones = np.ones(number, dtype=int)
     return BothEnds(
@@ -39,6 +40,7 @@ def both_ends(confidence, coarse, fine):
         exit_macs=1e9 * ones,
         full_macs=4e9 * ones,
         shared_macs=7e9 * ones,
+        kinds=kinds,
     )
 
 
@@ -129,6 +131,21 @@ def test_useful_confidence_correlates_negatively_with_the_gain():
     assert found['gain']['pearson'] == pytest.approx(-0.4629, abs=1e-4)
     assert found['gain']['spearman'] == pytest.approx(-0.3162, abs=1e-4)
     assert found['coarse_score']['pearson'] > 0
+
+
+def test_kinds_of_confidence_are_compared_on_the_same_images():
+    rng = np.random.default_rng(1)
+    coarse, fine = rng.integers(0, 2, (2, 80))
+    knowing = 0.5 - (fine - coarse + 0.1 * rng.random(80)) / 3
+    ends = both_ends(
+        rng.random(80), coarse, fine, knowing=knowing, blind=1 - knowing
+    )
+    first, second = compare_kinds(ends, Accuracy())
+    assert (first['kind'], second['kind']) == ('knowing', 'blind')
+    assert first['order_quality'] > 0.9
+    assert second['order_quality'] < -0.5
+    assert first['pearson'] == pytest.approx(-second['pearson'])
+    assert first['spearman'] < -0.7
 
 
 def test_correlations():

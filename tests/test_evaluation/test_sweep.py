@@ -70,6 +70,18 @@ def test_both_stages_differ_in_the_test_model(build_segmentor, make_loader):
     assert ends.names[10] == 'images/010.jpg'
 
 
+def test_configured_kind_of_confidence_is_among_the_compared(
+    build_segmentor, make_loader
+):
+    ends = score_both_ends(
+        build_segmentor(), make_loader(4), SegmentationScore(4)
+    )
+    assert list(ends.kinds) == ['mean_present', 'min_present', 'entropy']
+    assert (ends.kinds['mean_present'] == ends.confidence).all()
+    assert (ends.kinds['min_present'] <= ends.confidence).all()
+    assert (ends.kinds['entropy'] != ends.confidence).all()
+
+
 def test_sweep_leaves_the_model_as_it_was(build_segmentor, make_loader):
     model = build_segmentor()
     attach_gate(model, 0.7)

@@ -122,7 +122,11 @@ def sweeps(tmp_path):
     gated = {
         **plain,
         'rows': rows,
-        'confidence': {'mIoU': known, 'order_quality': 0.125},
+        'confidence': {
+            'scores': {'mIoU': known},
+            'order_quality': 0.125,
+            'kinds': [{'kind': 'entropy', **found, 'order_quality': 0.75}],
+        },
         'images': [{**image, 'confidence': 0.5, 'gain_mIoU': 4.25}],
         'meta': {**plain['meta'], 'name': 'Scope'},
     }
@@ -136,7 +140,9 @@ def sweeps(tmp_path):
 def test_report_holds_the_numbers_of_the_files(compare_tool, sweeps, capsys):
     compare_tool.main(sweeps)
     report = capsys.readouterr().out
-    models, curves, knowledge = report.split('\n\n')[1::2]
+    models, curves, knowledge, kinds = report.split('\n\n')[1::2]
+    assert '| Scope | entropy    |      -0.250 |' in kinds
+    assert '+0.750' in kinds
     assert '| ViM   |       2.50 |              - |' in models
     assert '38.25' in models
     assert '39.00 ± 0.50' in curves

@@ -30,7 +30,8 @@ def gated():
         for i in range(40)
     ]
     images.append({'name': 'blank', 'confidence': 1.0, 'gain_mIoU': None})
-    quality = {'mIoU': {'gain': {'pearson': -0.5, 'spearman': None}}}
+    gain = {'pearson': -0.5, 'spearman': None}
+    quality = {'scores': {'mIoU': {'gain': gain}}}
     return {
         'score': 'mIoU',
         'rows': rows,

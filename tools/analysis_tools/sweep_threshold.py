@@ -211,12 +211,9 @@ def report(result: SweepResult) -> str:
         str: Table and, for a gated model, what the confidence knows.
     """
     lines = [result.table()]
-    for name, found in result.confidence.items():
-        if name == 'order_quality':
-            lines.append(
-                f'order of exits: {number(found)} (0 as random, 1 as the best)'
-            )
-            continue
+    if not result.confidence:
+        return lines[0]
+    for name, found in result.confidence['scores'].items():
         gain = found['gain']
         lines.append(
             f'gain of an image from refinement, {name}: mean '
@@ -224,6 +221,14 @@ def report(result: SweepResult) -> str:
             f'confidence {number(gain["pearson"])}, by rank '
             f'{number(gain["spearman"])} (negative: it knows who gains)'
         )
+    order = result.confidence['order_quality']
+    lines.append(f'order of exits: {number(order)} (0: random, 1: the best)')
+    lines += [
+        f'with confidence={kind["kind"]!r}: correlation '
+        f'{number(kind["pearson"])}, by rank {number(kind["spearman"])}, '
+        f'order {number(kind["order_quality"])}'
+        for kind in result.confidence['kinds']
+    ]
     return '\n'.join(lines)
 
 
