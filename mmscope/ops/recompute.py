@@ -20,10 +20,9 @@ def _autograd_below_autograd() -> Iterator[None]:
     Where a FLOP counter or another mode passes a call on, the dispatcher
     skips the autograd keys, since they have been served already.
     """
-    keys = [
-        torch._C.DispatchKey.__members__[name]
-        for name in ('ADInplaceOrView', 'AutogradCPU', 'AutogradCUDA')
-    ]
+    known = torch._C.DispatchKey.__members__
+    names = ('ADInplaceOrView', 'AutogradFunctionality')
+    keys = [known[name] for name in names if name in known]
     is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
     set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
     before = [is_excluded(key) for key in keys]

@@ -177,7 +177,9 @@ def test_cpu_matches_reference_at_any_length(seqlen, reverse, isa):
 @pytest.mark.parametrize('dim', [1, 5, 17, 32, 33, 96, 300])
 @pytest.mark.parametrize('d_state', [1, 16, 19])
 def test_cpu_matches_reference_at_any_width(dim, d_state, isa):
-    check_drawn(torch.float32, False, seqlen=21, dim=dim, d_state=d_state)
+    # With seed 0 the one rate's gradient cancels to a thousandth of its terms.
+    sizes = dict(seqlen=21, dim=dim, d_state=d_state, seed=3)
+    check_drawn(torch.float32, False, **sizes)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
