@@ -1,5 +1,6 @@
 """Timed runs are real gated runs."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -64,7 +65,7 @@ def test_representative_images_exit_like_the_whole_set():
     confidence = [index / 100 for index in range(100)]
     chosen = representative_images(confidence, 100, 10)
     assert chosen == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
-    shuffled = [(37 * index) % 100 / 100 for index in range(100)]
+    shuffled = random.Random(0).sample(confidence, 100)
     chosen = representative_images(shuffled, 100, 10)
     assert sorted(shuffled[i] for i in chosen) == pytest.approx(
         [0.05 + 0.1 * i for i in range(10)]

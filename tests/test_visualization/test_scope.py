@@ -96,8 +96,20 @@ def test_regions_lie_where_they_were_on_the_padded_canvas():
     assert points[:, 0].min() == 32
     assert points[:, 0].max() == 64
     assert points[:, 1].max() == 64
-    veil = overlay.images[-1].get_array()[..., 3]
-    assert (veil == 0).tolist() == view().refined.tolist()
+    veil = overlay.images[-1]
+    assert (veil.get_array()[..., 3] == 0).tolist() == view().refined.tolist()
+    assert list(veil.get_extent()) == [0, 96, 64, 0]
+    assert list(overlay.images[0].get_extent()) == [0, 90, 50, 0]
+
+
+def test_importance_covers_the_padded_canvas_too():
+    (heat,) = [
+        axes.images[-1]
+        for axes in scope_figure([view()], CLASSES).axes
+        if axes.get_title() == 'token importance'
+    ]
+    assert list(heat.get_extent()) == [0, 96, 64, 0]
+    assert (heat.get_array().min(), heat.get_array().max()) == (0, 1)
 
 
 def test_gallery_shows_both_groups_with_notes():
