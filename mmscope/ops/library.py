@@ -38,10 +38,15 @@ def _define(schema: str) -> None:
         _library.define(schema, tags=(tag,))
 
 
-def _register_fake(name: str) -> Callable:
-    # torch 2.1 to 2.3 call it impl_abstract.
+def _register_fake(name: str, fake: Callable) -> None:
     register = getattr(torch.library, 'register_fake', None)
-    return (register or torch.library.impl_abstract)(f'mmscope::{name}')
+    # torch 2.2 and 2.3 have it under another name. For 2.1 a kernel for the
+    # meta device does the same.
+    register = register or getattr(torch.library, 'impl_abstract', None)
+    if register is None:
+        _library.impl(name, fake, 'Meta')
+    else:
+        register(f'mmscope::{name}', fake)
 
 
 def _register_flops(name: str) -> Callable:
@@ -182,8 +187,8 @@ def _register_scan(backend: str) -> None:
         f'bool delta_softplus, bool reverse) -> '
         f'({", ".join(["Tensor"] * _NUM_SCAN_INPUTS)})'
     )
-    _register_fake(name)(_scan_fake(saves_states=backend == 'cpu'))
-    _register_fake(f'{name}_backward')(_scan_backward_fake)
+    _register_fake(name, _scan_fake(saves_states=backend == 'cpu'))
+    _register_fake(f'{name}_backward', _scan_backward_fake)
     implement(name, ('Autograd',), _scan_autograd(name))
     _register_flops(name)(_scan_flops)
     _register_flops(f'{name}_backward')(_scan_backward_flops)
@@ -241,8 +246,8 @@ def _register_conv() -> None:
         f'{name}_backward(Tensor grad, {_CONV_INPUTS}, bool silu, '
         'bool reverse) -> (Tensor, Tensor, Tensor)'
     )
-    _register_fake(name)(_conv_fake)
-    _register_fake(f'{name}_backward')(_conv_backward_fake)
+    _register_fake(name, _conv_fake)
+    _register_fake(f'{name}_backward', _conv_backward_fake)
     implement(name, ('Autograd',), _conv_autograd)
     _register_flops(name)(_conv_flops)
     _register_flops(f'{name}_backward')(_conv_backward_flops)
