@@ -31,6 +31,7 @@ from mmscope.apis import (
     use_amp,
     user_errors,
 )
+from mmscope.models.scoping import unwrap_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -123,7 +124,9 @@ def main(argv: list[str] | None = None) -> None:
         for note in notes:
             runner.logger.info(note)
         if cfg.resume and cfg.load_from:
-            unused = load_model_weights(runner.model, cfg.load_from)
+            unused = load_model_weights(
+                unwrap_model(runner.model), cfg.load_from
+            )
             if unused:
                 runner.logger.log(logging.WARNING, unused)
     with user_errors():

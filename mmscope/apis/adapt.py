@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from pathlib import Path
 
@@ -68,12 +69,38 @@ def adapt_to_machine(cfg: Config) -> list[str]:
         if changed:
             why = 'one process' if processes == 1 else 'no GPU'
             notes.append(f'SyncBN -> BN in {len(changed)} places ({why})')
-    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg')
-    if dist_cfg is not None and not gpu and dist_cfg.get('backend') == 'nccl':
-        dist_cfg.backend = 'gloo'
-        if processes > 1:
-            notes.append('distributed backend nccl -> gloo (no GPU)')
+    if processes > 1 and not gpu:
+        notes.append(join_without_gpu(cfg))
     return notes
+
+
+def join_without_gpu(cfg: Config) -> str:
+    """Join the processes of a job on CPU, which MMEngine does on GPUs only.
+
+    Args:
+        cfg (Config): Gets a DDP wrapper without devices.
+
+    Returns:
+        str: A sentence for the log.
+
+    Raises:
+        UserError: If the launcher is not torch's.
+    """
+    if cfg.launcher != 'pytorch':
+        raise UserError(
+            f'--launcher {cfg.launcher} needs GPUs and none is visible; '
+            'several processes on CPU start with tools/dist_train.sh or '
+            'tools/dist_test.sh'
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+        atexit.register(torch.distributed.destroy_process_group)
+    cfg.model_wrapper_cfg = {
+        'type': 'MMDistributedDataParallel',
+        'device_ids': None,
+        'broadcast_buffers': False,
+    }
+    return 'distributed backend nccl -> gloo (no GPU)'
 
 
 def batch_note(cfg: Config) -> str:

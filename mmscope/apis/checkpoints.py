@@ -5,10 +5,19 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from .errors import UserError
+
+# Logged values lie in checkpoints as NumPy numbers. MMEngine's list of safe
+# types lacks some of their dtypes and would fall back to full unpickling.
+if hasattr(torch.serialization, 'add_safe_globals'):
+    torch.serialization.add_safe_globals(
+        [type(np.dtype(code)) for code in '?bBhHiIlLefd']
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict:

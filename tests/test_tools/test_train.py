@@ -10,6 +10,8 @@ import time
 import pytest
 import torch
 
+from mmscope.apis import read_checkpoint
+
 from .conftest import TOOLS, load_tool
 from .tiny import CONFIG, VIM_CONFIG, loss_curve, records, train_args
 
@@ -64,11 +66,17 @@ def test_validation_reports_iou_and_exits(straight):
         assert f'early_exit/{key}' in last
 
 
-def test_checkpoint_loads_with_weights_only_after_resume_data(straight):
-    work_dir, _ = straight
-    state = torch.load(
-        work_dir / 'iter_6.pth', map_location='cpu', weights_only=False
-    )
+def test_checkpoints_are_read_without_unpickling(straight, monkeypatch):
+    work_dir, output = straight
+    assert 'Falling back to weights_only=False' not in output
+    full = torch.load
+
+    def safe_only(*args, **kwargs):
+        assert kwargs.get('weights_only') is not False
+        return full(*args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', safe_only)
+    state = read_checkpoint(work_dir / 'iter_6.pth')
     assert int(state['state_dict']['backbone.exit_head.num_updates']) == 6
     assert state['meta']['iter'] == 6
 
