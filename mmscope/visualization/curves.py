@@ -126,6 +126,7 @@ def _label_ends(
             ha='center',
             fontsize=8.5,
             color=colour,
+            bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5},
         )
 
 

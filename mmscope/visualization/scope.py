@@ -224,7 +224,7 @@ def _draw_importance(axes: Axes, view: ScopeView) -> None:
         grey, cmap='gray', vmin=0, vmax=255, extent=_image_extent(view)
     )
     axes.imshow(
-        _rescaled(view.importance),
+        _ranked(view.importance),
         cmap=HEAT,
         vmin=0,
         vmax=1,
@@ -287,13 +287,12 @@ def _borders(view: ScopeView) -> list[list[tuple[float, float]]]:
     return lines
 
 
-def _rescaled(values: np.ndarray) -> np.ndarray:
-    span = np.ptp(values)
-    return (
-        np.zeros_like(values)
-        if span == 0
-        else ((values - values.min()) / span)
-    )
+def _ranked(values: np.ndarray) -> np.ndarray:
+    """Spread values evenly over [0, 1]: their ranking is all that is used."""
+    if np.ptp(values) == 0:
+        return np.zeros_like(values)
+    ranks = values.ravel().argsort(kind='stable').argsort(kind='stable')
+    return ranks.reshape(values.shape) / (values.size - 1)
 
 
 def _row_label(axes: Axes, view: ScopeView) -> None:
