@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import TOOLS, load_tool
+
+pytest.importorskip('mmseg', reason='needs mmsegmentation')
+
+SMALL = [
+    '--iters=4',
+    '--train=6',
+    '--val=4',
+    '--crop=64',
+    '--batch-size=2',
+    '--speed-images=1',
+    '--cfg-options',
+    'model.backbone.arch._delete_=True',
+    'model.backbone.arch.embed_dims=16',
+    'model.backbone.arch.num_layers=4',
+    'model.backbone.out_indices=(0,1,2,3)',
+    'model.backbone.exit_head.confidence=entropy',
+    'model.neck.embed_dim=16',
+    'model.decode_head.in_channels=[16,16,16,16]',
+    'model.decode_head.channels=16',
+    'model.auxiliary_head.in_channels=16',
+    'model.auxiliary_head.channels=16',
+]
+
+
+@pytest.mark.slow
+def test_demo_trains_sweeps_and_draws_then_goes_on(run_tool, tmp_path):
+    args = (TOOLS / 'demo.py', '--work-dir', tmp_path / 'demo', *SMALL)
+    first = run_tool(*args, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr[-3000:]
+    header = next(
+        line for line in first.stdout.splitlines() if 'exit ratio' in line
+    )
+    for column in ('threshold', 'mIoU', 'mean GMACs', 'images/s'):
+        assert column in header
+    assert 'mIoU without looking at the picture' in first.stdout
+    pictures = {p.name for p in (tmp_path / 'demo/pictures').iterdir()}
+    assert {'scope_overview.png', 'exits.png', 'curve.png'} <= pictures
+    rows = json.loads((tmp_path / 'demo/sweep.json').read_text())['rows']
+    ratios = [row['exit_ratio'] for row in rows]
+    assert ratios[0] == 1.0
+    assert ratios[-1] == 0.0
+    assert ratios == sorted(ratios, reverse=True)
+
+    again = run_tool(*args, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert 'finished before' in again.stdout
+    table = [line for line in first.stdout.splitlines() if line[:1] == '|']
+    same = [line for line in again.stdout.splitlines() if line[:1] == '|']
+    # All but the speed, which is measured anew.
+    assert [line.rsplit('|', 2)[0] for line in table] == [
+        line.rsplit('|', 2)[0] for line in same
+    ]
+
+
+def test_demo_changes_only_schedule_size_and_data(tmp_path):
+    tool = load_tool('demo.py')
+    args = tool.parse_args([])
+    allowed = (
+        'model.backbone.init_cfg',
+        'model.backbone.img_size',
+        'model.data_preprocessor.size',
+        'train_dataloader.',
+        'test_dataloader.',
+        'optim_wrapper.optimizer.lr',
+        'param_scheduler.',
+        'train_cfg.max_iters',
+        'default_hooks.',
+    )
+    for key in tool.overrides(args, tmp_path):
+        assert key.startswith(allowed), key
