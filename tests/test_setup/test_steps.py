@@ -175,6 +175,24 @@ def test_packages_of_the_other_stack_are_removed(env, wheel):
     assert env.commands[0][-4:] == ['uninstall', '-y', 'mmcv', 'mmdet']
 
 
+def test_mmengine_that_went_with_the_other_stack_comes_back(env, wheel):
+    steps.refresh(env)
+    env.commands.clear()
+    env.strangers = ['mmengine']
+    env.broken_modules = {'mmcv.ops', 'mmengine'}
+
+    def react(title, command):
+        if '--force-reinstall' in command and any(
+            'onedl-mmengine==' in word for word in command
+        ):
+            env.broken_modules = set()
+
+    env.react = react
+    steps.refresh(env)
+    assert env.titles() == ['foreign', 'mmcv']
+    assert wheel.exists()
+
+
 def test_without_wheel_or_compiler_nothing_is_downloaded(env, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     monkeypatch.setattr(type(env), 'python', sys.executable)

@@ -89,6 +89,9 @@ class MmcvWheels:
         hosts = self.env.stack.host_requirements
         engine = [text for text in hosts if 'mmengine' in text]
         self.env.pip('mmcv', self.requirement, *engine)
+        if self.env.broken(['mmengine']):
+            # pip counts files that the other stack took away as installed.
+            self.env.pip('mmcv', *exact, *engine)
         # Not the fault of the wheel, so not a reason to compile it again.
         for name, error in self.env.broken(['cv2', 'mmengine']).items():
             raise SetupError(
