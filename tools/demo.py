@@ -100,7 +100,7 @@ def overrides(args: argparse.Namespace, data: Path) -> dict:
         'train_dataloader.dataset.pipeline.2.scale': side,
         'train_dataloader.dataset.pipeline.3.crop_size': crop,
         'test_dataloader.dataset.pipeline.1.scale': side,
-        'optim_wrapper.optimizer.lr': 1e-3,
+        'optim_wrapper.optimizer.lr': 3e-3,
         'param_scheduler.0.end': warmup,
         'param_scheduler.1.begin': warmup,
         'param_scheduler.1.end': args.iters,

@@ -55,12 +55,12 @@ def _meadow(
         return
     for y in _depths(rng, rng.integers(5, 10), horizon, 0.75):
         draw = _house if rng.random() < 0.3 else _tree
-        draw(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.4))
-    for y in _depths(rng, rng.integers(12, 28), horizon + 0.05, 1.0):
-        size = _near(y, horizon, 0.02, 0.06)
+        draw(canvas, rng, rng.random(), y, _near(y, horizon, 0.15, 0.5))
+    for y in _depths(rng, rng.integers(12, 24), horizon + 0.05, 1.0):
+        size = _near(y, horizon, 0.03, 0.1)
         canvas.ellipse('flower', rng.random(), y, size * 0.7, size)
     for y in _depths(rng, rng.integers(3, 8), horizon + 0.02, 0.95):
-        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.06, 0.3))
+        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.45))
 
 
 def _coast(
@@ -80,10 +80,10 @@ def _coast(
             y = rng.uniform(horizon + 0.1, shore)
             _boat(canvas, rng, rng.uniform(0.2, 0.8), y, 0.4)
         return
-    for y in _depths(rng, rng.integers(8, 18), horizon + 0.01, shore - 0.05):
-        _boat(canvas, rng, rng.random(), y, _near(y, horizon, 0.05, 0.3))
-    for y in _depths(rng, rng.integers(6, 14), shore, 1.0):
-        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.06, 0.28))
+    for y in _depths(rng, rng.integers(6, 13), horizon + 0.01, shore - 0.05):
+        _boat(canvas, rng, rng.random(), y, _near(y, horizon, 0.08, 0.42))
+    for y in _depths(rng, rng.integers(3, 8), shore, 1.0):
+        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.36))
 
 
 def _street(
@@ -107,16 +107,16 @@ def _street(
     for x in rng.random(rng.integers(1, 4)):
         _tree(canvas, rng, x, curb, rng.uniform(0.2, 0.4))
     for x in rng.random(rng.integers(2, 5)):
-        canvas.box('streetlight', x, curb - 0.4, x + 0.012, curb)
-        canvas.box('streetlight', x, curb - 0.41, x + 0.05, curb - 0.39)
+        canvas.box('streetlight', x, curb - 0.4, x + 0.016, curb)
+        canvas.box('streetlight', x, curb - 0.42, x + 0.06, curb - 0.39)
     for x in rng.random(rng.integers(2, 6)):
-        y, size = rng.uniform(0.2, curb - 0.1), rng.uniform(0.03, 0.09)
+        y, size = rng.uniform(0.15, curb - 0.15), rng.uniform(0.04, 0.13)
         canvas.box('signboard', x, y, x + size, y + size * 0.8)
     for x in rng.random(rng.integers(4, 11)):
         y = rng.uniform(curb - 0.06, curb)
-        _person(canvas, rng, x, y, rng.uniform(0.08, 0.2))
-    for y in _depths(rng, rng.integers(2, 7), curb + 0.05, 1.0):
-        _car(canvas, rng, rng.random(), y, _near(y, horizon, 0.08, 0.34))
+        _person(canvas, rng, x, y, rng.uniform(0.12, 0.3))
+    for y in _depths(rng, rng.integers(3, 8), curb + 0.05, 1.0):
+        _car(canvas, rng, rng.random(), y, _near(y, horizon, 0.12, 0.5))
 
 
 _PLACES = {'meadow': _meadow, 'coast': _coast, 'street': _street}
@@ -176,7 +176,7 @@ def _windows(
     x1: float,
     y1: float,
 ) -> None:
-    step, pane = rng.uniform(0.06, 0.1), rng.uniform(0.45, 0.65)
+    step, pane = rng.uniform(0.08, 0.14), rng.uniform(0.5, 0.65)
     for x in np.arange(x0 + step * 0.3, x1 - step * pane, step):
         for y in np.arange(y0 + step * 0.3, y1 - step, step * 1.2):
             canvas.box('windowpane', x, y, x + step * pane, y + step * pane)
