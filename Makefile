@@ -9,7 +9,8 @@
 STACK ?= onedl
 VENV ?= .venv-$(STACK)
 BIN = $(VENV)/bin
-SETUP = PYTHONPATH=tools $(or $(PYTHON),python3) -m setup_env
+# Set-up itself runs with any Python 3.9 or later.
+SETUP = PYTHONPATH=tools $(or $(shell command -v python3),$(PYTHON)) -m setup_env
 
 .PHONY: help setup demo test lint
 
