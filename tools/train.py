@@ -24,6 +24,7 @@ from mmscope.apis import (
     batch_note,
     check_host,
     check_pretrained,
+    drop_pretrained,
     load_config,
     load_model_weights,
     read_checkpoint,
@@ -110,7 +111,11 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
             f'load_from={resume}'
         )
     cfg.load_from = resume
-    return [f'going on from {resume}, step {state["meta"].get("iter")}']
+    notes = drop_pretrained(cfg)
+    return [
+        *notes,
+        f'going on from {resume}, step {state["meta"].get("iter")}',
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -123,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
         runner.register_hook(ReplayHook())
         for note in notes:
             runner.logger.info(note)
-        if cfg.resume and cfg.load_from:
+        if cfg.get('resume') and cfg.get('load_from'):
             unused = load_model_weights(
                 unwrap_model(runner.model), cfg.load_from
             )

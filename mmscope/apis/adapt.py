@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from .checkpoints import read_checkpoint
 from .config import walk
 from .errors import UserError
 
@@ -197,7 +198,7 @@ def use_amp(cfg: Config) -> None:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """Check that every ``init_cfg`` of type Pretrained finds its file.
+    """Check that every ``init_cfg`` of type Pretrained can be read.
 
     Args:
         cfg (Config): Complete config.
@@ -206,12 +207,14 @@ def check_pretrained(cfg: Config) -> None:
         UserError: Naming the file, the converter and the way to train from
             scratch.
     """
-    for key, node in walk(cfg.model, 'model'):
+    nodes = dict(walk(cfg.model, 'model'))
+    two_stage = any(node.get('type') in TWO_STAGE for node in nodes.values())
+    target = 'mambascope' if two_stage else 'vim'
+    for key, node in nodes.items():
         source = node.get('checkpoint')
         if node.get('type') != 'Pretrained' or '://' in str(source):
             continue
         if not Path(source).expanduser().is_file():
-            target = _converter_target(cfg, key)
             raise UserError(
                 f'pretrained weights {Path(source).absolute()} do not '
                 f'exist ({key}). Download ViM weights and convert them: '
@@ -220,10 +223,22 @@ def check_pretrained(cfg: Config) -> None:
                 f'{key}.checkpoint=FILE. From scratch: --cfg-options '
                 f'{key}=None'
             )
+        read_checkpoint(source)
 
 
-def _converter_target(cfg: Config, key: str) -> str:
-    owner = cfg
-    for part in key.split('.')[:-1]:
-        owner = owner[part]
-    return 'mambascope' if owner.get('type') in TWO_STAGE else 'vim'
+def drop_pretrained(cfg: Config) -> list[str]:
+    """Start from the weights of a resumed run, not from the pretrained.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Returns:
+        list[str]: One sentence for the log per change.
+    """
+    notes = []
+    for key, node in walk(cfg.model, 'model'):
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
+            node['init_cfg'] = None
+            notes.append(f'{key}.init_cfg not read: the run goes on')
+    return notes

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mmscope.datasets.layout import DatasetLayoutError
 
 DEBUG_VARIABLE = 'MMSCOPE_DEBUG'
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class UserError(ValueError):
@@ -20,26 +23,39 @@ class UserError(ValueError):
 def user_errors(*others: type[Exception]) -> Iterator[None]:
     """End the program with one message where the input is at fault.
 
-    With ``MMSCOPE_DEBUG=1`` the exception passes, traceback and all.
+    That is a UserError or DatasetLayoutError, and every other ValueError or
+    RuntimeError that a ``raise`` of this package made on purpose; what torch
+    or a host raises is a bug somewhere and keeps its traceback. With
+    ``MMSCOPE_DEBUG=1`` all exceptions pass.
 
     Args:
         *others (type[Exception]): Further exceptions that mean wrong input
-            in this place, such as ValueError while a model is built.
+            in this place, whoever raises them, such as KeyError while a
+            model is built from a config.
 
     Yields:
         None: The block runs inside.
 
     Raises:
-        SystemExit: With status 1 and the message, for a UserError, a
-            DatasetLayoutError or one of ``others``.
+        SystemExit: With status 1 and the message.
     """
     try:
         yield
-    except (UserError, DatasetLayoutError, *others) as error:
-        if os.environ.get(DEBUG_VARIABLE) == '1':
+    except (ValueError, RuntimeError, *others) as error:
+        plain = isinstance(error, (UserError, DatasetLayoutError))
+        known = plain or isinstance(error, others) or _is_deliberate(error)
+        if not known or os.environ.get(DEBUG_VARIABLE) == '1':
             raise
         text = error.args[0] if error.args else error
-        hint = ''
-        if not isinstance(error, (UserError, DatasetLayoutError)):
-            hint = f'\n({DEBUG_VARIABLE}=1 shows the traceback)'
-        sys.exit(f'error: {text}{hint}')
+        hint = f'\n({DEBUG_VARIABLE}=1 shows the traceback)'
+        sys.exit(f'error: {text}{"" if plain else hint}')
+
+
+def _is_deliberate(error: Exception) -> bool:
+    """Whether a ``raise`` statement of this package made the exception."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(
+        frames
+        and PACKAGE in Path(frames[-1].filename).parents
+        and (frames[-1].line or '').startswith('raise')
+    )

@@ -164,7 +164,6 @@ def test_masks_and_pictures_are_written(tool, checkpoint, tmp_path):
         str(tmp_path / 'masks'),
         '--show-dir',
         str(tmp_path / 'pictures'),
-        options=['visualizer.name=pictures'],
     )
     assert len(list((tmp_path / 'masks').glob('ADE_val_*.png'))) == 5
     assert list((tmp_path / 'pictures').rglob('*.png'))

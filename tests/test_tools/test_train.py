@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,10 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from mmscope.apis import read_checkpoint
+from mmscope.models import MambaScope
 
 from .conftest import TOOLS, load_tool
 from .tiny import CONFIG, VIM_CONFIG, loss_curve, records, train_args
@@ -105,6 +109,7 @@ def test_a_killed_training_resumes_to_the_same_curve(
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    assert not (tmp_path / 'iter_6.pth').exists(), 'killed too late'
     second = subprocess.run(args, env=environ, capture_output=True, text=True)
     assert second.returncode == 0, second.stderr[-2000:]
     assert 'going on from' in second.stdout + second.stderr
@@ -124,6 +129,41 @@ def test_missing_pretrained_weights_name_file_converter_and_option(
     assert 'vim_to_mmscope.py' in message
     assert '--target mambascope' in message
     assert 'model.backbone.init_cfg=None' in message
+
+
+def test_pretrained_weights_of_another_arch_end_in_one_sentence(
+    tool, ade, tmp_path
+):
+    weights = tmp_path / 'small.pth'
+    model = MambaScope(arch={'embed_dims': 24, 'num_layers': 4}, img_size=64)
+    state = {f'backbone.{k}': v for k, v in model.state_dict().items()}
+    torch.save({'state_dict': state}, weights)
+    args = train_args(tmp_path / 'work')
+    args.remove('model.backbone.init_cfg=None')
+    args.append(f'model.backbone.init_cfg.checkpoint={weights}')
+    with pytest.raises(SystemExit, match='error: .*another arch.*16'):
+        tool.main(args)
+
+
+def test_wrong_channel_count_ends_in_one_sentence(tool, ade, tmp_path):
+    args = train_args(tmp_path, options=['model.backbone.in_channels=4'])
+    with pytest.raises(SystemExit, match=r'error: .*\(B, 4, H, W\), got'):
+        tool.main(args)
+
+
+def test_masks_without_any_label_train_to_a_finite_loss(
+    tool, scenes, tmp_path, monkeypatch
+):
+    data = tmp_path / 'ADEChallengeData2016'
+    shutil.copytree(scenes, data)
+    for mask in (data / 'annotations/training').iterdir():
+        Image.new('L', (96, 72)).save(mask)
+    monkeypatch.setenv('MMSCOPE_ADE20K', str(data))
+    options = ['train_cfg.max_iters=2', 'train_cfg.val_interval=2']
+    tool.main(train_args(tmp_path / 'work', options=options))
+    losses = loss_curve(tmp_path / 'work')
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses.values())
 
 
 def test_missing_data_ends_in_one_sentence(tool, tmp_path, monkeypatch):

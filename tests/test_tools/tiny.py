@@ -53,6 +53,8 @@ def train_args(work_dir, *extra, config=CONFIG, options=()):
         str(work_dir),
         *extra,
         '--cfg-options',
+        # Visualizers live as long as the process, by name.
+        f'visualizer.name={work_dir}',
         *OPTIONS,
         *exits,
         *options,
