@@ -112,7 +112,7 @@ def use_pictures(cfg: Config, folder: str) -> None:
             '--show-dir needs default_hooks.visualization in the config, '
             'such as dict(type="SegVisualizationHook")'
         )
-    hook.draw = True
+    hook.draw, hook.interval = True, 1
     cfg.visualizer.save_dir = folder
 
 

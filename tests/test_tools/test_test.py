@@ -166,7 +166,7 @@ def test_masks_and_pictures_are_written(tool, checkpoint, tmp_path):
         str(tmp_path / 'pictures'),
     )
     assert len(list((tmp_path / 'masks').glob('ADE_val_*.png'))) == 5
-    assert list((tmp_path / 'pictures').rglob('*.png'))
+    assert len(list((tmp_path / 'pictures').rglob('*.png'))) == 5
 
 
 def damaged(checkpoint, folder):

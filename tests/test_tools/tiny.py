@@ -86,5 +86,6 @@ def scores(work_dir):
     """Metrics of the latest validation or test."""
     found = {}
     for path in sorted(Path(work_dir).glob('*/2*.json')):
-        found = json.loads(path.read_text().splitlines()[-1])
+        # Every rank of MMEngine 0.10 writes the same object to one file.
+        found, _ = json.JSONDecoder().raw_decode(path.read_text())
     return found
