@@ -12,6 +12,7 @@ from mmengine.config import Config
 from .checkpoints import read_checkpoint
 from .config import walk
 from .errors import UserError
+from .memory import keep_freed_memory
 
 SYNC_NORMS = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN', 'mmengine.SyncBN')
 GATE_HOOKS = ('mmscope.ConfidenceGateHook', 'ConfidenceGateHook')
@@ -70,6 +71,8 @@ def adapt_to_machine(cfg: Config) -> list[str]:
         if changed:
             why = 'one process' if processes == 1 else 'no GPU'
             notes.append(f'SyncBN -> BN in {len(changed)} places ({why})')
+    if not gpu:
+        keep_freed_memory()
     if processes > 1 and not gpu:
         notes.append(join_without_gpu(cfg))
     return notes

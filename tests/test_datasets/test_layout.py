@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -154,3 +155,19 @@ def test_camvid_ids_end_at_eleven(tmp_path):
     write_pair(tmp_path, 'training', 'b', np.full((8, 8), 12, np.uint8))
     with pytest.raises(DatasetLayoutError, match='the value 12'):
         check_camvid(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('check', 'folder', 'split', 'count'),
+    [
+        (check_ade20k, 'ade20k_sample', 'validation', 3),
+        (check_camvid, 'camvid', 'training', 367),
+        (check_camvid, 'camvid', 'test', 233),
+    ],
+)
+def test_real_data_passes_where_it_is(check, folder, split, count):
+    shared = os.environ.get('MMSCOPE_SHARED')
+    if not shared or not os.path.isdir(f'{shared}/data/{folder}'):
+        pytest.skip('MMSCOPE_SHARED names no folder with data/' + folder)
+    root = f'{shared}/data/{folder}'
+    assert check(root, f'images/{split}', f'annotations/{split}') == count

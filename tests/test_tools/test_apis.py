@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,6 +17,7 @@ from mmscope.apis import (
     use_amp,
     user_errors,
 )
+from mmscope.apis.memory import keep_freed_memory
 from mmscope.datasets import DatasetLayoutError
 from mmscope.models.scoping import check_threshold
 
@@ -97,6 +100,14 @@ def test_the_effective_batch_is_said_with_what_to_do(
     assert ('recipe' in batch_note(cfg)) == (
         processes * batch != 16 and not scale
     )
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != 'glibc', reason='glibc has these settings'
+)
+def test_freed_memory_is_kept():
+    assert keep_freed_memory()
+    assert torch.ones(2**24).sum() == 2**24
 
 
 def test_every_launcher_tells_its_processes(monkeypatch):
