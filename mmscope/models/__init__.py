@@ -7,6 +7,11 @@ from .heads import MultiLabelExitHead
 
 __all__ = ['MambaScope', 'MultiLabelExitHead', 'VisionMamba']
 
+if find_spec('mmpretrain') is not None:
+    from .classifiers import CoarseToFineClassifier, CoarseToFineClsHead
+
+    __all__ += ['CoarseToFineClassifier', 'CoarseToFineClsHead']
+
 if find_spec('mmseg') is not None:
     from .segmentors import EarlyExitEncoderDecoder
 

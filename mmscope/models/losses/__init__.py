@@ -1,5 +1,6 @@
 """Training losses of two-stage models."""
 
+from .distillation import KL_DIRECTIONS, coarse_fine_kl
 from .early_exit import (
     exit_head_losses,
     feature_consistency,
@@ -8,6 +9,8 @@ from .early_exit import (
 )
 
 __all__ = [
+    'KL_DIRECTIONS',
+    'coarse_fine_kl',
     'exit_head_losses',
     'feature_consistency',
     'multi_label_targets',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,6 +30,9 @@ _METRICS: dict[str, Callable[[Tensor], Tensor]] = {
     'clip': lambda y: y.clamp(min=0).mean(-1),
     'softplus': lambda y: F.softplus(y).mean(-1),
     'topk': _topk,
+    # Controls: what a selection is worth that knows nothing, or errs.
+    'random': lambda y: torch.rand(y.shape[:-1], device=y.device),
+    'reversed': lambda y: -_max_norm(y),
 }
 SCORE_METRICS = tuple(_METRICS)
 
@@ -39,7 +43,8 @@ def token_scores(y: Tensor, metric: str = 'max_norm') -> Tensor:
     Args:
         y (Tensor): Ungated output of one direction, (B, L, d_inner).
         metric (str): One of ``SCORE_METRICS``. Defaults to 'max_norm',
-            max over channels of softplus(y).
+            max over channels of softplus(y). 'random' (drawn from the global
+            generator, so results vary) and 'reversed' are controls.
 
     Returns:
         Tensor: Scores, (B, L) float32 (float64 stays).

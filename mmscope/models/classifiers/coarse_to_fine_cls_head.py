@@ -1,0 +1,105 @@
+"""mmpretrain's linear head, trained on both stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmpretrain.models.heads import LinearClsHead
+from torch import Tensor
+
+from mmscope.models.losses import KL_DIRECTIONS, coarse_fine_kl
+from mmscope.registry import MODELS
+
+# As the released ViM initialises its head.
+RELEASED_INIT = {
+    'type': 'TruncNormal',
+    'layer': 'Linear',
+    'std': 0.02,
+    'bias': 0.0,
+}
+
+
+@MODELS.register_module()
+class CoarseToFineClsHead(LinearClsHead):
+    """One linear classifier for both stages (Eq. 21).
+
+    L = CE(p, y) + w * KL, where p is the fine prediction and the coarse one
+    learns from it alone. Labels, Mixup or CutMix scores and label smoothing
+    act on the CE as in mmpretrain. Inference is ``LinearClsHead``'s own.
+
+    Example::
+
+        head = dict(
+            type='mmscope.CoarseToFineClsHead',
+            num_classes=1000,
+            in_channels=192,
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+        )
+
+    Args:
+        num_classes (int): Classes C.
+        in_channels (int): Channels D of the cls token.
+        kl_weight (float): w >= 0. Defaults to 1.
+        kl_direction (str): See :func:`coarse_fine_kl`. Defaults to 'pq'.
+        init_cfg (dict | None): MMEngine initialisation. Defaults to a
+            truncated normal of 0.02.
+        **kwargs (object): Of mmpretrain's ``ClsHead``: ``loss``, ``topk``,
+            ``cal_acc``.
+
+    Raises:
+        ValueError: If the weight or the direction is invalid.
+    """
+
+    # Tells host and hook that the coarse stage is trained here.
+    has_exit_losses = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        kl_weight: float = 1.0,
+        kl_direction: str = 'pq',
+        init_cfg: dict | None = RELEASED_INIT,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
+        if not kl_weight >= 0:
+            raise ValueError(f'kl_weight must be >= 0, got {kl_weight}')
+        if kl_direction not in KL_DIRECTIONS:
+            raise ValueError(
+                f'kl_direction must be one of {KL_DIRECTIONS}, got '
+                f'{kl_direction!r}'
+            )
+        self.kl_weight = kl_weight
+        self.kl_direction = kl_direction
+
+    def loss(
+        self, feats: Sequence[Tensor], data_samples: list, **kwargs: object
+    ) -> dict[str, Tensor]:
+        """Compute the losses of both stages.
+
+        Args:
+            feats (Sequence[Tensor]): (coarse cls, fine cls), (B, D) each.
+            data_samples (list[DataSample]): With ``gt_label`` or
+                ``gt_score``.
+            **kwargs (object): Of the classification loss.
+
+        Returns:
+            dict[str, Tensor]: ``loss`` (fine), ``loss_kl`` (coarse), and
+            the fine accuracy with ``cal_acc``.
+
+        Raises:
+            ValueError: If there are not two stages.
+        """
+        if len(feats) != 2:
+            raise ValueError(
+                'CoarseToFineClsHead trains on (coarse cls, fine cls), got '
+                f'{len(feats)} feature(s): use it with mmscope.MambaScope '
+                "and out_type='cls_token', or LinearClsHead with a backbone "
+                'that has one stage'
+            )
+        coarse, fine = self(feats[:1]), self(feats[1:])
+        losses = self._get_loss(fine, data_samples, **kwargs)
+        kl = coarse_fine_kl(coarse, fine, self.kl_direction)
+        losses['loss_kl'] = self.kl_weight * kl
+        return losses

@@ -1,0 +1,40 @@
+"""What the coarse prediction learns from the fine one."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+KL_DIRECTIONS = ('pq', 'qp')
+
+
+def coarse_fine_kl(
+    coarse: Tensor, fine: Tensor, direction: str = 'pq'
+) -> Tensor:
+    """Divergence between the stages' predictions (Eq. 21).
+
+    p is the fine prediction, q the coarse one. Gradients reach q alone: the
+    fine stage is the teacher and must not move towards its pupil.
+
+    Args:
+        coarse (Tensor): Coarse logits, (B, C).
+        fine (Tensor): Fine logits, (B, C); detached here.
+        direction (str): 'qp', KL(q || p), is Eq. 21 to the letter; 'pq',
+            KL(p || q), is what CF-ViT trains with. Its gradient q - p does
+            not fade where q is confidently wrong. Defaults to 'pq'.
+
+    Returns:
+        Tensor: Mean over the batch, scalar, float32, in nats.
+
+    Raises:
+        ValueError: If the direction is unknown.
+    """
+    log_q = coarse.float().log_softmax(-1)
+    log_p = fine.detach().float().log_softmax(-1)
+    if direction == 'pq':
+        return F.kl_div(log_q, log_p, reduction='batchmean', log_target=True)
+    if direction == 'qp':
+        return F.kl_div(log_p, log_q, reduction='batchmean', log_target=True)
+    raise ValueError(
+        f'kl_direction must be one of {KL_DIRECTIONS}, got {direction!r}'
+    )
