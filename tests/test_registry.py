@@ -9,6 +9,8 @@ import mmscope
 
 TYPES = {
     'model': [
+        'CoarseToFineClassifier',
+        'CoarseToFineClsHead',
         'EarlyExitEncoderDecoder',
         'MambaScope',
         'MultiLabelExitHead',

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from mmscope.analysis import SharedCostCounter
 from mmscope.evaluation import EarlyExitMetric
 from mmscope.models.losses import (
+    coarse_fine_kl,
     exit_head_losses,
     feature_consistency,
     take_stage_outputs,
@@ -34,15 +35,21 @@ class AddExitLosses:
 
     Args:
         feature_weight (float): Weight of the feature consistency.
+        kl_weight (float): Weight of the divergence of class predictions.
+        kl_direction (str): See :func:`coarse_fine_kl`.
     """
 
-    def __init__(self, feature_weight: float) -> None:
+    def __init__(
+        self, feature_weight: float, kl_weight: float, kl_direction: str
+    ) -> None:
         self.feature_weight = feature_weight
+        self.kl_weight = kl_weight
+        self.kl_direction = kl_direction
 
     def __call__(
         self, model: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> dict[str, Tensor] | None:
-        """Add exit-head and consistency losses to a loss dict."""
+        """Add what trains the coarse stage to a loss dict."""
         if kwargs.get('mode') != 'loss' or not isinstance(output, dict):
             return None
         backbone = model.backbone
@@ -54,6 +61,11 @@ class AddExitLosses:
             losses['loss_feature_consistency'] = (
                 self.feature_weight * consistency
             )
+        elif not getattr(model.head, 'has_exit_losses', False):
+            coarse = model.head((outputs.coarse_cls,))
+            fine = model.head((outputs.fine_cls,))
+            kl = coarse_fine_kl(coarse, fine, self.kl_direction)
+            losses['loss_kl'] = self.kl_weight * kl
         return {**output, **losses}
 
 
@@ -65,8 +77,9 @@ class ConfidenceGateHook(Hook):
     adds where the evaluator has none, reports ``early_exit/exit_ratio``,
     ``mean_tokens`` and ``mean_cost`` with the other metrics (log, message
     hub, visualizer). In a plain host, which knows nothing of two stages, it
-    also adds the exit head's losses and a feature consistency to the loss
-    dict; our own hosts bring theirs.
+    also completes the loss dict: a dense host gets the exit head's losses and
+    a feature consistency, a classifier the KL term of Eq. 21 unless its head
+    brings it. Our own hosts bring all of theirs.
 
     Example::
 
@@ -79,8 +92,12 @@ class ConfidenceGateHook(Hook):
             the model. Defaults to None.
         feature_weight (float): Weight of the feature consistency in plain
             hosts. Defaults to 1.
-        confidence (str): Kind of confidence for a classifier's head.
-            Defaults to 'max_prob'.
+        confidence (str | None): Kind of confidence for a classifier's head,
+            'max_prob' or 'entropy'; None leaves that of the model. Defaults
+            to None.
+        kl_weight (float): Weight of the KL term in a plain classifier.
+            Defaults to 1.
+        kl_direction (str): See :func:`coarse_fine_kl`. Defaults to 'pq'.
 
     Raises:
         ValueError: If the threshold is invalid.
@@ -93,10 +110,14 @@ class ConfidenceGateHook(Hook):
         self,
         exit_threshold: float | None = None,
         feature_weight: float = 1.0,
-        confidence: str = 'max_prob',
+        confidence: str | None = None,
+        kl_weight: float = 1.0,
+        kl_direction: str = 'pq',
     ) -> None:
         self.exit_threshold = check_threshold(exit_threshold)
-        self.feature_weight = feature_weight
+        self._losses_of_plain_host = AddExitLosses(
+            feature_weight, kl_weight, kl_direction
+        )
         self.confidence = confidence
         self._losses: RemovableHandle | None = None
         self._counter: SharedCostCounter | None = None
@@ -110,7 +131,7 @@ class ConfidenceGateHook(Hook):
         model = unwrap_model(runner.model)
         if self._losses is None and not hasattr(model, 'has_exit_losses'):
             self._losses = model.register_forward_hook(
-                AddExitLosses(self.feature_weight), with_kwargs=True
+                self._losses_of_plain_host, with_kwargs=True
             )
 
     def after_train(self, runner: Runner) -> None:

@@ -139,9 +139,17 @@ class Gate:
             a classifier's head that maps ``(cls,)`` to logits (B, C).
         confidence (str): Kind of confidence for a classifier's head.
             Defaults to 'max_prob'.
+
+    Raises:
+        ValueError: If the kind is unknown.
     """
 
     def __init__(self, head: nn.Module, confidence: str = 'max_prob') -> None:
+        if confidence not in SOFTMAX_CONFIDENCES:
+            raise ValueError(
+                f'confidence must be one of {SOFTMAX_CONFIDENCES}, got '
+                f'{confidence!r}'
+            )
         self.head = head
         self.kind = confidence
 
@@ -226,7 +234,7 @@ def find_backbone(model: nn.Module) -> nn.Module:
 def attach_gate(
     model: nn.Module,
     exit_threshold: float | None = None,
-    confidence: str = 'max_prob',
+    confidence: str | None = None,
 ) -> nn.Module:
     """Wire the exit gate of a host model; the one way to do so.
 
@@ -238,8 +246,9 @@ def attach_gate(
         model (nn.Module): Host model, possibly inside DDP or TTA wrappers.
         exit_threshold (float | None): η; None leaves the threshold that the
             backbone has. Defaults to None.
-        confidence (str): Kind of confidence for a classifier's head.
-            Defaults to 'max_prob'.
+        confidence (str | None): Kind of confidence for a classifier's head,
+            one of ``SOFTMAX_CONFIDENCES``; None leaves that of the gate, or
+            takes 'max_prob' where there is none. Defaults to None.
 
     Returns:
         nn.Module: The backbone.
@@ -262,7 +271,8 @@ def attach_gate(
                 'backbone no exit head: set backbone.exit_head=dict('
                 "type='mmscope.MultiLabelExitHead', num_classes=...)"
             )
-        backbone.gate = Gate(head, confidence)
+        kind = confidence or getattr(backbone.gate, 'kind', 'max_prob')
+        backbone.gate = Gate(head, kind)
     if threshold is not None:
         backbone.exit_threshold = threshold
     return backbone
