@@ -1,6 +1,7 @@
 """Metrics, sweeps and speed of the early exit."""
 
 from mmscope.evaluation.both_ends import score_both_ends
+from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
 from mmscope.evaluation.scores import ImageScore, SegmentationScore
 from mmscope.evaluation.sweep import SweepResult, sweep
@@ -10,6 +11,7 @@ from mmscope.evaluation.throughput import (
 )
 
 __all__ = [
+    'ClassificationScore',
     'EarlyExitMetric',
     'ImageScore',
     'SegmentationScore',

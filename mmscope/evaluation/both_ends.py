@@ -14,11 +14,14 @@ from mmscope.analysis import SharedCostCounter, stage_costs
 from mmscope.analysis.costs import direction_count, is_two_stage
 from mmscope.analysis.model_costs import record_patch_grids
 from mmscope.evaluation.curves import NOBODY_EXITS, BothEnds
+from mmscope.evaluation.image_costs import image_costs, pays_head_by_stage
 from mmscope.evaluation.scores import ImageScore
 from mmscope.models.scoping import (
     MULTI_LABEL_CONFIDENCES,
+    SOFTMAX_CONFIDENCES,
     attach_gate,
     multi_label_confidence,
+    softmax_confidence,
     unwrap_model,
 )
 
@@ -89,13 +92,16 @@ def score_both_ends(
         raise ValueError('the data loader gave no batch to evaluate')
     names = columns.pop('names')
     arrays = {name: np.asarray(values) for name, values in columns.items()}
-    kinds = {
-        kind: arrays.pop(f'kind_{kind}')
-        for kind in MULTI_LABEL_CONFIDENCES
-        if f'kind_{kind}' in arrays
+    grouped = {
+        group: {
+            name.removeprefix(f'{group}/'): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith(f'{group}/')
+        }
+        for group in ('kinds', 'details')
     }
     missing = dict.fromkeys(('confidence', 'coarse'))
-    return BothEnds(names=names, kinds=kinds, **{**missing, **arrays})
+    return BothEnds(names=names, **grouped, **{**missing, **arrays})
 
 
 def _run_gated(
@@ -115,39 +121,55 @@ def _run_gated(
     attach_gate(model, NOBODY_EXITS)
     full = _run(model, backbone, batch, score, counter)
     record, number = full['record'], len(full['names'])
-    costs = stage_costs(backbone, record.grid, convention)
+    (costs,) = image_costs(backbone, [record], full['outside'], convention)
     tokens = record.coarse_tokens
-    kinds = {
-        f'kind_{kind}': multi_label_confidence(logits[0], kind).tolist()
-        for kind in (MULTI_LABEL_CONFIDENCES if logits else ())
-    }
     return {
-        **kinds,
+        **_kinds(backbone, logits),
+        **_prefixed('details/', exited['details']),
+        **_prefixed('details/coarse_', exited['prediction']),
+        **_prefixed('details/fine_', full['prediction']),
         'names': exited['names'],
         'confidence': exited['record'].confidence.double().tolist(),
         'coarse': exited['statistics'],
         'fine': full['statistics'],
         'exit_tokens': number * [tokens],
         'full_tokens': number * [tokens + record.fine_tokens],
-        'exit_macs': number * [costs.exited],
-        'full_macs': number * [costs.full],
-        'shared_macs': number * [full['shared']],
+        'exit_macs': number * [costs.exited - costs.shared],
+        'full_macs': number * [costs.full - costs.shared],
+        'shared_macs': number * [costs.shared],
     }
+
+
+def _kinds(backbone: nn.Module, logits: list[Tensor]) -> dict[str, list]:
+    """Every confidence that the deciding head offers, (B,) each."""
+    if not logits:
+        return {}
+    if backbone.exit_head is not None:
+        names, confidence = MULTI_LABEL_CONFIDENCES, multi_label_confidence
+    else:
+        names, confidence = SOFTMAX_CONFIDENCES, softmax_confidence
+    return {
+        f'kinds/{kind}': confidence(logits[0], kind).double().tolist()
+        for kind in names
+    }
+
+
+def _prefixed(prefix: str, columns: dict[str, list]) -> dict[str, list]:
+    return {f'{prefix}{name}': values for name, values in columns.items()}
 
 
 @contextmanager
 def _exit_logits(backbone: nn.Module) -> Iterator[list[Tensor]]:
-    """Note what a multi-label exit head predicts, (B, C) each call."""
+    """Note what the deciding head predicts, (B, C) each call.
+
+    The gate's call comes first; a classifier calls its head once more.
+    """
     logits: list[Tensor] = []
-    head = backbone.exit_head
-    if head is None:
-        yield logits
-        return
 
     def note(_: nn.Module, __: tuple, output: Tensor) -> None:
         logits.append(output)
 
-    handle = head.register_forward_hook(note)
+    handle = backbone.gate.head.register_forward_hook(note)
     try:
         yield logits
     finally:
@@ -176,8 +198,22 @@ def _run(
     return {
         'names': _names(samples),
         'record': records[0],
+        **_scored(samples, score),
+        'outside': counter.per_image(len(samples)),
+    }
+
+
+def _scored(samples: list, score: ImageScore) -> dict[str, Any]:
+    """Statistics, and the details of truth and prediction by name."""
+    described = [score.describe(sample) for sample in samples]
+    truth, predicted = (
+        {name: [entry[part][name] for entry in described] for name in first}
+        for part, first in enumerate(described[0])
+    )
+    return {
         'statistics': [score.measure(sample) for sample in samples],
-        'shared': counter.per_image(len(samples)),
+        'details': truth,
+        'prediction': predicted,
     }
 
 
@@ -196,14 +232,20 @@ def _run_single(
     number = len(samples)
     macs = sum(stage_costs(backbone, grid, convention).full for grid in grids)
     tokens = sum(height * width + 1 for height, width in grids)
+    outside = counter.per_image(number)
+    if pays_head_by_stage(backbone):
+        macs, outside = macs + outside, 0.0
+    scored = _scored(samples, score)
     return {
+        **_prefixed('details/', scored['details']),
+        **_prefixed('details/fine_', scored['prediction']),
         'names': _names(samples),
-        'fine': [score.measure(sample) for sample in samples],
+        'fine': scored['statistics'],
         'exit_tokens': number * [tokens],
         'full_tokens': number * [tokens],
         'exit_macs': number * [macs],
         'full_macs': number * [macs],
-        'shared_macs': number * [counter.per_image(number)],
+        'shared_macs': number * [outside],
     }
 
 

@@ -32,8 +32,10 @@ class BothEnds:
         exit_macs (np.ndarray): Backbone MACs of an image that exits, (n,).
         full_macs (np.ndarray): Backbone MACs of one that goes on, (n,).
         shared_macs (np.ndarray): MACs of neck and heads, (n,).
-        kinds (dict[str, np.ndarray]): Other confidences that the same exit
+        kinds (dict[str, np.ndarray]): Every confidence that the deciding
             head offers, (n,) each. Defaults to {}.
+        details (dict[str, np.ndarray]): What the score describes of each
+            image, (n,) each. Defaults to {}.
     """
 
     names: list[str]
@@ -46,6 +48,7 @@ class BothEnds:
     full_macs: np.ndarray
     shared_macs: np.ndarray
     kinds: dict[str, np.ndarray] = field(default_factory=dict)
+    details: dict[str, np.ndarray] = field(default_factory=dict)
 
     def mixed(self, exits: np.ndarray) -> np.ndarray:
         """Sum the statistics where some images exit.
@@ -116,7 +119,7 @@ def curve_rows(
         over draws of as many exits; ``oracle`` lets those exit who lose
         least by it. ``exited`` / ``exited_if_refined`` score the exited
         images with their coarse / fine predictions, ``refined`` the others;
-        None where there is no such image.
+        None where there is no such image. Then the score's extras.
     """
     rng = np.random.default_rng(seed)
     number = len(ends.names)
@@ -126,6 +129,7 @@ def curve_rows(
         exits = ends.confidence >= threshold
         count = int(exits.sum())
         drawn = np.argsort(rng.random((num_draws, number)), axis=1)
+        mixed = ends.mixed(exits)
         random = score.total(ends.mixed(drawn < count))
         oracle = np.zeros(number, dtype=bool)
         oracle[by_gain[:count]] = True
@@ -133,7 +137,8 @@ def curve_rows(
             {
                 'threshold': threshold,
                 'exit_ratio': count / number,
-                score.name: plain(score.total(ends.mixed(exits))),
+                score.name: plain(score.total(mixed)),
+                **extra_scores(score, mixed),
                 'mean_tokens': _choose(
                     exits, ends.exit_tokens, ends.full_tokens
                 ),
@@ -147,6 +152,20 @@ def curve_rows(
             }
         )
     return rows
+
+
+def extra_scores(score: ImageScore, statistics: np.ndarray) -> dict:
+    """Score a set of images by the names that the score adds to its own.
+
+    Args:
+        score (ImageScore): Task score.
+        statistics (np.ndarray): Summed statistics, (K,).
+
+    Returns:
+        dict: Percent, None where there is nothing to score.
+    """
+    extras = score.extras(statistics)
+    return {name: plain(value) for name, value in extras.items()}
 
 
 def mean_costs(ends: BothEnds, exits: np.ndarray) -> dict[str, float]:

@@ -12,8 +12,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
 from torch import Tensor, nn
 
-from mmscope.analysis import SharedCostCounter, StageCosts, stage_costs
+from mmscope.analysis import SharedCostCounter, StageCosts
 from mmscope.analysis.costs import direction_count
+from mmscope.evaluation.image_costs import image_costs
 from mmscope.registry import METRICS
 
 
@@ -102,13 +103,9 @@ class EarlyExitMetric(BaseMetric):
         if self._shared is not None:
             shared = self._shared.per_image(num_images)
             self._shared.reset()
-        costs = [
-            stage_costs(self._backbone, record.grid, self.convention)
-            for record in records
-        ]
+        costs = image_costs(self._backbone, records, shared, self.convention)
         for row, sample in enumerate(data_samples):
             result = summarise_image(records, costs, row)
-            result['macs'] += shared
             result['img_path'] = sample.get('img_path')
             self.results.append(result)
 

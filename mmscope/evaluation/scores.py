@@ -35,6 +35,12 @@ class ImageScore(Protocol):
         image has nothing to score.
         """
 
+    def extras(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+        """Score summed statistics (..., K) by further names, (...) each."""
+
+    def describe(self, sample: Any) -> tuple[dict, dict]:
+        """Name what is worth keeping of the truth and of the prediction."""
+
 
 class SegmentationScore:
     """mIoU of semantic segmentation.
@@ -130,6 +136,14 @@ class SegmentationScore:
             'mIoU': _mean_ratio(intersect, union, labels > 0),
             'aAcc': _mean_ratio(right, pixels, pixels > 0),
         }
+
+    def extras(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+        """Give no further data-set scores."""
+        return {}
+
+    def describe(self, sample: Any) -> tuple[dict, dict]:
+        """Keep nothing of a map but its areas."""
+        return {}, {}
 
     def _split(self, statistics: np.ndarray) -> list[np.ndarray]:
         return np.split(np.asarray(statistics, dtype=np.float64), 3, axis=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,28 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from mmscope.analysis.costs import is_two_stage
 from mmscope.evaluation.both_ends import score_both_ends
+from mmscope.evaluation.classification import (
+    ClassificationScore,
+    confidence_bins,
+)
 from mmscope.evaluation.curves import (
     BothEnds,
     compare_kinds,
     confidence_quality,
     curve_rows,
+    extra_scores,
     image_gains,
     mean_costs,
     order_quality,
     plain,
     quantile_thresholds,
 )
-from mmscope.evaluation.scores import ImageScore, SegmentationScore
+from mmscope.evaluation.scores import ImageScore
 from mmscope.evaluation.tables import Column, format_table
+from mmscope.evaluation.tasks import default_score
+from mmscope.models.scoping import check_threshold, unwrap_model
 
 
 @dataclass
@@ -40,9 +48,10 @@ class SweepResult:
             gate has one row with threshold None.
         confidence (dict): What the confidence knows: ``order_quality`` is 0
             for random exits and 1 for the oracle, ``scores`` is of
-            ``confidence_quality``, ``kinds`` of ``compare_kinds``. Empty
-            without a gate.
-        images (list[dict]): Name, confidence and per-image scores.
+            ``confidence_quality``, ``kinds`` of ``compare_kinds``, ``bins``
+            of ``confidence_bins`` for a classifier. Empty without a gate.
+        images (list[dict]): Name, confidence and per-image scores; a
+            classifier's label and predictions.
         throughput (list[dict]): See ``measure_throughput``. Defaults to [].
         meta (dict): Config, checkpoint, split and so on. Defaults to {}.
     """
@@ -69,7 +78,15 @@ class SweepResult:
         Returns:
             str: The JSON text.
         """
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        content = self.to_dict()
+        images = [
+            json.dumps(image, allow_nan=False)
+            for image in content.pop('images')
+        ]
+        text = json.dumps(content, indent=1, allow_nan=False)
+        # A line an image: there may be fifty thousand of them.
+        lines = ',\n  '.join(images)
+        text = text[: -len('\n}')] + f',\n "images": [\n  {lines}\n ]\n}}'
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(text + '\n')
@@ -137,15 +154,26 @@ def sweep_columns(score: str) -> list[Column]:
     Returns:
         list[Column]: Columns.
     """
+    # One number an image and model: a classifier has nothing but its head
+    # outside the backbone, and who exits is right or wrong.
+    classifier = score == ClassificationScore.name
+    parts = [
+        Column('exited', 'of those who exit', '.2f'),
+        Column('refined', 'of those who go on', '.2f'),
+    ]
+    backbone = Column('backbone_cost', 'backbone GMACs', '.3f')
     return [
         Column('threshold', 'threshold', '.6g'),
         Column('exit_ratio', 'exit ratio', '.3f'),
         Column(score, score, '.2f'),
+        Column('top5', 'top5', '.2f'),
+        *(parts if classifier else []),
+        Column('ece', 'ECE', '.2f'),
         Column('random', 'random exits', '.2f', std='random_std'),
         Column('oracle', 'oracle', '.2f'),
         Column('mean_tokens', 'mean tokens', '.1f'),
-        Column('backbone_cost', 'backbone GMACs', '.3f'),
-        Column('mean_cost', 'mean GMACs', '.3f'),
+        *([] if classifier else [backbone]),
+        Column('mean_cost', 'mean GMACs', '.5f' if classifier else '.3f'),
         Column('images_per_s', 'images/s', '.2f'),
     ]
 
@@ -158,6 +186,7 @@ def sweep(
     convention: str = 'paper',
     num_draws: int = 50,
     seed: int = 0,
+    thresholds: Sequence[float] = (),
 ) -> SweepResult:
     """Evaluate every threshold in one pass over the data.
 
@@ -166,71 +195,66 @@ def sweep(
         dataloader (Iterable): Test batches for ``model.test_step``.
         num_quantiles (int): Thresholds between all exit and nobody.
             Defaults to 9.
-        score (ImageScore | None): Task score; None for mIoU over the classes
-            of the data set. Defaults to None.
+        score (ImageScore | None): Task score; None for
+            :func:`default_score`. Defaults to None.
         convention (str): How MACs are counted. Defaults to 'paper'.
         num_draws (int): Random exits to compare with. Defaults to 50.
         seed (int): Seed of the random exits. Defaults to 0.
+        thresholds (Sequence[float]): Thresholds wanted beside the quantiles.
+            Defaults to none.
 
     Returns:
         SweepResult: The curve, or one row for a model without early exit.
 
     Raises:
-        ValueError: If the data set is empty or has no ground truth.
+        ValueError: If the data set is empty or has no ground truth, or a
+            threshold is invalid or given for a model without early exit.
         RuntimeError: If an image takes more than one forward (sliding
             windows, test-time augmentation), or the exit head was never
             trained.
     """
-    score = score or segmentation_score(dataloader)
+    wanted = _checked(model, thresholds)
+    score = score or default_score(model, dataloader)
     ends = score_both_ends(model, dataloader, score, convention)
+    images = _image_rows(ends, score)
     if ends.confidence is None:
-        return SweepResult(
-            score.name,
-            convention,
-            [_single_row(ends, score)],
-            {},
-            _image_rows(ends, score),
-        )
-    thresholds = quantile_thresholds(ends.confidence, num_quantiles)
-    rows = curve_rows(ends, score, thresholds, num_draws, seed)
+        row = _single_row(ends, score)
+        return SweepResult(score.name, convention, [row], {}, images)
+    quantiles = quantile_thresholds(ends.confidence, num_quantiles)
+    steps = sorted({*quantiles, *wanted})
+    rows = curve_rows(ends, score, steps, num_draws, seed)
     quality = {
         'order_quality': order_quality(rows, score.name),
         'scores': confidence_quality(ends, score),
         'kinds': compare_kinds(ends, score, num_draws, seed),
     }
-    return SweepResult(
-        score.name, convention, rows, quality, _image_rows(ends, score)
-    )
-
-
-def segmentation_score(dataloader: Iterable) -> SegmentationScore:
-    """Make the mIoU over a data set's classes.
-
-    Args:
-        dataloader (Iterable): Loader of an mmseg data set.
-
-    Returns:
-        SegmentationScore: With the ignore index of the data set.
-
-    Raises:
-        ValueError: If the data set names no classes.
-    """
-    dataset = getattr(dataloader, 'dataset', None)
-    classes = getattr(dataset, 'metainfo', {}).get('classes')
-    if not classes:
-        raise ValueError(
-            'the data set of this loader names no classes in its metainfo; '
-            'pass score=SegmentationScore(num_classes)'
+    if isinstance(score, ClassificationScore):
+        stages = (
+            score.total(statistics) for statistics in (ends.coarse, ends.fine)
         )
-    ignore = getattr(dataset, 'ignore_index', 255)
-    return SegmentationScore(len(classes), ignore)
+        quality['bins'] = confidence_bins(ends.confidence, *stages)
+    return SweepResult(score.name, convention, rows, quality, images)
+
+
+def _checked(model: nn.Module, thresholds: Sequence[float]) -> list[float]:
+    if thresholds and not is_two_stage(unwrap_model(model).backbone):
+        raise ValueError(
+            f'thresholds {list(thresholds)} are given, but '
+            f'{type(unwrap_model(model).backbone).__name__} has no early '
+            'exit: leave them out'
+        )
+    if any(threshold is None for threshold in thresholds):
+        raise ValueError(f'a threshold is missing in {list(thresholds)}')
+    return [check_threshold(threshold) for threshold in thresholds]
 
 
 def _single_row(ends: BothEnds, score: ImageScore) -> dict:
+    total = ends.fine.sum(0)
     return {
         'threshold': None,
         'exit_ratio': 0.0,
-        score.name: plain(score.total(ends.fine.sum(0))),
+        score.name: plain(score.total(total)),
+        **extra_scores(score, total),
         'mean_tokens': float(ends.full_tokens.mean()),
         **mean_costs(ends, np.zeros(len(ends.names), dtype=bool)),
     }
@@ -242,12 +266,22 @@ def _image_rows(ends: BothEnds, score: ImageScore) -> list[dict]:
         columns['coarse'] = score.per_image(ends.coarse)
         columns['gain'] = image_gains(ends, score)
     rows = []
-    for index, name in enumerate(ends.names):
-        row: dict[str, Any] = {'name': Path(name).name}
+    details = {name: col.tolist() for name, col in ends.details.items()}
+    for index, name in enumerate(_short_names(ends.names)):
+        row: dict[str, Any] = {'name': name}
         if ends.confidence is not None:
             row['confidence'] = float(ends.confidence[index])
+        row.update({key: column[index] for key, column in details.items()})
         for stage, scores in columns.items():
             for key, values in scores.items():
                 row[f'{stage}_{key}'] = plain(values[index])
         rows.append(row)
     return rows
+
+
+def _short_names(names: list[str]) -> list[str]:
+    """File names, with their folder where it tells images apart."""
+    paths = [Path(name) for name in names]
+    if len({path.name for path in paths}) == len(paths):
+        return [path.name for path in paths]
+    return [str(Path(path.parent.name) / path.name) for path in paths]

@@ -26,6 +26,9 @@ class Accuracy:
     def per_image(self, statistics):
         return {'top1': 100.0 * statistics[:, 0]}
 
+    def extras(self, statistics):
+        return {'wrong': 100 - self.total(statistics)}
+
 
 def both_ends(confidence, coarse, fine, **kinds):
     number = len(coarse)
@@ -77,6 +80,7 @@ def test_curve_by_hand():
     rows = curve_rows(ENDS, Accuracy(), thresholds, num_draws=4)
     assert [row['exit_ratio'] for row in rows] == [1.0, 0.75, 0.5, 0.0]
     assert [row['top1'] for row in rows] == [75, 100, 75, 75]
+    assert [row['wrong'] for row in rows] == [25, 0, 25, 25]
     assert [row['oracle'] for row in rows] == [75, 100, 100, 75]
     assert [row['mean_tokens'] for row in rows] == [10, 20, 30, 50]
     assert [row['backbone_cost'] for row in rows] == [1, 1.75, 2.5, 4]

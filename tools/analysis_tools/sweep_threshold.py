@@ -63,6 +63,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='thresholds between all exit and nobody (default: 9)',
     )
     parser.add_argument(
+        '--thresholds',
+        type=float,
+        nargs='+',
+        default=[],
+        metavar='ETA',
+        help='thresholds to evaluate beside the quantiles, such as 0.5 0.55',
+    )
+    parser.add_argument(
         '--convention',
         choices=sorted(DIRECTIONS, reverse=True),
         default='paper',
@@ -107,6 +115,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='write JSON to FILE, or to stdout instead of the table',
     )
     parser.add_argument(
+        '--no-images',
+        action='store_true',
+        help='leave the results of single images out of the JSON',
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='config overrides'
     )
     return parser.parse_args(argv)
@@ -130,6 +143,7 @@ def run(args: argparse.Namespace) -> SweepResult:
         args.num_quantiles,
         convention=args.convention,
         seed=args.seed,
+        thresholds=args.thresholds,
     )
     if args.speed_images > 0:
         add_speed(result, model, loader, args)
@@ -142,6 +156,8 @@ def run(args: argparse.Namespace) -> SweepResult:
         'params': sum(p.numel() for p in model.parameters()),
         'seed': args.seed,
     }
+    if args.no_images:
+        result.images = []
     return result
 
 
