@@ -1,12 +1,15 @@
 """What a model costs: closed forms and counters (torch only)."""
 
+from mmscope.analysis.breakdown import CostBreakdown, count_costs
 from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
 from mmscope.analysis.model_costs import model_costs
 
 __all__ = [
+    'CostBreakdown',
     'SharedCostCounter',
     'StageCosts',
+    'count_costs',
     'mean_cost',
     'model_costs',
     'stage_costs',

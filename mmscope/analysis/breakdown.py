@@ -1,0 +1,215 @@
+"""What a model costs, counted operator by operator in a real forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mmscope.analysis.costs import StageCosts, direction_count, is_two_stage
+from mmscope.analysis.formulas import is_scan
+from mmscope.analysis.op_trace import FIRST, OUTSIDE, OpCall, OpTrace
+
+STAGES = ('coarse', 'fine', 'reuse', 'shared')
+# A threshold that no confidence reaches: the gate runs, nobody exits.
+NOBODY_EXITS = 2.0
+
+
+@dataclass(frozen=True)
+class CostBreakdown:
+    """The operators of one forward, sorted by stage and part of the model.
+
+    Args:
+        calls (Sequence[OpCall]): What ran, for one image.
+        prefix (str): Qualified name of the backbone, with a dot; '' if the
+            backbone is the model.
+        two_stage (bool): Whether the backbone has a coarse stage.
+        classifies (bool): Whether the head behind the backbone belongs to
+            the stage that called it (a classifier), not to ``shared``.
+    """
+
+    calls: Sequence[OpCall]
+    prefix: str
+    two_stage: bool
+    classifies: bool
+
+    def rows(self, convention: str = 'paper') -> list[dict]:
+        """List what was counted.
+
+        Args:
+            convention (str): 'paper' (one direction of convolution,
+                ``x_proj``, ``dt_proj`` and scan) or 'exact' (both).
+
+        Returns:
+            list[dict]: ``stage``, ``part``, ``op``, ``calls``, ``macs`` (a
+            scan's operations among them) and ``flops``, in order of stage.
+
+        Raises:
+            ValueError: If the convention is unknown.
+        """
+        both = direction_count(convention) == 2
+        found: dict[tuple[str, str, str], dict] = {}
+        for call in self.calls:
+            if call.cost is None or not (both or self._counts_once(call)):
+                continue
+            part = self._part(call)
+            key = (self._stage(call, part), part, call.op)
+            row = found.setdefault(key, {'calls': 0, 'macs': 0, 'flops': 0})
+            row['calls'] += 1
+            row['macs'] += call.cost
+            row['flops'] += call.cost * (1 if is_scan(call.op) else 2)
+        keyed = sorted(found.items(), key=lambda kv: STAGES.index(kv[0][0]))
+        names = ('stage', 'part', 'op')
+        return [
+            dict(zip(names, key, strict=True), **row) for key, row in keyed
+        ]
+
+    def costs(
+        self, convention: str = 'paper', unit: str = 'macs'
+    ) -> StageCosts:
+        """Sum what was counted.
+
+        Args:
+            convention (str): 'paper' or 'exact'. Defaults to 'paper'.
+            unit (str): 'macs' or 'flops', which are twice the MACs except
+                for the scan. Defaults to 'macs'.
+
+        Returns:
+            StageCosts: One image's.
+        """
+        sums = dict.fromkeys(STAGES, 0)
+        for row in self.rows(convention):
+            sums[row['stage']] += row[unit]
+        return StageCosts(**sums)
+
+    def uncounted(self) -> list[dict]:
+        """List what ran and has no formula.
+
+        Returns:
+            list[dict]: ``where`` (class of the innermost module), ``op``,
+            ``calls`` and ``elements`` written, the most elements first.
+            Views, which compute nothing, are left out.
+        """
+        found: dict[tuple[str, str], dict] = {}
+        for call in self.calls:
+            if call.cost is None:
+                row = found.setdefault(
+                    (call.kind, call.op), {'calls': 0, 'elements': 0}
+                )
+                row['calls'] += 1
+                row['elements'] += call.elements
+        keyed = sorted(found.items(), key=lambda kv: -kv[1]['elements'])
+        return [{'where': w, 'op': op, **row} for (w, op), row in keyed]
+
+    def _stage(self, call: OpCall, part: str) -> str:
+        if call.stage == OUTSIDE:
+            return 'fine' if self.classifies else 'shared'
+        if call.stage == FIRST:
+            return 'coarse' if self.two_stage else 'fine'
+        return 'reuse' if part == 'reuse' else 'fine'
+
+    def _part(self, call: OpCall) -> str:
+        """Name the layer of a block or the top-level module it belongs to."""
+        if is_scan(call.op):
+            return 'scan'
+        name = call.weight or call.module
+        if mixer := _mixer_entry(name):
+            return mixer.removesuffix('_b')
+        if name.startswith(self.prefix):
+            name = name.removeprefix(self.prefix)
+        return name.partition('.')[0] or 'other'
+
+    @staticmethod
+    def _counts_once(call: OpCall) -> bool:
+        entry = _mixer_entry(call.weight)
+        return not (entry.endswith('_b') or entry == 'A_b_log')
+
+
+def _mixer_entry(name: str) -> str:
+    return name.partition('.mixer.')[2].partition('.')[0]
+
+
+def count_costs(
+    model: nn.Module,
+    shape: tuple[int, int],
+    refine_ratio: float | None = None,
+) -> CostBreakdown:
+    """Run a model with an mmscope backbone on one image and count.
+
+    Nobody exits, so both stages run, and the gate with them.
+
+    Args:
+        model (nn.Module): Host model whose ``forward(imgs, mode='tensor')``
+            runs backbone, neck and heads (mmseg, mmpretrain).
+        shape (tuple[int, int]): Image (height, width) in pixels.
+        refine_ratio (float | None): Fraction of the regions refined; None
+            for the backbone's own. Defaults to None.
+
+    Returns:
+        CostBreakdown: Everything that ran.
+
+    Raises:
+        ValueError: If the shape is not two positive integers.
+    """
+    check_shape(shape)
+    backbone = model.backbone
+    weight = next(backbone.parameters())
+    imgs = weight.new_zeros(1, backbone.in_channels, *shape)
+    trace = OpTrace(model, backbone)
+    with nobody_exits(model, refine_ratio), torch.no_grad(), trace:
+        model(imgs, mode='tensor')
+    return CostBreakdown(
+        trace.calls,
+        'backbone.',
+        is_two_stage(backbone),
+        getattr(backbone, 'out_type', 'featmap') == 'cls_token',
+    )
+
+
+def check_shape(shape: tuple[int, int]) -> None:
+    """Refuse what is no image size.
+
+    Args:
+        shape (tuple[int, int]): (height, width) in pixels.
+
+    Raises:
+        ValueError: If it is not two positive integers.
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f'shape is (height, width) in pixels, got {shape}')
+
+
+@contextmanager
+def nobody_exits(
+    model: nn.Module, refine_ratio: float | None = None
+) -> Iterator[None]:
+    """Let every image of an evaluation run through both stages.
+
+    Args:
+        model (nn.Module): Host model; it is left as it was.
+        refine_ratio (float | None): Fraction of the regions refined
+            meanwhile; None for the backbone's own. Defaults to None.
+
+    Yields:
+        None: The model is in evaluation mode inside.
+    """
+    backbone, training = model.backbone, model.training
+    changes: dict[str, object] = {}
+    if is_two_stage(backbone):
+        gated = getattr(backbone, 'gate', None) is not None
+        changes['exit_threshold'] = NOBODY_EXITS if gated else None
+        if refine_ratio is not None:
+            changes.update(refine_ratio=refine_ratio, selection=True)
+    before = {name: getattr(backbone, name) for name in changes}
+    model.eval()
+    try:
+        for name, value in changes.items():
+            setattr(backbone, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(backbone, name, value)
+        model.train(training)

@@ -1,0 +1,90 @@
+"""What one call of an operator costs, from the shapes of its tensors.
+
+The unit is that of :mod:`mmscope.analysis.costs`: multiply-adds of a product,
+operations of the selective scan. PyTorch's own counter takes formulas from
+torch 2.4 on only, and counts two per multiply-add.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch._ops import OpOverload
+
+from mmscope.analysis.costs import scan_cost
+
+Formula = Callable[[Sequence[Any], Tensor], int]
+
+SCAN = re.compile(r'mmscope\.selective_scan_(?!.*_backward$)')
+CAUSAL_CONV = re.compile(r'mmscope\.causal_conv1d_(?!.*_backward$)')
+
+
+def op_name(func: OpOverload) -> str:
+    """Name an operator without its overload, such as 'aten.mm'."""
+    return f'{func.namespace}.{func.overloadpacket.__name__}'
+
+
+def is_scan(name: str) -> bool:
+    """Tell whether an operator is a selective scan of any backend."""
+    return SCAN.match(name) is not None
+
+
+def formula_of(name: str) -> Formula | None:
+    """Look up the formula of an operator.
+
+    Args:
+        name (str): Operator, see :func:`op_name`.
+
+    Returns:
+        Formula | None: Maps the call's arguments and its first output to its
+        cost; None for an operator that is not counted.
+    """
+    if is_scan(name):
+        return _scan
+    if CAUSAL_CONV.match(name):
+        return _causal_conv
+    return _PRODUCTS.get(name)
+
+
+def _product(first: int) -> Formula:
+    # (..., n, m) times (..., m, p): m multiply-adds an output value.
+    def count(args: Sequence[Any], output: Tensor) -> int:
+        return output.numel() * args[first].shape[-1]
+
+    return count
+
+
+def _convolution(args: Sequence[Any], output: Tensor) -> int:
+    inputs, weight, transposed = args[0], args[1], args[6]
+    # A transposed one spreads each input value over a kernel for each of its
+    # group's outputs; the weight's last dimensions are the fan in both.
+    values = inputs if transposed else output
+    return values.numel() * math.prod(weight.shape[1:])
+
+
+def _causal_conv(args: Sequence[Any], output: Tensor) -> int:
+    return output.numel() * args[1].shape[1]
+
+
+def _scan(args: Sequence[Any], output: Tensor) -> int:
+    batch, seqlen, dim = args[0].shape
+    return scan_cost(batch * seqlen, dim, args[2].shape[1])
+
+
+_PRODUCTS: dict[str, Formula] = {
+    'aten.addbmm': lambda args, output: args[1].numel() * args[2].shape[-1],
+    'aten.addmm': _product(1),
+    'aten.addmv': _product(1),
+    'aten.baddbmm': _product(1),
+    'aten.bmm': _product(0),
+    'aten.convolution': _convolution,
+    'aten.dot': lambda args, output: args[0].numel(),
+    'aten.linear': _product(0),
+    'aten.mm': _product(0),
+    'aten.mv': _product(0),
+    'aten.vdot': lambda args, output: args[0].numel(),
+}
