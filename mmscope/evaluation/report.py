@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.sweep import sweep_columns
 from mmscope.evaluation.tables import Column, format_table
+
+# Shares of a single-stage model's cost at which accuracies are compared.
+BUDGETS = (0.5, 0.75, 1.0)
 
 
 def comparison(results: Sequence[dict], names: Sequence[str]) -> str:
@@ -23,7 +27,10 @@ def comparison(results: Sequence[dict], names: Sequence[str]) -> str:
     """
     _check_comparable(results)
     score = results[0]['score']
-    sections = [_models(results, names, score), _curves(results, names, score)]
+    sections = [_models(results, names, score)]
+    if score == ClassificationScore.name:
+        sections += _budgets(results, names, score)
+    sections.append(_curves(results, names, score))
     gated = [
         (result, name)
         for result, name in zip(results, names, strict=True)
@@ -43,7 +50,7 @@ def _check_comparable(results: Sequence[dict]) -> None:
         return {
             'score': result['score'],
             'convention': result['convention'],
-            'number of images': len(result['images']),
+            'number of images': _number(result),
             'split': result['meta'].get('split'),
         }
 
@@ -57,10 +64,16 @@ def _check_comparable(results: Sequence[dict]) -> None:
             )
 
 
+def _number(result: dict) -> int:
+    """Images swept; a sweep may leave the single ones out."""
+    return result['meta'].get('num_images', len(result['images']))
+
+
 def _models(results: Sequence[dict], names: Sequence[str], score: str) -> str:
     rows = []
     for result, name in zip(results, names, strict=True):
         first, last = result['rows'][0], result['rows'][-1]
+        gated = len(result['rows']) > 1
         best = max(
             (row for row in result['rows'] if row[score] is not None),
             key=lambda row: row[score],
@@ -70,11 +83,14 @@ def _models(results: Sequence[dict], names: Sequence[str], score: str) -> str:
             {
                 'name': name,
                 'params': result['meta'].get('params', 0) / 1e6 or None,
-                'exit': first[score] if len(result['rows']) > 1 else None,
+                'exit': first[score] if gated else None,
                 'full': last[score],
                 'best': best[score],
+                'exit_cost': first['mean_cost'] if gated else None,
                 'cost': last['mean_cost'],
                 'backbone': last['backbone_cost'],
+                'exit_ece': first.get('ece') if gated else None,
+                'ece': last.get('ece'),
             }
         )
     columns = [
@@ -83,15 +99,75 @@ def _models(results: Sequence[dict], names: Sequence[str], score: str) -> str:
         Column('exit', f'{score}, all exit', '.2f'),
         Column('full', f'{score}, none exits', '.2f'),
         Column('best', f'{score}, best threshold', '.2f'),
-        Column('backbone', 'backbone GMACs, none exits', '.3f'),
-        Column('cost', 'GMACs, none exits', '.3f'),
+        *_cost_columns(score),
     ]
-    number = len(results[0]['images'])
+    number = _number(results[0])
     split = results[0]['meta'].get('split')
     data = f'{number} images' + (f' of the {split} split' if split else '')
     convention = results[0]['convention']
     intro = f'{data}; MACs in the `{convention}` convention.'
     return f'{intro}\n\n{format_table(rows, columns)}'
+
+
+def _cost_columns(score: str) -> list[Column]:
+    if score != ClassificationScore.name:
+        return [
+            Column('backbone', 'backbone GMACs, none exits', '.3f'),
+            Column('cost', 'GMACs, none exits', '.3f'),
+        ]
+    return [
+        Column('exit_cost', 'GMACs, all exit', '.4f'),
+        Column('cost', 'GMACs, none exits', '.4f'),
+        Column('exit_ece', 'ECE, all exit', '.2f'),
+        Column('ece', 'ECE, none exits', '.2f'),
+    ]
+
+
+def _budgets(
+    results: Sequence[dict], names: Sequence[str], score: str
+) -> list[str]:
+    """Compare accuracies at shares of a single-stage model's cost."""
+    pairs = list(zip(results, names, strict=True))
+    single = [(r, name) for r, name in pairs if len(r['rows']) == 1]
+    gated = [(r, name) for r, name in pairs if len(r['rows']) > 1]
+    if not single or not gated:
+        return []
+    baseline, baseline_name = single[0]
+    (base,) = baseline['rows']
+    rows = [
+        {
+            'name': name,
+            'share': f'{share:.0%}',
+            **_best_within(result['rows'], share * base['mean_cost'], score),
+        }
+        for result, name in gated
+        for share in BUDGETS
+    ]
+    for row in rows:
+        if row.get(score) is not None:
+            row['difference'] = row[score] - base[score]
+    columns = [
+        Column('name', 'model'),
+        Column('share', f"GMACs, at most of {baseline_name}'s", ''),
+        Column('threshold', 'threshold', '.6g'),
+        Column('mean_cost', 'mean GMACs', '.4f'),
+        Column(score, score, '.2f'),
+        Column('difference', f'against {baseline_name}', '+.2f'),
+    ]
+    return [
+        f'Most accurate of the swept thresholds within a share of the cost '
+        f'of {baseline_name} ({base["mean_cost"]:.4f} GMACs, {score} '
+        f'{base[score]:.2f}); `-` where even all exits cost more.\n\n'
+        f'{format_table(rows, columns)}'
+    ]
+
+
+def _best_within(rows: Sequence[dict], cost: float, score: str) -> dict:
+    within = [row for row in rows if row['mean_cost'] <= cost]
+    if not within:
+        return {}
+    best = max(within, key=lambda row: row[score])
+    return {key: best[key] for key in ('threshold', 'mean_cost', score)}
 
 
 def _curves(results: Sequence[dict], names: Sequence[str], score: str) -> str:
@@ -155,9 +231,12 @@ def _kinds(gated: Sequence[tuple[dict, str]]) -> str:
         Column('spearman', 'rank r with gain', '+.3f'),
         Column('order_quality', 'order quality', '+.3f'),
     ]
+    head, option = 'exit head', 'backbone.exit_head.confidence'
+    if gated[0][0]['score'] == ClassificationScore.name:
+        head, option = 'classifier', 'model.confidence'
     return (
-        'The same exit head with each kind of confidence that it offers '
-        '(`backbone.exit_head.confidence`; the curves above use the '
+        f'The same {head} with each kind of confidence that it offers '
+        f'(`{option}`; the curves above use the '
         f"config's).\n\n{format_table(rows, columns)}"
     )
 

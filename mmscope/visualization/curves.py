@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from mmscope.visualization.stages import draw_confidence_bins, draw_stages
 from mmscope.visualization.style import (
     BLUE,
     GREEN,
@@ -17,6 +19,10 @@ from mmscope.visualization.style import (
     SERIES,
     plain_axes,
 )
+
+FEW_CURVES = 2
+STAR = {'markersize': 15, 'markeredgecolor': 'white'}
+CURVE = {'markersize': 5, 'linewidth': 2}
 
 
 def curve_figure(results: Sequence[dict], names: Sequence[str]) -> Figure:
@@ -29,8 +35,9 @@ def curve_figure(results: Sequence[dict], names: Sequence[str]) -> Figure:
 
     Returns:
         Figure: Score against mean cost with random and oracle exits of the
-        first gated model; beside it every image's gain from refinement over
-        its confidence, if a model is gated.
+        first gated model; beside it, if a model is gated, what its
+        confidence knows: every image's gain from refinement, or of a
+        classifier who is right at which stage and at which confidence.
 
     Raises:
         ValueError: If there is no result, or they have different scores.
@@ -42,59 +49,63 @@ def curve_figure(results: Sequence[dict], names: Sequence[str]) -> Figure:
             f'{sorted(scores) or "no sweep"}'
         )
     gated = [result for result in results if len(result['rows']) > 1]
-    columns = 2 if gated else 1
+    details = _details(gated[0]) if gated else []
+    columns = 1 + len(details)
     figure = Figure(figsize=(6.4 * columns, 4.6), layout='constrained')
     axes = figure.subplots(1, columns, squeeze=False)[0]
     _draw_curves(plain_axes(axes[0]), results, names)
-    if gated:
-        _draw_gains(plain_axes(axes[1]), gated[0])
+    for panel, draw in zip(axes[1:], details, strict=True):
+        draw(plain_axes(panel), gated[0])
     return figure
+
+
+def _details(result: dict) -> list[Callable[[Axes, dict], None]]:
+    """Choose what is drawn of one gated model."""
+    if 'bins' in result['confidence']:
+        return [draw_stages, draw_confidence_bins]
+    return [_draw_gains] if result['images'] else []
 
 
 def _draw_curves(
     axes: Axes, results: Sequence[dict], names: Sequence[str]
 ) -> None:
     score = results[0]['score']
-    compared = False
+    gated = [result for result in results if len(result['rows']) > 1]
+    # More curves than that leave no room for anything beside them.
+    few = len(gated) <= FEW_CURVES
+    if gated and few:
+        _draw_orders(axes, gated[0])
     for index, (result, name) in enumerate(zip(results, names, strict=True)):
-        colour = SERIES[index % len(SERIES)]
-        rows = [row for row in result['rows'] if row[score] is not None]
-        cost = [row['mean_cost'] for row in rows]
-        values = [row[score] for row in rows]
-        if len(result['rows']) == 1:
-            axes.plot(
-                cost,
-                values,
-                '*',
-                markersize=15,
-                color=colour,
-                label=name,
-                markeredgecolor='white',
-                zorder=4,
-            )
-            continue
-        if not compared:
-            _draw_orders(axes, rows, cost)
-            compared = True
-        axes.plot(
-            cost,
-            values,
-            'o-',
-            color=colour,
+        single = len(result['rows']) == 1
+        turn, place = divmod(index, len(SERIES))
+        (line,) = axes.plot(
+            *_points(result),
+            '*' if single else 'o',
+            linestyle='none' if single else ('-', '--', ':')[turn % 3],
+            color=SERIES[place],
             label=name,
-            markersize=5,
-            linewidth=2,
-            zorder=3,
+            zorder=4 if single else 3,
+            **(STAR if single else CURVE),
         )
-        _label_ends(axes, cost, values, colour)
-    axes.set_xlabel('mean cost, GMACs an image (neck and heads included)')
+        if not single and few:
+            _label_ends(axes, line)
+    axes.set_xlabel('mean cost, GMACs an image (heads included)')
     axes.set_ylabel(f'{score}, %')
     axes.set_title('Score against cost', color=INK)
     axes.margins(x=0.09, y=0.12)
     axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_orders(axes: Axes, rows: list[dict], cost: list[float]) -> None:
+def _points(result: dict) -> tuple[list[float], list[float]]:
+    """Costs and scores of the rows that have a score."""
+    score = result['score']
+    rows = [row for row in result['rows'] if row[score] is not None]
+    return [row['mean_cost'] for row in rows], [row[score] for row in rows]
+
+
+def _draw_orders(axes: Axes, result: dict) -> None:
+    rows = [row for row in result['rows'] if row[result['score']] is not None]
+    cost = [row['mean_cost'] for row in rows]
     random = np.array([row['random'] for row in rows])
     spread = np.array([row['random_std'] for row in rows])
     axes.fill_between(
@@ -110,9 +121,8 @@ def _draw_orders(axes: Axes, rows: list[dict], cost: list[float]) -> None:
     axes.plot(cost, oracle, ':', color=GREEN, label='oracle order')
 
 
-def _label_ends(
-    axes: Axes, cost: list[float], values: list[float], colour: str
-) -> None:
+def _label_ends(axes: Axes, line: Line2D) -> None:
+    cost, values = line.get_data()
     ends = [
         ('all exit', np.argmin(cost), -14),
         ('none exits', np.argmax(cost), 7),
@@ -125,7 +135,7 @@ def _label_ends(
             xytext=(0, offset),
             ha='center',
             fontsize=8.5,
-            color=colour,
+            color=line.get_color(),
             bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5},
         )
 
