@@ -11,6 +11,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -37,6 +38,12 @@ DATASETS = Registry(
     scope='mmscope',
     locations=['mmscope.datasets'],
 )
+TRANSFORMS = Registry(
+    'transform',
+    parent=MMENGINE_TRANSFORMS,
+    scope='mmscope',
+    locations=['mmscope.datasets'],
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -44,7 +51,14 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=['mmscope.engine'],
 )
 
-_ALL = (MODELS, HOOKS, METRICS, DATASETS, OPTIM_WRAPPER_CONSTRUCTORS)
+_ALL = (
+    MODELS,
+    HOOKS,
+    METRICS,
+    DATASETS,
+    TRANSFORMS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+)
 
 
 def expose_unprefixed_names() -> None:

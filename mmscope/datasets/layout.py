@@ -190,8 +190,8 @@ def _stems(
     """Map stem to file for one folder, or say what is wrong with it."""
     if not folder.is_dir():
         raise DatasetLayoutError(
-            f'{name}: {folder.absolute()} does not exist{_nearest(folder)}. '
-            f'{fix}.'
+            f'{name}: {folder.absolute()} does not exist'
+            f'{nearest_parent(folder)}. {fix}.'
         )
     files = {
         str(path.relative_to(folder).with_suffix('')): path
@@ -206,7 +206,7 @@ def _stems(
     return files
 
 
-def _nearest(folder: Path) -> str:
+def nearest_parent(folder: Path) -> str:
     """Say which parent exists and what it holds, for a missing folder."""
     for parent in folder.absolute().parents:
         if parent.is_dir():

@@ -7,14 +7,14 @@ is that of ViM's released script (RandAugment m9 with deviation 0.5,
 increasing; random erasing 0.25 with noise).
 """
 
-dataset_type = 'CustomDataset'
+dataset_type = 'mmscope.ImageFolder'
 data_root = '{{$MMSCOPE_IMAGENET:data/imagenet}}'
 # Images are BGR until the preprocessor.
 bgr_mean = [103.53, 116.28, 123.675]
 bgr_std = [57.375, 57.12, 58.395]
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmscope.LoadImage'),
     dict(
         type='RandomResizedCrop',
         scale=224,
@@ -43,7 +43,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmscope.LoadImage'),
     dict(
         type='ResizeEdge',
         scale=256,
@@ -80,6 +80,8 @@ val_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix='val',
+        # Labels count these class folders, in both splits.
+        same_classes_as='train',
         pipeline=test_pipeline,
     ),
 )

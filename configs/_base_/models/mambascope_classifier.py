@@ -16,6 +16,7 @@ model = dict(
     head=dict(type='mmscope.CoarseToFineClsHead'),
 )
 custom_hooks = [
+    dict(type='mmscope.ClassCheckHook'),
     {{_base_.ema}},
     # Nobody exits until a threshold is given: --exit-threshold 0.65 on the
     # command line, or model.exit_threshold=0.65 in the config.

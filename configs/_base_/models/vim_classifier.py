@@ -36,4 +36,4 @@ model = dict(
 # average looks back 1 / 4e-5 = 25,000 steps, 5 epochs of ImageNet; a short
 # training needs a larger momentum or none of this.
 ema = dict(type='EMAHook', momentum=4e-5)
-custom_hooks = [ema]
+custom_hooks = [dict(type='mmscope.ClassCheckHook'), ema]

@@ -1,0 +1,139 @@
+"""Model, data and checkpoint must mean the same classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmscope.registry import HOOKS
+
+from .layout import DatasetLayoutError
+
+
+@HOOKS.register_module()
+class ClassCheckHook(Hook):
+    """Compare the classes of model, data and checkpoint before a run.
+
+    Example::
+
+        custom_hooks = [dict(type='mmscope.ClassCheckHook')]
+
+    The number is compared before anything runs. Names are compared when a
+    checkpoint is loaded: the same names in another order, or partly other
+    names, mean that scores would be taken against wrong labels, which a test
+    and a resumed training refuse. A training that starts from these weights
+    warns, since fine-tuning may well have other classes.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare the number of classes of model and data."""
+        for dataset in _datasets(runner):
+            check_num_classes(_unwrap(runner.model), dataset)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the names of checkpoint and data."""
+        meta = checkpoint.get('meta') or {}
+        trained = (meta.get('dataset_meta') or {}).get('classes')
+        present = next((_classes(data) for data in _datasets(runner)), None)
+        if trained is None or present is None:
+            return
+        problem = class_mismatch(tuple(trained), tuple(present))
+        if not problem:
+            return
+        training = isinstance(runner._train_loop, BaseLoop)
+        fine_tuning = training and not runner._resume
+        if fine_tuning or not set(trained) & set(present):
+            runner.logger.warning(problem)
+            return
+        raise DatasetLayoutError(problem)
+
+
+def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
+    """Check that a classifier has one output per class of the data.
+
+    Args:
+        model (nn.Module): With ``head.num_classes``; others pass.
+        dataset (Dataset): With ``metainfo['classes']``; others pass.
+
+    Raises:
+        DatasetLayoutError: With both numbers and what to set.
+    """
+    classes = _classes(dataset)
+    expected = getattr(getattr(model, 'head', None), 'num_classes', None)
+    if classes is None or expected is None:
+        return
+    one_hot = getattr(model.data_preprocessor, 'num_classes', None)
+    if expected == len(classes) and one_hot in (None, expected):
+        return
+    where = getattr(dataset, 'img_prefix', '')
+    raise DatasetLayoutError(
+        f'the data has {len(classes)} classes ({where}), model.head is made '
+        f'for {expected} and model.data_preprocessor for {one_hot}. For '
+        f'this data: --cfg-options model.head.num_classes={len(classes)} '
+        f'model.data_preprocessor.num_classes={len(classes)}. For a model '
+        f'of {expected} classes: check data_root.'
+    )
+
+
+def class_mismatch(trained: Sequence[str], present: Sequence[str]) -> str:
+    """Describe how the classes of a checkpoint differ from those here.
+
+    Args:
+        trained (Sequence[str]): Names that the checkpoint was trained on.
+        present (Sequence[str]): Names of the data.
+
+    Returns:
+        str: A sentence, '' if they are the same in the same order.
+    """
+    if trained == present:
+        return ''
+    common = set(trained) & set(present)
+    if not common:
+        return (
+            'the class names of the checkpoint and of the data have nothing '
+            f'in common ({trained[0]!r} and {present[0]!r} come first): '
+            'labels are compared by position, make sure that the order is '
+            'the same'
+        )
+    pairs = list(zip(trained, present, strict=False))
+    differing = (i for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    first = next(differing, len(pairs))
+    before, now = (
+        repr(names[first]) if first < len(names) else 'nothing'
+        for names in (trained, present)
+    )
+    same = set(trained) == set(present)
+    return (
+        f'the checkpoint was trained on {len(trained)} classes, the data has '
+        f'{len(present)}, {len(common)} names in common'
+        f'{" but in another order" if same else ""}: class {first} is '
+        f'{before} in the checkpoint and {now} here. Use the data that it '
+        'was trained on, or name its class folders in class_list'
+    )
+
+
+def _datasets(runner: Runner) -> Iterator[Dataset]:
+    """Data sets of the loops that this run has built."""
+    for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+        if isinstance(loop, BaseLoop):
+            yield loop.dataloader.dataset
+
+
+def _classes(dataset: Dataset) -> tuple[str, ...] | None:
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    # Test-time augmentation wraps the model as DDP does.
+    while is_model_wrapper(model) or not hasattr(model, 'head'):
+        if not hasattr(model, 'module'):
+            break
+        model = model.module
+    return model

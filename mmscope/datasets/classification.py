@@ -1,0 +1,102 @@
+"""mmpretrain's folder data set, checked before it is loaded."""
+
+from __future__ import annotations
+
+import os.path as osp
+
+from mmengine.logging import print_log
+from mmpretrain.datasets import CustomDataset
+
+from mmscope.registry import DATASETS
+
+from .class_folders import (
+    check_image_list,
+    check_same_classes,
+    find_images,
+    list_class_folders,
+    read_class_list,
+)
+
+
+@DATASETS.register_module()
+class ImageFolder(CustomDataset):
+    """One folder per class, refused with the reason where it is not right.
+
+    Example::
+
+        dataset = dict(
+            type='mmscope.ImageFolder',
+            data_root='data/imagenet',
+            data_prefix='val',
+            same_classes_as='train',
+        )
+
+    Labels count the sorted class folders of ``same_classes_as``, so a class
+    that a split lacks cannot shift the labels of the others. Remote storage
+    and unlabelled data are left to the host.
+
+    Args:
+        class_list (str): Text file that names the class folders to use, one
+            per line in the order of the labels; '' takes all. Defaults to
+            ''.
+        same_classes_as (str): Folder in ``data_root`` whose class folders
+            must be here too; '' or an absent one means this split's own.
+            Defaults to ''.
+        **kwargs (object): Of mmpretrain's ``CustomDataset``. ``ann_file`` is
+            a list of 'path label' lines that is taken instead of folders.
+    """
+
+    def __init__(
+        self, class_list: str = '', same_classes_as: str = '', **kwargs: object
+    ) -> None:
+        self.class_list = class_list
+        self.same_classes_as = same_classes_as
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Check the folder, then list its images and labels.
+
+        Returns:
+            list[dict]: ``img_path`` and ``gt_label`` of every image.
+
+        Raises:
+            DatasetLayoutError: If folder or list is not as it should be.
+        """
+        if not self.with_label or '://' in self.img_prefix:
+            return super().load_data_list()
+        if self.ann_file:
+            check_image_list(self.ann_file, self.img_prefix)
+            return super().load_data_list()
+        names = self._class_folders()
+        samples = find_images(self.img_prefix, names, self.extensions)
+        self.folder_to_idx = {name: i for i, name in enumerate(names)}
+        if self.CLASSES is None:
+            self._metainfo['classes'] = names
+        return [
+            {'img_path': path, 'gt_label': label} for path, label in samples
+        ]
+
+    def _class_folders(self) -> tuple[str, ...]:
+        """Class folders in the order of the labels."""
+        found = list_class_folders(self.img_prefix, self.extensions)
+        if self.class_list:
+            names = read_class_list(self.class_list)
+            # Folders beyond the list are what the list leaves out.
+            found = tuple(name for name in found if name in set(names))
+            check_same_classes(
+                self.img_prefix, found, names, osp.abspath(self.class_list)
+            )
+            return names
+        if not self.same_classes_as:
+            return found
+        source = osp.abspath(osp.join(self.data_root, self.same_classes_as))
+        if not osp.isdir(source):
+            print_log(
+                f'{source} does not exist: labels count the {len(found)} '
+                f'class folders of {osp.abspath(self.img_prefix)} itself',
+                'current',
+            )
+            return found
+        names = list_class_folders(source, self.extensions)
+        check_same_classes(self.img_prefix, found, names, source)
+        return names

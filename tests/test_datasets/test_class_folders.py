@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from mmscope.datasets import DatasetLayoutError
+from mmscope.datasets.class_folders import (
+    check_image_list,
+    check_same_classes,
+    find_images,
+    list_class_folders,
+    read_class_list,
+)
+
+ENDINGS = ('.jpg', '.jpeg', '.png')
+
+
+def test_class_folders_are_sorted_and_hidden_ones_left_out(image_folder):
+    (image_folder / 'train' / '.ipynb_checkpoints').mkdir()
+    (image_folder / 'train' / 'README.txt').touch()
+    found = list_class_folders(image_folder / 'train', ENDINGS)
+    assert found == ('n01', 'n02', 'n03')
+
+
+def test_images_are_found_at_any_depth_with_their_label(image_folder):
+    deep = image_folder / 'val' / 'n02' / 'part'
+    deep.mkdir()
+    Image.new('RGB', (8, 8)).save(deep / 'a.png')
+    (deep / '.hidden.png').touch()
+    (deep / 'notes.txt').touch()
+    samples = find_images(image_folder / 'val', ('n02', 'n03'), ENDINGS)
+    assert samples == [
+        (str(image_folder / 'val/n02/0.JPEG'), 0),
+        (str(deep / 'a.png'), 0),
+        (str(image_folder / 'val/n03/0.JPEG'), 1),
+    ]
+
+
+def test_a_missing_folder_names_the_nearest_parent(image_folder):
+    shutil.rmtree(image_folder)
+    (image_folder.parent / 'camvid').mkdir()
+    with pytest.raises(DatasetLayoutError) as error:
+        list_class_folders(image_folder / 'train', ENDINGS)
+    message = str(error.value)
+    assert f'{image_folder / "train"} does not exist' in message
+    assert f'{image_folder.parent} holds camvid' in message
+    assert 'MMSCOPE_IMAGENET' in message
+    assert 'train/<class>/<image>' in message
+
+
+@pytest.mark.parametrize('between', ['imagenet', 'ILSVRC/Data/CLS-LOC'])
+def test_a_root_one_level_too_high_names_the_right_one(image_folder, between):
+    root = image_folder.parent / 'unpacked'
+    shutil.copytree(image_folder, root / between)
+    with pytest.raises(DatasetLayoutError) as error:
+        list_class_folders(root / 'train', ENDINGS)
+    assert f'set data_root to {root / between}' in str(error.value)
+
+
+def test_an_archive_unpacked_one_level_too_deep_is_named(image_folder):
+    train = image_folder / 'train'
+    shutil.copytree(train, image_folder / 'new' / 'train')
+    with pytest.raises(DatasetLayoutError, match='one level too deep') as e:
+        list_class_folders(image_folder / 'new', ENDINGS)
+    assert f'from {image_folder / "new" / "train"}' in str(e.value)
+
+
+def test_one_class_alone_is_no_wrong_depth(image_folder):
+    for name in ('n02', 'n03'):
+        shutil.rmtree(image_folder / 'val' / name)
+    assert list_class_folders(image_folder / 'val', ENDINGS) == ('n01',)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DatasetLayoutError, match='no class folder, found no'):
+        list_class_folders(tmp_path, ENDINGS)
+
+
+def test_flat_validation_images_say_how_to_sort_them(image_folder):
+    flat = image_folder / 'flat'
+    flat.mkdir()
+    for index in range(4):
+        (flat / f'ILSVRC2012_val_{index:08d}.JPEG').touch()
+    with pytest.raises(DatasetLayoutError) as error:
+        list_class_folders(flat, ENDINGS)
+    message = str(error.value)
+    assert '4 images directly' in message
+    assert 'sort_by_class.py' in message
+
+
+def test_half_sorted_images_are_refused(image_folder):
+    (image_folder / 'val' / 'left.jpg').touch()
+    with pytest.raises(DatasetLayoutError, match='beside 3 class folders'):
+        list_class_folders(image_folder / 'val', ENDINGS)
+
+
+def test_packed_class_archives_are_named(tmp_path):
+    (tmp_path / 'n01440764.tar').touch()
+    with pytest.raises(DatasetLayoutError, match='n01440764.tar.*unpack'):
+        list_class_folders(tmp_path, ENDINGS)
+
+
+def test_an_empty_class_folder_is_named_with_the_endings(image_folder):
+    for path in (image_folder / 'val' / 'n02').iterdir():
+        path.rename(path.with_suffix('.heic'))
+    with pytest.raises(DatasetLayoutError, match=r'1 of 3.*n02.*\.jpeg'):
+        find_images(image_folder / 'val', ('n01', 'n02', 'n03'), ENDINGS)
+
+
+def test_missing_and_extra_classes_are_both_named():
+    with pytest.raises(DatasetLayoutError) as error:
+        check_same_classes('val', ['a', 'd'], ['a', 'b', 'c'], 'train')
+    message = str(error.value)
+    assert 'lacks 2 of the 3 class folders of train (b, c)' in message
+    assert 'has 1 class folders that train lacks (d)' in message
+
+
+def test_a_class_list_keeps_its_order_and_ignores_comments(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_text('n03 dog\n\nn01\n')
+    assert read_class_list(path) == ('n03', 'n01')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [('', 'is empty'), ('a\nb\na\n', 'names a twice')],
+)
+def test_useless_class_lists_are_refused(tmp_path, text, message):
+    path = tmp_path / 'classes.txt'
+    path.write_text(text)
+    with pytest.raises(DatasetLayoutError, match=message):
+        read_class_list(path)
+
+
+def test_an_absent_class_list_is_named(tmp_path):
+    with pytest.raises(DatasetLayoutError, match='classes.txt does not'):
+        read_class_list(tmp_path / 'classes.txt')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'is empty'),
+        ('n01/0.JPEG 0\nn02/0.JPEG\n', "line 2: expected 'path label'"),
+        ('n01/0.JPEG dog\n', 'line 1'),
+        ('n01/none.JPEG 0\n', 'none.JPEG, but'),
+    ],
+)
+def test_useless_image_lists_are_refused(image_folder, text, message):
+    path = image_folder / 'list.txt'
+    path.write_text(text)
+    with pytest.raises(DatasetLayoutError, match=message):
+        check_image_list(path, image_folder / 'train')
+    path.write_text('n01/0.JPEG 0\nn02/1.JPEG 1\n')
+    check_image_list(path, image_folder / 'train')
