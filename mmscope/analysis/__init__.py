@@ -3,12 +3,13 @@
 from mmscope.analysis.breakdown import CostBreakdown, count_costs
 from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
-from mmscope.analysis.model_costs import model_costs
+from mmscope.analysis.model_costs import closed_form, model_costs
 
 __all__ = [
     'CostBreakdown',
     'SharedCostCounter',
     'StageCosts',
+    'closed_form',
     'count_costs',
     'mean_cost',
     'model_costs',

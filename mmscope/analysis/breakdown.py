@@ -85,6 +85,12 @@ class CostBreakdown:
             sums[row['stage']] += row[unit]
         return StageCosts(**sums)
 
+    @property
+    def outside(self) -> int:
+        """MACs of what ran behind the backbone."""
+        behind = (call for call in self.calls if call.stage == OUTSIDE)
+        return sum(call.cost or 0 for call in behind)
+
     def uncounted(self) -> list[dict]:
         """List what ran and has no formula.
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from mmscope.analysis.breakdown import check_shape
 from mmscope.analysis.costs import StageCosts, is_two_stage, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
 
@@ -39,15 +40,64 @@ def model_costs(
     Raises:
         ValueError: If the shape is not two positive integers.
     """
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f'shape is (height, width) in pixels, got {shape}')
-    backbone = model.backbone
+    check_shape(shape)
     grid, outside = _trace(model, shape)
-    costs = stage_costs(backbone, grid, convention, refine_ratio)
+    return add_heads(
+        stage_costs(model.backbone, grid, convention, refine_ratio),
+        model.backbone,
+        outside,
+    )
+
+
+def add_heads(
+    costs: StageCosts, backbone: nn.Module, outside: int
+) -> StageCosts:
+    """Add what runs behind a backbone to the stages that pay for it.
+
+    Args:
+        costs (StageCosts): The backbone's own.
+        backbone (nn.Module): Backbone.
+        outside (int): MACs of neck and heads in one forward.
+
+    Returns:
+        StageCosts: ``outside`` is ``shared`` in dense tasks; a classifier's
+        head is run by each stage.
+    """
     if getattr(backbone, 'out_type', 'featmap') != 'cls_token':
         return replace(costs, shared=outside)
     coarse = costs.coarse + outside if is_two_stage(backbone) else 0
     return replace(costs, coarse=coarse, fine=costs.fine + outside)
+
+
+def closed_form(
+    model: nn.Module,
+    shape: tuple[int, int],
+    outside: int,
+    convention: str = 'paper',
+    refine_ratio: float | None = None,
+) -> StageCosts:
+    """Compute the MACs of one image without running the backbone.
+
+    Args:
+        model (nn.Module): Host model.
+        shape (tuple[int, int]): Image (height, width) in pixels.
+        outside (int): MACs of neck and heads, counted.
+        convention (str): 'paper' or 'exact'. Defaults to 'paper'.
+        refine_ratio (float | None): Fraction of the regions refined; None
+            for the backbone's own. Defaults to None.
+
+    Returns:
+        StageCosts: What :func:`mmscope.analysis.count_costs` must count.
+
+    Raises:
+        ValueError: If the convention is unknown.
+    """
+    backbone = model.backbone
+    stride = backbone.stride_patches
+    rows, columns = backbone.grid_of(shape)
+    grid = (rows // stride, columns // stride)
+    costs = stage_costs(backbone, grid, convention, refine_ratio)
+    return add_heads(costs, backbone, outside)
 
 
 def _trace(

@@ -1,4 +1,4 @@
-"""The tool's JSON on real configs."""
+"""What the tool prints on real configs."""
 
 import importlib.util
 import json
@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/analysis_tools/get_flops.py'
 CONFIGS = ROOT / 'configs/ade20k'
+IMAGENET = ROOT / 'configs/imagenet'
+PLAIN = ('params', 'coarse', 'fine', 'reuse', 'shared', 'mean')
 
 pytest.importorskip('mmcv', reason='needs the mmseg host')
 pytest.importorskip('mmseg', reason='needs the mmseg host')
@@ -26,6 +28,7 @@ def get_flops(capsys):
         tool.main([str(CONFIGS / config), *options])
         return capsys.readouterr().out
 
+    run.tool = tool
     return run
 
 
@@ -43,7 +46,8 @@ def test_mambascope_on_ade20k():
         check=True,
         cwd=ROOT,
     )
-    assert json.loads(run.stdout) == {
+    counts = json.loads(run.stdout)
+    assert {key: counts[key] for key in PLAIN} == {
         'params': 12685826,
         'coarse': 1889953920,
         'fine': 6435422208,
@@ -51,6 +55,10 @@ def test_mambascope_on_ade20k():
         'shared': 31474851840,
         'mean': 1889953920 + 3 * (6435422208 + 75497472) // 4 + 31474851840,
     }
+    assert counts['closed_form'] == {key: counts[key] for key in PLAIN[1:]}
+    parts = {row['part'] for row in counts['breakdown']}
+    assert {'exit_head', 'neck', 'decode_head', 'reuse', 'scan'} <= parts
+    assert 'auxiliary_head' not in parts
 
 
 def test_vim_never_exits(get_flops):
@@ -82,10 +90,101 @@ def test_exact_convention_and_ratio_reach_the_count(get_flops):
     assert sparse['fine'] < plain['fine'] < exact['fine']
 
 
-def test_table_names_what_is_not_counted(get_flops):
+def test_vim_classifier_costs_what_the_paper_prints(get_flops):
+    pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
+    counts = json.loads(get_flops(IMAGENET / 'vim_ti.py', '--json'))
+    assert {key: counts[key] for key in PLAIN} == {
+        'params': 7148008,
+        'coarse': 0,
+        'fine': 1448855040,
+        'reuse': 0,
+        'shared': 0,
+        'mean': 1448855040,
+    }
+    assert counts['shape'] == [224, 224]
+    scan = 24 * 197 * 384 * (9 * 16 + 2)
+    assert counts['flops']['mean'] == 2 * (counts['mean'] - scan) + scan
+
+
+def test_classifier_pays_its_head_in_both_stages(get_flops):
+    pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
+    config = IMAGENET / 'mambascope_ti.py'
+    counts = json.loads(
+        get_flops(config, '--json', '--shape', '64', '96', '--exit-ratio', '1')
+    )
+    heads = [row for row in counts['breakdown'] if row['part'] == 'head']
+    assert [(row['stage'], row['macs']) for row in heads] == [
+        ('coarse', 192000),
+        ('fine', 192000),
+    ]
+    assert counts['params'] == 7453480
+    assert counts['mean'] == counts['coarse']
+    assert counts['closed_form'] == {key: counts[key] for key in PLAIN[1:]}
+
+
+def test_plain_classifier_gets_the_gate_that_its_hook_would_give(get_flops):
+    pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
+    plain = ('model.type=ImageClassifier', 'model.head.type=LinearClsHead')
+    options = ('--json', '--shape', '64', '64')
+    ours, theirs = (
+        json.loads(get_flops(IMAGENET / 'mambascope_ti.py', *options, *more))
+        for more in ((), ('--cfg-options', *plain))
+    )
+    assert theirs == ours
+
+
+def test_table_shows_stages_parts_and_what_is_not_counted(get_flops):
     printed = get_flops('mambascope_ti_upernet.py', '--shape', '64', '64')
-    assert '12.686 M' in printed
-    assert 'not counted: norms' in printed
+    assert 'params: 12.686 M (12,685,826)' in printed
+    assert 'closed form: the same' in printed
+    counted, _, uncounted = printed.partition('not counted')
+    assert '| reuse  | reuse ' in counted
+    assert 'aten.rsqrt' in uncounted
+    assert 'aten.rsqrt' not in counted
+
+
+def test_a_wrong_closed_form_is_shown(get_flops, monkeypatch):
+    tool = get_flops.tool
+    monkeypatch.setattr(
+        tool, 'closed_form', lambda *_: tool.StageCosts(1, 2, 3)
+    )
+    printed = get_flops('vim_ti_upernet.py', '--shape', '64', '64')
+    assert "DIFFERS: {'coarse': 1, 'fine': 2" in printed
+
+
+def test_a_backbone_of_somebody_else_is_refused(get_flops, tmp_path):
+    config = tmp_path / 'resnet.py'
+    config.write_text(
+        "default_scope = 'mmseg'\n"
+        "model = dict(type='EncoderDecoder', data_preprocessor=None,\n"
+        "    backbone=dict(type='ResNetV1c', depth=18, num_stages=4,\n"
+        '        out_indices=(3,), dilations=(1, 1, 1, 1),\n'
+        '        strides=(1, 2, 2, 2)),\n'
+        "    decode_head=dict(type='FCNHead', in_channels=512,\n"
+        '        channels=8, num_classes=2))\n'
+    )
+    with pytest.raises(SystemExit, match='the config has ResNetV1c'):
+        get_flops(config)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--convention', 'both'), "invalid choice: 'both'"),
+        (('--shape', '64'), 'expected 2 arguments'),
+    ],
+)
+def test_what_the_command_line_cannot_mean_is_refused(
+    get_flops, options, message, capsys
+):
+    with pytest.raises(SystemExit):
+        get_flops('vim_ti_upernet.py', *options)
+    assert message in capsys.readouterr().err
+
+
+def test_an_image_without_pixels_is_refused(get_flops):
+    with pytest.raises(SystemExit, match='height, width'):
+        get_flops('vim_ti_upernet.py', '--shape', '64', '0')
 
 
 @pytest.mark.parametrize('ratio', ['1.5', '-0.1', 'nan', 'half'])

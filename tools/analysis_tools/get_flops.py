@@ -3,8 +3,10 @@
     python tools/analysis_tools/get_flops.py CONFIG [--convention paper|exact]
         [--refine-ratio A] [--exit-ratio R] [--shape H W] [--json]
 
-All counts are of one image. Costs are MACs (one multiply-add of a
-convolution or linear layer) plus the operations of the selective scan.
+All counts are of one image, taken while the model runs, operator by operator.
+Costs are MACs (one multiply-add of a convolution or linear layer) plus the
+operations of the selective scan; FLOPs count such a multiply-add twice and
+the scan's operations once. The closed form of the same costs is compared.
 """
 
 from __future__ import annotations
@@ -15,10 +17,18 @@ import json
 import sys
 
 from mmengine.config import DictAction
+from torch import nn
 
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.analysis import StageCosts, mean_cost, model_costs
+    from mmscope.analysis import (
+        CostBreakdown,
+        StageCosts,
+        closed_form,
+        count_costs,
+        mean_cost,
+    )
+    from mmscope.analysis.breakdown import STAGES
     from mmscope.analysis.costs import DIRECTIONS, is_two_stage
     from mmscope.apis import UserError, user_errors
     from mmscope.evaluation.loading import (
@@ -27,11 +37,7 @@ with contextlib.redirect_stdout(sys.stderr):
         open_config,
     )
     from mmscope.evaluation.tables import Column, format_table
-
-UNCOUNTED = (
-    'norms, activations, gates, token scores, position embeddings, pooling, '
-    'interpolation'
-)
+    from mmscope.models.scoping import attach_gate
 
 
 def fraction(text: str) -> float:
@@ -86,61 +92,151 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def count(args: argparse.Namespace) -> dict[str, int]:
-    """Build the model and count.
+def open_model(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
+    """Build the model of a config.
 
     Args:
         args (argparse.Namespace): Command line.
 
     Returns:
-        dict[str, int]: ``params``, ``coarse``, ``fine``, ``reuse``,
-        ``shared`` and ``mean``.
+        tuple[nn.Module, tuple[int, int]]: Model, with its gate, and the
+        image (height, width) in pixels.
 
     Raises:
         UserError: If a ratio is given that the model has no use for.
     """
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, device='cpu')
-    if not is_two_stage(model.backbone) and (
-        args.exit_ratio or args.refine_ratio is not None
-    ):
+    backbone = model.backbone
+    if is_two_stage(backbone):
+        if backbone.gate is None and getattr(model, 'head', None) is not None:
+            # A plain classifier, whose hook would do this.
+            attach_gate(model)
+    elif args.exit_ratio or args.refine_ratio is not None:
         raise UserError(
-            f'{type(model.backbone).__name__} neither exits nor refines; '
+            f'{type(backbone).__name__} neither exits nor refines; '
             'leave --exit-ratio and --refine-ratio out'
         )
-    shape = tuple(args.shape or input_shape(cfg, model))
-    costs = model_costs(model, shape, args.convention, args.refine_ratio)
+    return model, tuple(args.shape or input_shape(cfg, model))
+
+
+def count(args: argparse.Namespace) -> dict:
+    """Build the model and count.
+
+    Args:
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        dict: ``params``; MACs ``coarse``, ``fine``, ``reuse``, ``shared``
+        and ``mean``; the same under ``flops`` and ``closed_form``; the
+        ``breakdown`` and what is ``uncounted``.
+
+    Raises:
+        UserError: If config, shape or ratio are at fault.
+    """
+    model, shape = open_model(args)
+    found = count_costs(model, shape, args.refine_ratio)
+    closed = closed_form(
+        model, shape, found.outside, args.convention, args.refine_ratio
+    )
     return {
         'params': sum(p.numel() for p in model.parameters()),
-        **stage_counts(costs),
-        'mean': round(mean_cost(costs, args.exit_ratio)),
+        **stage_counts(found.costs(args.convention), args.exit_ratio),
+        'convention': args.convention,
+        'exit_ratio': args.exit_ratio,
+        'shape': list(shape),
+        'flops': stage_counts(
+            found.costs(args.convention, 'flops'), args.exit_ratio
+        ),
+        'closed_form': stage_counts(closed, args.exit_ratio),
+        **details(found, args.convention),
     }
 
 
-def stage_counts(costs: StageCosts) -> dict[str, int]:
-    """List the MACs of the parts."""
+def stage_counts(costs: StageCosts, exit_ratio: float) -> dict[str, int]:
+    """List the counts of the stages and their mean over images."""
+    counts = {name: getattr(costs, name) for name in STAGES}
+    return {**counts, 'mean': round(mean_cost(costs, exit_ratio))}
+
+
+def details(found: CostBreakdown, convention: str) -> dict[str, list[dict]]:
+    """List counted and uncounted operators."""
     return {
-        name: getattr(costs, name)
-        for name in ('coarse', 'fine', 'reuse', 'shared')
+        'breakdown': found.rows(convention),
+        'uncounted': found.uncounted(),
     }
 
 
-def table(counts: dict[str, int]) -> str:
+def report(counts: dict) -> str:
     """Format the counts for people.
 
     Args:
-        counts (dict[str, int]): Output of :func:`count`.
+        counts (dict): Output of :func:`count`.
 
     Returns:
-        str: Table in millions of parameters and GMACs.
+        str: Stages, parts of the model, and what is not counted.
     """
-    rows = [{'part': 'params', 'count': f'{counts["params"] / 1e6:.3f} M'}]
-    rows += [
-        {'part': name, 'count': f'{value / 1e9:.3f} GMACs'}
-        for name, value in counts.items()
-        if name != 'params'
+    height, width = counts['shape']
+    head = (
+        f'params: {counts["params"] / 1e6:.3f} M ({counts["params"]:,}); '
+        f'image: {height} x {width}; convention: {counts["convention"]}; '
+        f'exit ratio: {counts["exit_ratio"]:g}'
+    )
+    same = all(counts[k] == v for k, v in counts['closed_form'].items())
+    return '\n\n'.join(
+        [
+            head,
+            stage_table(counts),
+            'closed form: '
+            + ('the same' if same else f'DIFFERS: {counts["closed_form"]}'),
+            part_table(counts['breakdown']),
+            'not counted, besides activations inside our own operators (class '
+            'of the module around it, calls, values written):',
+            uncounted_table(counts['uncounted']),
+        ]
+    )
+
+
+def stage_table(counts: dict) -> str:
+    """Format the cost of each stage."""
+    rows = [
+        {'stage': name, 'macs': counts[name] / 1e9, 'flops': flops / 1e9}
+        for name, flops in counts['flops'].items()
     ]
-    return format_table(rows, [Column('part', ''), Column('count', 'count')])
+    columns = [
+        Column('stage', ''),
+        Column('macs', 'GMACs', '.3f'),
+        Column('flops', 'GFLOPs', '.3f'),
+    ]
+    return format_table(rows, columns)
+
+
+def part_table(breakdown: list[dict]) -> str:
+    """Format the cost of each part of each stage."""
+    rows = [
+        {**row, 'macs': row['macs'] / 1e6, 'flops': row['flops'] / 1e6}
+        for row in breakdown
+    ]
+    columns = [
+        Column('stage', 'stage'),
+        Column('part', 'part'),
+        Column('op', 'operator'),
+        Column('calls', 'calls', 'd'),
+        Column('macs', 'MMACs', '.3f'),
+        Column('flops', 'MFLOPs', '.3f'),
+    ]
+    return format_table(rows, columns)
+
+
+def uncounted_table(rows: list[dict]) -> str:
+    """Format what ran and has no formula."""
+    columns = [
+        Column('where', 'where'),
+        Column('op', 'operator'),
+        Column('calls', 'calls', 'd'),
+        Column('elements', 'values', ',d'),
+    ]
+    return format_table(rows, columns)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -149,12 +245,7 @@ def main(argv: list[str] | None = None) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         with user_errors(ValueError, KeyError, TypeError):
             counts = count(args)
-    if args.json:
-        print(json.dumps(counts))
-        return
-    print(table(counts))
-    print(f'convention: {args.convention}; exit ratio: {args.exit_ratio:g}')
-    print(f'not counted: {UNCOUNTED}')
+    print(json.dumps(counts) if args.json else report(counts))
 
 
 if __name__ == '__main__':
