@@ -1,0 +1,132 @@
+import math
+
+import pytest
+
+from mmscope.evaluation.claims import Side, claims_table, judge
+
+
+def sweep(fine, coarse=None, confidence=None, costs=(1.0, 4.0)):
+    images = []
+    for i, score in enumerate(fine):
+        images.append({'name': str(i), 'fine_top1': score})
+        if coarse:
+            images[i]['coarse_top1'] = coarse[i]
+            images[i]['confidence'] = confidence[i]
+    costs = costs if coarse else costs[1:]
+    return {
+        'score': 'top1',
+        'images': images,
+        'rows': [{'mean_cost': cost} for cost in costs],
+    }
+
+
+VIM = sweep([100, 0, 100, 0])
+OURS = sweep(
+    fine=[100, 100, 100, 0],
+    coarse=[0, 100, 100, 100],
+    confidence=[0.1, 0.9, 0.4, 0.6],
+)
+SWEEPS = {'vim': VIM, 'ours': OURS, 'ours_val': OURS}
+
+
+def claim(better, worse, margin=0.0):
+    return {
+        'claim': 'it is so',
+        'better': better,
+        'worse': worse,
+        'margin': margin,
+    }
+
+
+def test_the_difference_is_paired_image_by_image():
+    found = judge(claim({'run': 'ours'}, {'run': 'vim'}), SWEEPS)
+    assert found['better_score'] == 75
+    assert found['worse_score'] == 50
+    assert found['difference'] == 25
+    # Differences 0, 100, 0, 0: standard deviation 50.
+    assert found['error'] == pytest.approx(50 / math.sqrt(4))
+    assert found['verdict'] == 'undecided'
+
+
+@pytest.mark.parametrize(
+    ('lead', 'margin', 'verdict'),
+    [
+        (1, 0.0, 'held'),
+        (-1, 0.0, 'not held'),
+        (-1, 30.0, 'held'),
+        (-1, 20.0, 'undecided'),
+        (0, 0.0, 'undecided'),
+    ],
+)
+def test_a_verdict_needs_two_standard_errors(lead, margin, verdict):
+    low = [0.0] * 100
+    # 20 of 100 images differ: 20 points, standard error 4.02.
+    high = [100.0] * 20 + [0.0] * 80
+    sides = {1: (high, low), -1: (low, high), 0: (high, high)}[lead]
+    sweeps = dict(zip('ab', map(sweep, sides), strict=True))
+    found = judge(claim({'run': 'a'}, {'run': 'b'}, margin), sweeps)
+    assert found['difference'] == 20 * lead
+    assert found['verdict'] == verdict
+
+
+def test_a_gated_side_takes_its_threshold_from_the_other_split():
+    # Half of 4 GMACs lets 2 of 3 GMACs go: two thirds of four images, so
+    # three exit; the image with confidence 0.1 is refined.
+    gated = {
+        'run': 'ours',
+        'stage': 'gated',
+        'chosen_on': 'ours_val',
+        'cost_of': 'vim',
+        'cost_share': 0.5,
+    }
+    found = judge(claim(gated, {'run': 'vim'}), SWEEPS)
+    assert found['better_score'] == 100
+    assert '75.0% exit' in found['better']
+    assert '43.8% of the MACs' in found['better']
+    sure = sweep([0.0] * 4, [0.0] * 4, [0.95] * 4)
+    other = judge(claim(gated, {'run': 'vim'}), {**SWEEPS, 'ours_val': sure})
+    # There nobody is sure enough here.
+    assert '0.0% exit' in other['better']
+
+
+def test_an_impossible_cost_says_what_is_possible():
+    gated = {
+        'run': 'ours',
+        'stage': 'gated',
+        'chosen_on': 'ours_val',
+        'cost_of': 'vim',
+        'cost_share': 0.1,
+    }
+    with pytest.raises(ValueError, match='between 1 and 4 GMACs .* 0.4 are'):
+        judge(claim(gated, {'run': 'vim'}), SWEEPS)
+
+
+@pytest.mark.parametrize(
+    ('side', 'message'),
+    [
+        ({'run': 'deit'}, "no sweep 'deit'; there are"),
+        ({'run': 'vim', 'stage': 'coarse'}, 'has no coarse stage'),
+        ({'run': 'vim', 'stage': 'middle'}, "got 'middle'"),
+        ({'run': 'ours', 'stage': 'gated'}, 'needs chosen_on'),
+    ],
+)
+def test_bad_sides_are_named(side, message):
+    with pytest.raises(ValueError, match=message):
+        judge(claim(side, {'run': 'vim'}), SWEEPS)
+
+
+def test_other_images_are_refused():
+    sweeps = {**SWEEPS, 'few': sweep([100.0, 0.0])}
+    with pytest.raises(ValueError, match=r'different images \(4 and 2\)'):
+        judge(claim({'run': 'ours'}, {'run': 'few'}), sweeps)
+
+
+def test_the_table_names_both_sides_and_the_verdict():
+    found = judge(
+        claim({'run': 'ours', 'stage': 'coarse'}, {'run': 'vim'}), SWEEPS
+    )
+    row = claims_table([found]).splitlines()[-1]
+    assert 'it is so | undecided' in row
+    assert 'ours, coarse' in row
+    assert '+25.00' in row
+    assert str(Side('vim')) in row
