@@ -1,0 +1,71 @@
+"""Generated text inside documents that people write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def markers(tool: str) -> tuple[str, str]:
+    """Name the lines between which a tool writes.
+
+    Args:
+        tool (str): Name of the tool, without '.py'.
+
+    Returns:
+        tuple[str, str]: First and last line.
+    """
+    return f'<!-- {tool}: begin -->', f'<!-- {tool}: end -->'
+
+
+def replace_between(text: str, tool: str, report: str, name: str) -> str:
+    """Put a report between the markers of a document.
+
+    Args:
+        text (str): The document.
+        tool (str): Name of the tool, see :func:`markers`.
+        report (str): Markdown.
+        name (str): The document's file, for messages.
+
+    Returns:
+        str: The new document.
+
+    Raises:
+        ValueError: If the markers are not there once each, in order.
+    """
+    begin, end = markers(tool)
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f'{name} needs one line {begin} and one line {end}')
+    before, rest = text.split(begin)
+    if end not in rest:
+        raise ValueError(f'{name}: {begin} must stand before {end}')
+    after = rest.split(end)[1]
+    return f'{before}{begin}\n\n{report}\n\n{end}{after}'
+
+
+def update_document(
+    path: str | Path, tool: str, report: str, check: bool = False
+) -> None:
+    """Write a report into a document, or check that it is there.
+
+    Args:
+        path (str | Path): Markdown file with the two markers.
+        tool (str): Name of the tool, see :func:`markers`.
+        report (str): Markdown.
+        check (bool): Change nothing and fail if something would change.
+            Defaults to False.
+
+    Raises:
+        ValueError: If the file or its markers are missing, or a checked
+            document is out of date.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f'{path} does not exist; --insert needs a document')
+    old = path.read_text()
+    new = replace_between(old, tool, report, str(path))
+    if not check:
+        path.write_text(new)
+    elif new != old:
+        raise ValueError(
+            f'{path} is out of date; run this command without --check'
+        )

@@ -1,0 +1,127 @@
+"""What the tool prints, writes and refuses."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/analysis_tools/reproduce_tables.py'
+SWEEP = {
+    'score': 'top1',
+    'convention': 'paper',
+    'rows': [
+        {'threshold': 0.0, 'exit_ratio': 1.0, 'top1': 50.0},
+        {'threshold': 2.0, 'exit_ratio': 0.0, 'top1': 62.5},
+    ],
+    'confidence': {},
+    'images': [],
+    'meta': {'config': 'configs/imagenet/mambascope_s.py', 'split': 'test'},
+}
+
+
+@pytest.fixture
+def tables(capsys):
+    spec = importlib.util.spec_from_file_location('reproduce_tables', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*options):
+        tool.main(list(map(str, options)))
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    path = tmp_path / 'mambascope_s.json'
+    path.write_text(json.dumps(SWEEP))
+    return path
+
+
+def test_json_has_paper_and_ours(tables):
+    found = json.loads(tables('--json', '--tables', 'table1', 'table5'))
+    assert list(found) == ['table1', 'table5']
+    first = found['table1']['rows'][0]
+    assert (first['params_paper'], first['params']) == (7, 7148008)
+    assert first['score'] == 'not trained'
+    assert found['table5']['source'] == 'Table 5'
+    assert 'k = ceil(49 α)' in found['table5']['notes'][0]
+
+
+def test_markdown_has_a_table_and_its_notes(tables):
+    printed = tables('--tables', 'figure1', 'table7')
+    assert '**Figure 1. One stage alone' in printed
+    assert '| 7 x 7   |' in printed
+    assert '1.288 |' in printed
+    assert '- The text gives 87.6' in printed
+    assert 'No model of these tables was trained here.' in printed
+
+
+def test_results_reach_the_tables_with_their_source(tables, sweep_file):
+    named = tables(
+        '--tables', 'figure1', '--results', f'mambascope_s={sweep_file}'
+    )
+    assert '50.00' in named
+    assert '- `mambascope_s`: configs/imagenet/mambascope_s.py' in named
+    folder = sweep_file.parent
+    options = ('--tables', 'figure1', '--results-dir', folder)
+    assert tables(*options) == named
+    (folder / 'mambascope_s').mkdir()
+    sweep_file.rename(folder / 'mambascope_s/sweep.json')
+    assert tables(*options) == named
+
+
+def test_insert_and_check(tables, tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(
+        '<!-- reproduce_tables: begin -->\n<!-- reproduce_tables: end -->\n'
+    )
+    options = ('--tables', 'table6', '--insert', page)
+    with pytest.raises(SystemExit, match='out of date'):
+        tables(*options, '--check')
+    assert tables(*options) == ''
+    assert '| 0.99    |' in page.read_text()
+    tables(*options, '--check')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--results', 'mambascope_s'], 'takes NAME=FILE'),
+        (['--results', 'mambascope_xl=a.json'], "got 'mambascope_xl=a.json'"),
+        (['--results', 'vim_s=no.json'], 'no.json is not the JSON of a sweep'),
+        (['--results-dir', 'no/folder'], 'no/folder is no folder'),
+        (['--insert', 'no.md'], 'no.md does not exist'),
+    ],
+)
+def test_wrong_input_is_told(tables, options, message):
+    with pytest.raises(SystemExit, match=message):
+        tables('--tables', 'table6', *options)
+
+
+@pytest.mark.parametrize('options', [['--check'], ['--tables', 'table9']])
+def test_wrong_options_are_refused(tables, options):
+    with pytest.raises(SystemExit) as stop:
+        tables(*options)
+    assert stop.value.code == 2
+
+
+def test_the_page_in_docs_is_up_to_date(tables):
+    pytest.importorskip('mmseg', reason='Table 2 needs the mmseg host')
+    pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
+    tables('--insert', ROOT / 'docs/results/tables.md', '--check')
+
+
+def test_table2_counts_the_configs_parameters(tables):
+    pytest.importorskip('mmseg', reason='Table 2 needs the mmseg host')
+    found = json.loads(tables('--json', '--tables', 'table2'))['table2']
+    counts = {
+        row['model']: row['params'] for row in found['rows'] if 'params' in row
+    }
+    assert counts['Vim-Ti'] == 12311660
+    assert counts['MambaScope-Ti'] == 12685826
+    rounded = {name: round(n / 1e6, 2) for name, n in counts.items()}
+    assert (rounded['Vim-S'], rounded['MambaScope-S']) == (45.45, 46.79)
