@@ -2,6 +2,7 @@
 
 python tools/test.py configs/ade20k/mambascope_ti_upernet.py CKPT
 python tools/test.py ... --exit-threshold 0.7
+python tools/test.py ... --exit-threshold THRESHOLD.json
 tools/dist_test.sh configs/ade20k/mambascope_ti_upernet.py CKPT 4
 """
 
@@ -66,8 +67,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     read_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
-    set_exit_threshold(cfg, args.exit_threshold)
-    notes = adapt_to_machine(cfg)
+    notes = set_exit_threshold(cfg, args.exit_threshold)
+    notes += adapt_to_machine(cfg)
     if args.tta:
         use_tta(cfg)
     if args.show_dir:

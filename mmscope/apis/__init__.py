@@ -12,9 +12,11 @@ from .adapt import (
 from .checkpoints import load_model_weights, read_checkpoint
 from .config import add_common_arguments, check_host, load_config, walk
 from .errors import UserError, user_errors
+from .exit_choice import ExitChoice, result_sentence
 from .replay import ReplayHook
 
 __all__ = [
+    'ExitChoice',
     'ReplayHook',
     'UserError',
     'adapt_to_machine',
@@ -27,6 +29,7 @@ __all__ = [
     'load_model_weights',
     'number_of_processes',
     'read_checkpoint',
+    'result_sentence',
     'set_exit_threshold',
     'use_amp',
     'user_errors',

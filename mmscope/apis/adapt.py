@@ -9,9 +9,12 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmscope.models.scoping import SOFTMAX_CONFIDENCES
+
 from .checkpoints import read_checkpoint
 from .config import walk
 from .errors import UserError
+from .exit_choice import ExitChoice
 from .memory import keep_freed_memory
 
 SYNC_NORMS = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN', 'mmengine.SyncBN')
@@ -141,32 +144,63 @@ def batch_note(cfg: Config) -> str:
     )
 
 
-def set_exit_threshold(cfg: Config, threshold: float | None) -> None:
+def set_exit_threshold(
+    cfg: Config, threshold: float | ExitChoice | None
+) -> list[str]:
     """Put a threshold into the gate hook, adding the hook where absent.
 
     Args:
         cfg (Config): Changed in place.
-        threshold (float | None): η; None leaves the config's.
+        threshold (float | ExitChoice | None): η, or what a file says of it;
+            None leaves the config's.
+
+    Returns:
+        list[str]: For a choice from a file, how it was chosen.
 
     Raises:
-        UserError: If no backbone in the config can exit early.
+        UserError: If no backbone in the config can exit early, or it has
+            another kind of confidence than the threshold was chosen for.
     """
     if threshold is None:
-        return
+        return []
+    chosen = threshold if isinstance(threshold, ExitChoice) else None
+    value = chosen.exit_threshold if chosen else threshold
     nodes = [node for _, node in walk(cfg.model, 'model')]
     if not any(node.get('type') in TWO_STAGE for node in nodes):
         kind = cfg.model.get('backbone', {}).get('type')
         raise UserError(
-            f'--exit-threshold {threshold} needs a backbone that can exit '
+            f'--exit-threshold {value} needs a backbone that can exit '
             f'early (mmscope.MambaScope), this config has {kind}'
         )
+    options = {'exit_threshold': value}
+    if chosen:
+        options.update(_confidence_of(chosen, nodes))
     hooks = list(cfg.get('custom_hooks') or [])
     gates = [hook for hook in hooks if hook.get('type') in GATE_HOOKS]
     for gate in gates:
-        gate['exit_threshold'] = threshold
+        gate.update(options)
     if not gates:
-        hooks.append({'type': GATE_HOOKS[0], 'exit_threshold': threshold})
+        hooks.append({'type': GATE_HOOKS[0], **options})
     cfg.custom_hooks = hooks
+    return [chosen.sentence()] if chosen else []
+
+
+def _confidence_of(chosen: ExitChoice, nodes: list[dict]) -> dict[str, str]:
+    """Options that make the gate decide as the threshold was chosen."""
+    heads = [node.get('exit_head') for node in nodes]
+    kinds = [head.get('confidence', 'mean_present') for head in heads if head]
+    if not kinds:
+        if chosen.confidence in SOFTMAX_CONFIDENCES:
+            return {'confidence': chosen.confidence}
+        kinds = list(SOFTMAX_CONFIDENCES)
+    elif chosen.confidence in kinds:
+        return {}
+    raise UserError(
+        f'the exit threshold {chosen.exit_threshold:.6g} was chosen for '
+        f'confidence={chosen.confidence!r}, this config has '
+        f'{" or ".join(map(repr, kinds))}: choose one for this config with '
+        'tools/analysis_tools/sweep_threshold.py --save-threshold'
+    )
 
 
 def use_amp(cfg: Config) -> None:

@@ -14,6 +14,7 @@ from mmengine.config import Config, DictAction
 from mmscope.models.scoping import check_threshold
 
 from .errors import UserError
+from .exit_choice import ExitChoice
 
 # default_scope -> what to install.
 HOSTS = {
@@ -37,7 +38,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         type=_threshold,
         metavar='ETA',
         help='an image leaves after the coarse stage when its confidence '
-        'reaches this: 0 all leave, > 1 nobody. Overrides the config',
+        'reaches this: 0 all leave, > 1 nobody; or the JSON file that '
+        'sweep_threshold.py --save-threshold wrote. Overrides the config',
     )
     parser.add_argument(
         '--cfg-options',
@@ -60,13 +62,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _threshold(text: str) -> float:
+def _threshold(text: str) -> float | ExitChoice:
+    if text.endswith('.json') or Path(text).is_file():
+        try:
+            return ExitChoice.read(text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
     try:
         return check_threshold(float(text))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f'expected a number >= 0 (0: every image exits, > 1: none does), '
-            f'got {text!r}'
+            f'expected a number >= 0 (0: every image exits, > 1: none does) '
+            f'or a saved .json file, got {text!r}'
         ) from None
 
 

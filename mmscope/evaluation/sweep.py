@@ -213,15 +213,43 @@ def sweep(
             windows, test-time augmentation), or the exit head was never
             trained.
     """
-    wanted = _checked(model, thresholds)
+    wanted = check_thresholds(model, thresholds)
     score = score or default_score(model, dataloader)
     ends = score_both_ends(model, dataloader, score, convention)
+    return sweep_ends(
+        ends, score, num_quantiles, convention, num_draws, seed, wanted
+    )
+
+
+def sweep_ends(
+    ends: BothEnds,
+    score: ImageScore,
+    num_quantiles: int = 9,
+    convention: str = 'paper',
+    num_draws: int = 50,
+    seed: int = 0,
+    thresholds: Sequence[float] = (),
+) -> SweepResult:
+    """Evaluate every threshold on images that are scored at both exits.
+
+    Args:
+        ends (BothEnds): The images.
+        score (ImageScore): The score that they have.
+        num_quantiles (int): As for :func:`sweep`. Defaults to 9.
+        convention (str): How the MACs were counted. Defaults to 'paper'.
+        num_draws (int): As for :func:`sweep`. Defaults to 50.
+        seed (int): As for :func:`sweep`. Defaults to 0.
+        thresholds (Sequence[float]): As for :func:`sweep`. Defaults to none.
+
+    Returns:
+        SweepResult: The curve, or one row for a model without early exit.
+    """
     images = _image_rows(ends, score)
     if ends.confidence is None:
         row = _single_row(ends, score)
         return SweepResult(score.name, convention, [row], {}, images)
     quantiles = quantile_thresholds(ends.confidence, num_quantiles)
-    steps = sorted({*quantiles, *wanted})
+    steps = sorted({*quantiles, *thresholds})
     rows = curve_rows(ends, score, steps, num_draws, seed)
     quality = {
         'order_quality': order_quality(rows, score.name),
@@ -236,12 +264,26 @@ def sweep(
     return SweepResult(score.name, convention, rows, quality, images)
 
 
-def _checked(model: nn.Module, thresholds: Sequence[float]) -> list[float]:
-    if thresholds and not is_two_stage(unwrap_model(model).backbone):
+def check_thresholds(
+    model: nn.Module, thresholds: Sequence[float]
+) -> list[float]:
+    """Check thresholds that a user wants to see.
+
+    Args:
+        model (nn.Module): Host model.
+        thresholds (Sequence[float]): The thresholds.
+
+    Returns:
+        list[float]: The same as floats.
+
+    Raises:
+        ValueError: If one is no number >= 0, or the model cannot exit.
+    """
+    backbone = unwrap_model(model).backbone
+    if thresholds and not is_two_stage(backbone):
         raise ValueError(
             f'thresholds {list(thresholds)} are given, but '
-            f'{type(unwrap_model(model).backbone).__name__} has no early '
-            'exit: leave them out'
+            f'{type(backbone).__name__} has no early exit: leave them out'
         )
     if any(threshold is None for threshold in thresholds):
         raise ValueError(f'a threshold is missing in {list(thresholds)}')

@@ -2,13 +2,19 @@
 
     python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
         [--split test|val] [--out-dir DIR] [--baseline-json VIM.json]
-        [--json [FILE]]
+        [--thresholds 0.5 0.65] [--json [FILE]]
+    python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
+        --choose-on val --split test (--target-flops G | --max-drop POINTS)
+        [--save-threshold FILE]
 
 Each image is predicted after the coarse and after the fine stage; any
 threshold is then arithmetic. The table compares the exits that the
 confidence chooses with random ones and with the best order. DIR gets
 sweep.json, sweep.csv, sweep.md and curve.png. A model without early exit
 (ViM) gives one row, whose JSON is the --baseline-json of another sweep.
+
+With a target, a threshold is chosen on one split, reported on the other and
+saved for tools/test.py --exit-threshold FILE.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -25,19 +32,24 @@ from torch.utils.data import DataLoader
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     from mmscope.analysis.costs import DIRECTIONS
-    from mmscope.apis import user_errors
+    from mmscope.apis import ExitChoice, result_sentence, user_errors
     from mmscope.evaluation import (
         SweepResult,
         measure_throughput,
         representative_images,
-        sweep,
+        score_both_ends,
     )
+    from mmscope.evaluation.choice import choose_threshold, expected_row
+    from mmscope.evaluation.curves import BothEnds
     from mmscope.evaluation.loading import (
         SPLITS,
         build_dataloader,
         build_model,
         open_config,
     )
+    from mmscope.evaluation.scores import ImageScore
+    from mmscope.evaluation.sweep import check_thresholds, sweep_ends
+    from mmscope.evaluation.tasks import default_score
     from mmscope.visualization import curve_figure, save
 
 
@@ -114,6 +126,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='FILE',
         help='write JSON to FILE, or to stdout instead of the table',
     )
+    add_choice_arguments(parser)
     parser.add_argument(
         '--no-images',
         action='store_true',
@@ -122,7 +135,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='config overrides'
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    chooses = args.target_flops is not None or args.max_drop is not None
+    if not chooses and (args.choose_on or args.save_threshold):
+        parser.error(
+            '--choose-on and --save-threshold need a target: '
+            '--target-flops G or --max-drop POINTS'
+        )
+    return args
+
+
+def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a threshold."""
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        '--target-flops',
+        type=float,
+        metavar='G',
+        help='choose the most accurate threshold of at most that many mean '
+        'GMACs an image',
+    )
+    target.add_argument(
+        '--max-drop',
+        type=float,
+        metavar='POINTS',
+        help='choose the cheapest threshold whose score is at most that far '
+        'below that of nobody exiting',
+    )
+    parser.add_argument(
+        '--choose-on',
+        choices=SPLITS,
+        help='data to choose the threshold on (default: val)',
+    )
+    parser.add_argument(
+        '--save-threshold',
+        metavar='FILE',
+        help='write the chosen threshold as JSON',
+    )
 
 
 def run(args: argparse.Namespace) -> SweepResult:
@@ -136,29 +185,93 @@ def run(args: argparse.Namespace) -> SweepResult:
     """
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
+    wanted = check_thresholds(model, args.thresholds)
     loader = build_dataloader(cfg, args.split, args.batch_size)
-    result = sweep(
-        model,
-        loader,
+    score = default_score(model, loader)
+    ends = score_both_ends(model, loader, score, args.convention)
+    choice = None
+    if args.target_flops is not None or args.max_drop is not None:
+        seen = ends
+        if (args.choose_on or 'val') != args.split:
+            others = build_dataloader(
+                cfg, args.choose_on or 'val', args.batch_size
+            )
+            seen = score_both_ends(model, others, score, args.convention)
+        choice = choose(args, model, seen, score)
+        wanted.append(choice.exit_threshold)
+    result = sweep_ends(
+        ends,
+        score,
         args.num_quantiles,
-        convention=args.convention,
+        args.convention,
         seed=args.seed,
-        thresholds=args.thresholds,
+        thresholds=wanted,
     )
     if args.speed_images > 0:
         add_speed(result, model, loader, args)
-    result.meta = {
+    result.meta = describe(args, model, len(ends.names))
+    if choice is not None:
+        result.meta['chosen'] = {
+            **asdict(choice),
+            'reported': expected_row(ends, score, choice.exit_threshold),
+            'same_images': seen.names == ends.names,
+        }
+    if args.no_images:
+        result.images = []
+    return result
+
+
+def describe(
+    args: argparse.Namespace, model: nn.Module, num_images: int
+) -> dict:
+    """Say what was swept, without folders of this machine."""
+    return {
         'name': args.name or Path(args.config).stem,
         'config': shown(args.config),
         'checkpoint': Path(args.checkpoint).name,
         'split': args.split,
-        'num_images': len(result.images),
+        'num_images': num_images,
         'params': sum(p.numel() for p in model.parameters()),
         'seed': args.seed,
     }
-    if args.no_images:
-        result.images = []
-    return result
+
+
+def choose(
+    args: argparse.Namespace,
+    model: nn.Module,
+    ends: BothEnds,
+    score: ImageScore,
+) -> ExitChoice:
+    """Choose a threshold, and save it where that is asked for.
+
+    Args:
+        args (argparse.Namespace): Command line with one target.
+        model (nn.Module): The swept model.
+        ends (BothEnds): Images of the split to choose on.
+        score (ImageScore): Their score.
+
+    Returns:
+        ExitChoice: With what it promises there.
+    """
+    threshold = choose_threshold(ends, score, args.target_flops, args.max_drop)
+    by_flops = args.target_flops is not None
+    gate = model.backbone.gate
+    choice = ExitChoice(
+        exit_threshold=threshold,
+        confidence=getattr(gate.head, 'kind', gate.kind),
+        target='target_flops' if by_flops else 'max_drop',
+        limit=args.target_flops if by_flops else args.max_drop,
+        split=args.choose_on or 'val',
+        expected=expected_row(ends, score, threshold),
+        score=score.name,
+        convention=args.convention,
+        num_images=len(ends.names),
+        config=shown(args.config),
+        checkpoint=Path(args.checkpoint).name,
+    )
+    if args.save_threshold:
+        choice.write(args.save_threshold)
+    return choice
 
 
 def shown(path: str) -> str:
@@ -229,6 +342,8 @@ def report(result: SweepResult) -> str:
     lines = [result.table()]
     if not result.confidence:
         return lines[0]
+    if 'chosen' in result.meta:
+        lines.append(report_choice(result))
     for name, found in result.confidence['scores'].items():
         gain = found['gain']
         lines.append(
@@ -246,6 +361,18 @@ def report(result: SweepResult) -> str:
         for kind in result.confidence['kinds']
     ]
     return '\n'.join(lines)
+
+
+def report_choice(result: SweepResult) -> str:
+    """Say what was chosen, and what it gives on the reported split."""
+    chosen = dict(result.meta['chosen'])
+    row, same = chosen.pop('reported'), chosen.pop('same_images')
+    found = result_sentence(row, result.score)
+    remark = ' (the very images that it was chosen on)' if same else ''
+    return (
+        f'{ExitChoice(**chosen).sentence()}; {found} on '
+        f'{result.meta["split"]}{remark}'
+    )
 
 
 def number(value: float | None) -> str:

@@ -1,0 +1,135 @@
+"""An exit threshold in a file: what it is and how it was chosen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from mmscope.models.scoping import (
+    MULTI_LABEL_CONFIDENCES,
+    SOFTMAX_CONFIDENCES,
+    check_threshold,
+)
+
+from .errors import UserError
+
+KIND = 'mmscope.exit_threshold'
+TARGETS = {
+    'target_flops': 'at most {:g} GMACs an image',
+    'max_drop': 'at most {:g} points below nobody exiting',
+}
+
+
+@dataclass(frozen=True)
+class ExitChoice:
+    """A threshold that was chosen on one split of the data.
+
+    Args:
+        exit_threshold (float): η.
+        confidence (str): Kind of confidence that it is compared with.
+        target (str): Key of ``TARGETS``.
+        limit (float): GMACs an image, or percent points.
+        split (str): 'val' or 'test'.
+        expected (dict): The curve's row at the threshold, on that split.
+        score (str): Name of the data-set score in ``expected``.
+        convention (str): How MACs were counted.
+        num_images (int): Images of the split.
+        config (str): Config file.
+        checkpoint (str): Name of the checkpoint file.
+    """
+
+    exit_threshold: float
+    confidence: str
+    target: str
+    limit: float
+    split: str
+    expected: dict
+    score: str
+    convention: str
+    num_images: int
+    config: str
+    checkpoint: str
+
+    def __post_init__(self) -> None:
+        if check_threshold(self.exit_threshold) is None:
+            raise ValueError('exit_threshold is missing')
+        kinds = {*SOFTMAX_CONFIDENCES, *MULTI_LABEL_CONFIDENCES}
+        if self.confidence not in kinds:
+            raise ValueError(
+                f'confidence is {self.confidence!r}, expected one of '
+                f'{sorted(kinds)}'
+            )
+        if self.target not in TARGETS:
+            raise ValueError(
+                f'target is {self.target!r}, expected one of {sorted(TARGETS)}'
+            )
+
+    def sentence(self) -> str:
+        """Say what was chosen, how, and what it promised."""
+        aim = TARGETS[self.target].format(self.limit)
+        return (
+            f'exit threshold {self.exit_threshold:.6g} on {self.confidence}, '
+            f'chosen on {self.num_images} images of {self.split} ({aim}) for '
+            f'{self.checkpoint}: {result_sentence(self.expected, self.score)} '
+            'there'
+        )
+
+    def write(self, path: str | Path) -> None:
+        """Write JSON.
+
+        Args:
+            path (str | Path): File; its folder is made.
+        """
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        content = {'kind': KIND, **asdict(self)}
+        text = json.dumps(content, indent=1, allow_nan=False)
+        Path(path).write_text(text + '\n')
+
+    @classmethod
+    def read(cls, path: str | Path) -> ExitChoice:
+        """Read what :meth:`write` wrote.
+
+        Args:
+            path (str | Path): JSON file.
+
+        Returns:
+            ExitChoice: The choice.
+
+        Raises:
+            UserError: If the file is missing or holds something else.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            if not isinstance(content, dict) or content.pop('kind', None) != (
+                KIND
+            ):
+                raise ValueError(f'it has no "kind": "{KIND}"')
+            wanted = {field.name for field in fields(cls)}
+            if set(content) != wanted:
+                odd = sorted(wanted.symmetric_difference(content))
+                raise ValueError(f'missing or unknown: {", ".join(odd)}')
+            return cls(**content)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f'{path} is not a saved exit threshold (write one with '
+                'tools/analysis_tools/sweep_threshold.py --save-threshold): '
+                f'{error}'
+            ) from error
+
+
+def result_sentence(row: dict, score: str) -> str:
+    """Say what a row of a curve holds.
+
+    Args:
+        row (dict): Row of ``curve_rows``.
+        score (str): Name of its score.
+
+    Returns:
+        str: Score, cost and exit ratio.
+    """
+    value = 'no score' if row[score] is None else f'{score} {row[score]:.2f}'
+    return (
+        f'{value} at {row["mean_cost"]:.5g} GMACs with '
+        f'{100 * row["exit_ratio"]:.1f} % exiting'
+    )
