@@ -11,9 +11,13 @@ TYPES = {
     'model': [
         'CoarseToFineClassifier',
         'CoarseToFineClsHead',
+        'EarlyExitCascadeRCNN',
         'EarlyExitEncoderDecoder',
+        'LN2d',
         'MambaScope',
         'MultiLabelExitHead',
+        'OneMaskCascadeRoIHead',
+        'SimpleFPN',
         'VisionMamba',
     ],
     'hook': ['ConfidenceGateHook', 'InformativeSelectionHook'],
@@ -91,6 +95,7 @@ ROOMS = {
         'mmscope.registry',
     },
     'models/heads': {'mmscope.models.scoping', 'mmscope.registry'},
+    'models/necks': {'mmscope.registry'},
 }
 ROOMS['models/layers'].add('mmscope.models.layers')
 

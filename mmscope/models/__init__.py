@@ -4,8 +4,15 @@ from importlib.util import find_spec
 
 from .backbones import MambaScope, VisionMamba
 from .heads import MultiLabelExitHead
+from .necks import LN2d, SimpleFPN
 
-__all__ = ['MambaScope', 'MultiLabelExitHead', 'VisionMamba']
+__all__ = [
+    'LN2d',
+    'MambaScope',
+    'MultiLabelExitHead',
+    'SimpleFPN',
+    'VisionMamba',
+]
 
 if find_spec('mmpretrain') is not None:
     from .classifiers import CoarseToFineClassifier, CoarseToFineClsHead
@@ -16,3 +23,8 @@ if find_spec('mmseg') is not None:
     from .segmentors import EarlyExitEncoderDecoder
 
     __all__ += ['EarlyExitEncoderDecoder']
+
+if find_spec('mmdet') is not None:
+    from .detectors import EarlyExitCascadeRCNN, OneMaskCascadeRoIHead
+
+    __all__ += ['EarlyExitCascadeRCNN', 'OneMaskCascadeRoIHead']
