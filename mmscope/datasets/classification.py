@@ -37,8 +37,8 @@ class ImageFolder(CustomDataset):
 
     Args:
         class_list (str): Text file that names the class folders to use, one
-            per line in the order of the labels; '' takes all. Defaults to
-            ''.
+            per line in the order of the labels; 'all' takes every one.
+            Defaults to 'all'.
         same_classes_as (str): Folder in ``data_root`` whose class folders
             must be here too; '' or an absent one means this split's own.
             Defaults to ''.
@@ -47,7 +47,10 @@ class ImageFolder(CustomDataset):
     """
 
     def __init__(
-        self, class_list: str = '', same_classes_as: str = '', **kwargs: object
+        self,
+        class_list: str = 'all',
+        same_classes_as: str = '',
+        **kwargs: object,
     ) -> None:
         self.class_list = class_list
         self.same_classes_as = same_classes_as
@@ -79,7 +82,7 @@ class ImageFolder(CustomDataset):
     def _class_folders(self) -> tuple[str, ...]:
         """Class folders in the order of the labels."""
         found = list_class_folders(self.img_prefix, self.extensions)
-        if self.class_list:
+        if self.class_list != 'all':
             names = read_class_list(self.class_list)
             # Folders beyond the list are what the list leaves out.
             found = tuple(name for name in found if name in set(names))

@@ -22,9 +22,9 @@ class BrokenImageError(DatasetLayoutError):
 class LoadImage(LoadImageFromFile):
     """Load an image by Pillow, as ViM's own training does.
 
-    OpenCV, mmcv's default, fills what is missing of a truncated JPEG with
-    grey or returns nothing at all. Here a damaged file is an error that
-    names it, and every other kind of image has one defined result.
+    A damaged file is an error that names it: other decoders fill what is
+    missing with grey or return nothing. Every other kind of image has one
+    defined result.
 
     Example::
 

@@ -1,0 +1,13 @@
+"""MambaScope-S, miniImageNet: score momentum 0, Table 6.
+
+Host:    mmpretrain
+Data:    as in mambascope_s.py
+Command: python tools/train.py configs/miniimagenet/mambascope_s_beta_0.py
+Paper:   86.8 % top-1
+Ours:    accuracy not trained here
+"""
+
+_base_ = './mambascope_s.py'
+
+# Only the last scored block counts.
+model = dict(backbone=dict(score_momentum=0.0))

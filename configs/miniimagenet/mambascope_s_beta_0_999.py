@@ -1,0 +1,12 @@
+"""MambaScope-S, miniImageNet: score momentum 0.999, Table 6.
+
+Host:    mmpretrain
+Data:    as in mambascope_s.py
+Command: python tools/train.py configs/miniimagenet/mambascope_s_beta_0_999.py
+Paper:   87.6 % top-1
+Ours:    accuracy not trained here
+"""
+
+_base_ = './mambascope_s.py'
+
+model = dict(backbone=dict(score_momentum=0.999))

@@ -1,0 +1,13 @@
+"""MambaScope-S, miniImageNet: importance by the max norm, Table 4.
+
+Host:    mmpretrain
+Data:    as in mambascope_s.py
+Command: python tools/train.py configs/miniimagenet/mambascope_s_max_norm.py
+Paper:   88.0 % top-1
+Ours:    accuracy not trained here
+"""
+
+_base_ = './mambascope_s.py'
+
+# The same model as mambascope_s.py, which need not be trained twice.
+model = dict(backbone=dict(score_metric='max_norm'))

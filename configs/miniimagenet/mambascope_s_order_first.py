@@ -1,0 +1,13 @@
+"""MambaScope-S, miniImageNet: important tokens first, Fig. 5b.
+
+Host:    mmpretrain
+Data:    as in mambascope_s.py
+Command: python tools/train.py configs/miniimagenet/mambascope_s_order_first.py
+Paper:   87.6 % top-1
+Ours:    accuracy not trained here
+"""
+
+_base_ = './mambascope_s.py'
+
+# The same model as mambascope_s.py, which need not be trained twice.
+model = dict(backbone=dict(token_order='first'))

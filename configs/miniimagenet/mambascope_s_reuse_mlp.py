@@ -1,0 +1,13 @@
+"""MambaScope-S, miniImageNet: reuse by an MLP, Fig. 5a.
+
+Host:    mmpretrain
+Data:    as in mambascope_s.py
+Command: python tools/train.py configs/miniimagenet/mambascope_s_reuse_mlp.py
+Paper:   87.6 % top-1
+Ours:    accuracy not trained here
+"""
+
+_base_ = './mambascope_s.py'
+
+# The same model as mambascope_s.py, which need not be trained twice.
+model = dict(backbone=dict(feature_reuse='mlp'))
