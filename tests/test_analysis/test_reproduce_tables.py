@@ -74,6 +74,13 @@ def test_results_reach_the_tables_with_their_source(tables, sweep_file):
     assert tables(*options) == named
 
 
+def test_a_run_on_other_data_is_refused(tables, sweep_file):
+    meta = {'config': 'configs/miniimagenet/mambascope_s.py'}
+    sweep_file.write_text(json.dumps({**SWEEP, 'meta': meta}))
+    with pytest.raises(SystemExit, match='want configs/imagenet for mambasc'):
+        tables('--tables', 'table6', '--results-dir', sweep_file.parent)
+
+
 def test_insert_and_check(tables, tmp_path):
     page = tmp_path / 'page.md'
     page.write_text(

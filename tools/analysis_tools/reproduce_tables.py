@@ -7,10 +7,10 @@
 Costs and parameters are computed on the spot and need no data. Accuracies
 come from the JSON of sweep_threshold.py, 'not trained' stands where there is
 none. NAME is the stem of a config in configs/imagenet, configs/miniimagenet or
-configs/ade20k, such as mambascope_s; figure1_14x14 and table5_0_5 to
-table5_0_9 are runs of mambascope_s with another refine ratio. In DIR
-(default: docs/results/imagenet) that is NAME.json or NAME/sweep.json. With
---insert the tables replace what stands between the lines
+configs/ade20k, such as mambascope_s; figure1_14x14 is mambascope_s with
+--cfg-options model.backbone.refine_ratio=1.0. In DIR (default:
+docs/results/imagenet) that is NAME.json or NAME/sweep.json. With --insert
+the tables replace what stands between the lines
 
     <!-- reproduce_tables: begin -->
     <!-- reproduce_tables: end -->
@@ -96,10 +96,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def known_runs() -> set[str]:
-    """List the runs that a table has a place for."""
-    rows = (row for table in TABLES.values() for row in table.rows)
-    return {row.key for row in rows if row.key is not None}
+def known_runs() -> dict[str, str]:
+    """List the runs that a table has a place for, with their folder."""
+    return {
+        row.key: table.configs
+        for table in TABLES.values()
+        for row in table.rows
+        if row.key is not None
+    }
 
 
 def find_sweeps(args: argparse.Namespace) -> dict[str, Path]:
@@ -132,6 +136,30 @@ def find_sweeps(args: argparse.Namespace) -> dict[str, Path]:
             )
         found[key] = Path(path)
     return found
+
+
+def read_sweep(key: str, path: Path) -> SweepResult:
+    """Read a result file that stands for a run.
+
+    Args:
+        key (str): Name of the run.
+        path (Path): JSON file.
+
+    Returns:
+        SweepResult: The sweep.
+
+    Raises:
+        UserError: If it says that it is of another data set.
+    """
+    sweep = SweepResult.read(path)
+    runs = known_runs()
+    config = Path(sweep.meta.get('config', ''))
+    if config.parent.name in {*runs.values()} - {runs[key]}:
+        raise UserError(
+            f'{path} is of {config}, the tables want '
+            f'configs/{runs[key]} for {key}'
+        )
+    return sweep
 
 
 def count_params(stem: str) -> int | None:
@@ -216,7 +244,7 @@ def run(args: argparse.Namespace) -> str | None:
         UserError: If a result file is at fault.
         ValueError: If the document is at fault or out of date.
     """
-    sweeps = {k: SweepResult.read(v) for k, v in find_sweeps(args).items()}
+    sweeps = {k: read_sweep(k, v) for k, v in find_sweeps(args).items()}
     results = Results({k: sweep.to_dict() for k, sweep in sweeps.items()})
     sections = {
         name: build(name, results, count_params) for name in args.tables
