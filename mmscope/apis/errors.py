@@ -46,7 +46,9 @@ def user_errors(*others: type[Exception]) -> Iterator[None]:
         known = plain or isinstance(error, others) or _is_deliberate(error)
         if not known or os.environ.get(DEBUG_VARIABLE) == '1':
             raise
-        text = error.args[0] if error.args else error
+        # str() of a KeyError is the repr of its message.
+        named = isinstance(error, KeyError) and error.args
+        text = error.args[0] if named else error
         hint = f'\n({DEBUG_VARIABLE}=1 shows the traceback)'
         sys.exit(f'error: {text}{"" if plain else hint}')
 

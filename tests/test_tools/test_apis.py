@@ -176,6 +176,9 @@ def test_user_errors_end_in_a_sentence_and_bugs_in_a_traceback():
     with pytest.raises(SystemExit, match='MMSCOPE_DEBUG=1 shows'):
         with user_errors(ValueError):
             raise ValueError('wrong')
+    with pytest.raises(SystemExit, match='No such file .*nowhere'):
+        with user_errors(OSError):
+            open('/nowhere')
 
 
 def test_debug_lets_the_exception_pass(monkeypatch):

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mmscope.evaluation import SweepResult
+
+from .conftest import load_tool
+
+ROOT = Path(__file__).parents[2]
+PAGE = '# Page\n\n<!-- check_claims: begin -->\n<!-- check_claims: end -->\n'
+CLAIM = {
+    'claim': 'refinement helps',
+    'better': {'run': 'ours'},
+    'worse': {'run': 'ours', 'stage': 'coarse'},
+}
+
+
+@pytest.fixture
+def tool():
+    return load_tool('analysis_tools/check_claims.py')
+
+
+@pytest.fixture
+def files(tmp_path):
+    images = [
+        {
+            'name': str(i),
+            'confidence': 0.5,
+            'coarse_top1': 0.0 if i % 2 else 100.0,
+            'fine_top1': 100.0,
+        }
+        for i in range(20)
+    ]
+    rows = [{'mean_cost': 1.0}, {'mean_cost': 3.0}]
+    sweep = SweepResult('top1', 'paper', rows, {}, images)
+    sweep.to_json(tmp_path / 'ours.json')
+    (tmp_path / 'claims.json').write_text(json.dumps([CLAIM]))
+    (tmp_path / 'page.md').write_text(PAGE)
+    return tmp_path
+
+
+def test_a_report_is_written_from_sweeps_and_again_from_the_judged(
+    tool, files
+):
+    claims, judged = str(files / 'claims.json'), str(files / 'judged.json')
+    page = files / 'page.md'
+    tool.main([claims, str(files / 'ours.json'), '--json', judged])
+    tool.main(['--judged', judged, '--insert', str(page)])
+    assert '| refinement helps | held' in page.read_text()
+    assert '+50.00' in page.read_text()
+    tool.main(['--judged', judged, '--insert', str(page), '--check'])
+    page.write_text(page.read_text().replace('+50.00', '+60.00'))
+    with pytest.raises(SystemExit, match='out of date'):
+        tool.main(['--judged', judged, '--insert', str(page), '--check'])
+
+
+def test_a_missing_sweep_is_named(tool, files):
+    with pytest.raises(SystemExit, match="no sweep 'ours'"):
+        tool.main([str(files / 'claims.json')])
+
+
+def test_bad_files_end_in_one_sentence(tool, files):
+    (files / 'claims.json').write_text('{}')
+    with pytest.raises(SystemExit, match='holds no list of claims'):
+        tool.main([str(files / 'claims.json')])
+    with pytest.raises(SystemExit, match='No such file'):
+        tool.main(['--judged', str(files / 'none.json')])
+
+
+@pytest.mark.parametrize(
+    'judged', sorted(ROOT.glob('docs/results/*/claims.json'))
+)
+def test_committed_reports_say_what_was_judged(tool, judged):
+    page = judged.parent.with_suffix('.md')
+    tool.main(['--judged', str(judged), '--insert', str(page), '--check'])
