@@ -103,7 +103,12 @@ def test_vim_classifier_costs_what_the_paper_prints(get_flops):
     }
     assert counts['shape'] == [224, 224]
     scan = 24 * 197 * 384 * (9 * 16 + 2)
-    assert counts['flops']['mean'] == 2 * (counts['mean'] - scan) + scan
+    paper, exact = (counts['conventions'][c] for c in ('paper', 'exact'))
+    assert paper['macs'] == {key: counts[key] for key in PLAIN[1:]}
+    assert paper['flops']['mean'] == 2 * (counts['mean'] - scan) + scan
+    # Both scans, convolutions, x_proj and dt_proj.
+    second = scan + 24 * 197 * 384 * (4 + 12 + 32 + 12)
+    assert exact['macs']['mean'] == counts['mean'] + second
 
 
 def test_classifier_pays_its_head_in_both_stages(get_flops):
@@ -137,6 +142,7 @@ def test_table_shows_stages_parts_and_what_is_not_counted(get_flops):
     printed = get_flops('mambascope_ti_upernet.py', '--shape', '64', '64')
     assert 'params: 12.686 M (12,685,826)' in printed
     assert 'closed form: the same' in printed
+    assert 'paper GFLOPs | exact GMACs' in printed
     counted, _, uncounted = printed.partition('not counted')
     assert '| reuse  | reuse ' in counted
     assert 'aten.rsqrt' in uncounted

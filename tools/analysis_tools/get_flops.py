@@ -22,7 +22,6 @@ from torch import nn
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     from mmscope.analysis import (
-        CostBreakdown,
         StageCosts,
         closed_form,
         count_costs,
@@ -128,28 +127,35 @@ def count(args: argparse.Namespace) -> dict:
 
     Returns:
         dict: ``params``; MACs ``coarse``, ``fine``, ``reuse``, ``shared``
-        and ``mean``; the same under ``flops`` and ``closed_form``; the
-        ``breakdown`` and what is ``uncounted``.
+        and ``mean``; the same under ``conventions``, by convention and
+        unit, and under ``closed_form``; the ``breakdown`` and what is
+        ``uncounted``.
 
     Raises:
         UserError: If config, shape or ratio are at fault.
     """
     model, shape = open_model(args)
     found = count_costs(model, shape, args.refine_ratio)
+    conventions = {
+        name: {
+            unit: stage_counts(found.costs(name, unit), args.exit_ratio)
+            for unit in ('macs', 'flops')
+        }
+        for name in DIRECTIONS
+    }
     closed = closed_form(
         model, shape, found.outside, args.convention, args.refine_ratio
     )
     return {
         'params': sum(p.numel() for p in model.parameters()),
-        **stage_counts(found.costs(args.convention), args.exit_ratio),
+        **conventions[args.convention]['macs'],
         'convention': args.convention,
         'exit_ratio': args.exit_ratio,
         'shape': list(shape),
-        'flops': stage_counts(
-            found.costs(args.convention, 'flops'), args.exit_ratio
-        ),
+        'conventions': conventions,
         'closed_form': stage_counts(closed, args.exit_ratio),
-        **details(found, args.convention),
+        'breakdown': found.rows(args.convention),
+        'uncounted': found.uncounted(),
     }
 
 
@@ -157,14 +163,6 @@ def stage_counts(costs: StageCosts, exit_ratio: float) -> dict[str, int]:
     """List the counts of the stages and their mean over images."""
     counts = {name: getattr(costs, name) for name in STAGES}
     return {**counts, 'mean': round(mean_cost(costs, exit_ratio))}
-
-
-def details(found: CostBreakdown, convention: str) -> dict[str, list[dict]]:
-    """List counted and uncounted operators."""
-    return {
-        'breakdown': found.rows(convention),
-        'uncounted': found.uncounted(),
-    }
 
 
 def report(counts: dict) -> str:
@@ -179,8 +177,7 @@ def report(counts: dict) -> str:
     height, width = counts['shape']
     head = (
         f'params: {counts["params"] / 1e6:.3f} M ({counts["params"]:,}); '
-        f'image: {height} x {width}; convention: {counts["convention"]}; '
-        f'exit ratio: {counts["exit_ratio"]:g}'
+        f'image: {height} x {width}; exit ratio: {counts["exit_ratio"]:g}'
     )
     same = all(counts[k] == v for k, v in counts['closed_form'].items())
     return '\n\n'.join(
@@ -189,6 +186,7 @@ def report(counts: dict) -> str:
             stage_table(counts),
             'closed form: '
             + ('the same' if same else f'DIFFERS: {counts["closed_form"]}'),
+            f'parts in the convention {counts["convention"]!r}:',
             part_table(counts['breakdown']),
             'not counted, besides activations inside our own operators (class '
             'of the module around it, calls, values written):',
@@ -198,17 +196,22 @@ def report(counts: dict) -> str:
 
 
 def stage_table(counts: dict) -> str:
-    """Format the cost of each stage."""
+    """Format the cost of each stage, in both conventions and units."""
+    found = {
+        f'{name} {unit}': stages
+        for name, units in counts['conventions'].items()
+        for unit, stages in units.items()
+    }
     rows = [
-        {'stage': name, 'macs': counts[name] / 1e9, 'flops': flops / 1e9}
-        for name, flops in counts['flops'].items()
+        {'stage': stage, **{key: found[key][stage] / 1e9 for key in found}}
+        for stage in (*STAGES, 'mean')
     ]
     columns = [
-        Column('stage', ''),
-        Column('macs', 'GMACs', '.3f'),
-        Column('flops', 'GFLOPs', '.3f'),
+        Column(f'{name} {unit}', f'{name} G{title}', '.3f')
+        for name in counts['conventions']
+        for unit, title in (('macs', 'MACs'), ('flops', 'FLOPs'))
     ]
-    return format_table(rows, columns)
+    return format_table(rows, [Column('stage', ''), *columns])
 
 
 def part_table(breakdown: list[dict]) -> str:
