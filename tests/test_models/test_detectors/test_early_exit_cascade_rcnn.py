@@ -1,0 +1,265 @@
+import det_builders
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+pytest.importorskip('mmdet', reason='needs mmdetection')
+from mmscope.models.losses import feature_consistency
+from mmscope.models.scoping import attach_gate, find_backbone
+from mmscope.registry import MODELS
+
+
+def build(host='mmscope.EarlyExitCascadeRCNN', **options):
+    torch.manual_seed(0)
+    config = ConfigDict(det_builders.cascade(host, **options))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(config)
+
+
+def batch(model, root, training=True, **options):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        loader = Runner.build_dataloader(
+            det_builders.dataloader(root, training, **options), seed=0
+        )
+    return model.data_preprocessor(next(iter(loader)), training)
+
+
+def losses_of(model, data, seed=0):
+    torch.manual_seed(seed)
+    return model.loss(data['inputs'], data['data_samples'])
+
+
+def as_tensor(loss):
+    # The RPN gives a list, one loss a level.
+    values = loss if isinstance(loss, list) else [loss]
+    return torch.stack([value.detach().squeeze() for value in values])
+
+
+@pytest.mark.parametrize('coarse_loss', ['feature', 'detection'])
+def test_both_stages_are_trained_and_every_parameter_learns(coco, coarse_loss):
+    model = build(coarse_loss=coarse_loss).train()
+    losses = losses_of(model, batch(model, coco))
+    own = {
+        'loss_rpn_cls',
+        'loss_rpn_bbox',
+        's0.loss_cls',
+        's0.loss_bbox',
+        's0.loss_mask',
+        's1.loss_cls',
+        's1.loss_bbox',
+        's2.loss_cls',
+        's2.loss_bbox',
+    }
+    coarse = {
+        'feature': {'loss_feature_consistency'},
+        'detection': {f'coarse_{name}' for name in own},
+    }[coarse_loss]
+    exits = {'loss_exit_coarse', 'loss_exit_fine', 'loss_exit_distill'}
+    assert {k for k in losses if 'loss' in k} == own | coarse | exits
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    assert model.backbone.stage_outputs is None
+
+
+def test_the_plain_losses_are_those_of_the_fine_maps(coco):
+    model = build().train()
+    data = batch(model, coco)
+    ours = losses_of(model, data)
+    plain = build('CascadeRCNN').train()
+    plain.load_state_dict(model.state_dict())
+    for name, value in losses_of(plain, data).items():
+        assert torch.allclose(as_tensor(ours[name]), as_tensor(value)), name
+    consistency = feature_consistency(plain.backbone.stage_outputs)
+    assert torch.allclose(ours['loss_feature_consistency'], consistency)
+
+
+def test_coarse_detection_losses_are_those_of_the_coarse_maps(coco):
+    # With the coarse maps in both places the two losses must agree; the
+    # samplers' seed is set before each.
+    model = build(coarse_loss='detection').train()
+    data = batch(model, coco)
+    torch.manual_seed(0)
+    model.backbone(data['inputs'])
+    coarse = model.backbone.stage_outputs.coarse_maps
+    seeded = type(model).extract_feat
+
+    def extract_feat(self, maps):
+        result = seeded(self, maps)
+        torch.manual_seed(1)
+        return result
+
+    torch.manual_seed(0)
+    type(model).extract_feat = extract_feat
+    try:
+        losses = model.loss(data['inputs'], data['data_samples'])
+        torch.manual_seed(0)
+        alone = super(type(model), model).loss(coarse, data['data_samples'])
+    finally:
+        type(model).extract_feat = seeded
+    for name, value in alone.items():
+        wanted, got = as_tensor(value), losses[f'coarse_{name}']
+        assert torch.allclose(as_tensor(got), wanted), name
+    fine = as_tensor(losses['loss_rpn_cls'])
+    assert not torch.allclose(fine, as_tensor(alone['loss_rpn_cls']))
+
+
+@pytest.mark.parametrize('coarse_loss', ['feature', 'detection'])
+def test_the_coarse_weight_scales_the_coarse_losses_only(coco, coarse_loss):
+    model = build(coarse_loss=coarse_loss).train()
+    data = batch(model, coco)
+    totals = {}
+    for weight in (1.0, 0.25):
+        model.coarse_loss_weight = weight
+        totals[weight] = losses_of(model, data)
+    for name, value in totals[1.0].items():
+        coarse = name.startswith('coarse') or 'consistency' in name
+        scale = 0.25 if coarse and 'loss' in name else 1.0
+        assert torch.allclose(
+            as_tensor(totals[0.25][name]),
+            as_tensor(value) * scale,
+        ), name
+
+
+@pytest.mark.parametrize(
+    'host', ['mmscope.EarlyExitCascadeRCNN', 'CascadeRCNN']
+)
+def test_a_batch_without_any_object_trains(tmp_path, host):
+    root = det_builders.write_coco(tmp_path, num=2, empty=(0, 1))
+    model = build(host).train()
+    data = batch(model, root)
+    assert [len(s.gt_instances) for s in data['data_samples']] == [0, 0]
+    losses = losses_of(model, data)
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    if host == 'CascadeRCNN':
+        return
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+@torch.no_grad()
+def test_threshold_zero_never_calls_the_fine_stage(coco, monkeypatch):
+    model = build(exit_threshold=0.0).eval()
+    data = batch(model, coco, training=False)
+
+    def fail(*_):
+        raise AssertionError('the fine stage ran')
+
+    monkeypatch.setattr(type(model.backbone), 'forward_fine', fail)
+    results = model(**data, mode='predict')
+    assert all(len(r.pred_instances) for r in results)
+    assert model.backbone.last_exit.exited.all()
+    model.backbone.exit_threshold = None
+    with pytest.raises(AssertionError, match='the fine stage ran'):
+        model(**data, mode='predict')
+
+
+def spread_confidences(model, inputs):
+    """Make the exit head tell these images apart, as training would."""
+    backbone, head = model.backbone, model.backbone.exit_head
+    cls = backbone.forward_coarse(inputs).cls
+    centred = cls - cls.mean(0)
+    direction = torch.linalg.svd(centred)[2][0]
+    direction = direction / (centred @ direction).std()
+    head.fc.weight.copy_(direction.expand_as(head.fc.weight))
+    head.fc.bias.copy_(3.0 - head.fc.weight @ cls.mean(0))
+    head.num_updates += 1
+    return head.confidence(cls).sort().values
+
+
+@torch.no_grad()
+def test_detections_do_not_depend_on_batch_mates(coco):
+    model = build().eval()
+    data = batch(model, coco, training=False, batch_size=4)
+    assert data['inputs'].shape[-2:] == (64, 64)
+    values = spread_confidences(model, data['inputs'])
+    records = find_backbone(model).exit_records = []
+    attach_gate(model, float(values[1:3].mean()))
+    together = model(**data, mode='predict')
+    together = [result.pred_instances.clone() for result in together]
+    assert sorted(records[0].exited.tolist()) == [False, False, True, True]
+    for i, sample in enumerate(data['data_samples']):
+        (alone,) = model(data['inputs'][i : i + 1], [sample], mode='predict')
+        alone, mate = alone.pred_instances, together[i]
+        assert len(alone) == len(mate) > 0
+        assert torch.equal(alone.labels, mate.labels)
+        assert torch.allclose(alone.scores, mate.scores, atol=1e-5)
+        assert torch.allclose(alone.bboxes, mate.bboxes, atol=1e-3)
+        differing = (alone.masks != mate.masks).float().mean()
+        assert differing < 1e-3
+
+
+@torch.no_grad()
+def test_images_of_different_sizes_share_a_batch(tmp_path):
+    root = det_builders.write_coco(tmp_path / 'wide', num=1, empty=())
+    model = build(data_preprocessor=det_builders.preprocessor(divisor=32))
+    model.eval()
+    samples = []
+    for scale in ((64, 48), (200, 64), (40, 40)):
+        data = batch(model, root, training=False, batch_size=1, scale=scale)
+        samples.append((data['inputs'][0], data['data_samples'][0]))
+    inputs = [image for image, _ in samples]
+    assert len({image.shape for image in inputs}) > 1
+    data = model.data_preprocessor(
+        {'inputs': inputs, 'data_samples': [s for _, s in samples]}, False
+    )
+    values = spread_confidences(model, data['inputs'])
+    attach_gate(model, float(values[:2].mean()))
+    results = model(**data, mode='predict')
+    assert sum(model.backbone.last_exit.exited) == 2
+    for result in results:
+        assert result.pred_instances.masks.shape[-2:] == (48, 64)
+
+
+def test_the_model_threshold_wins_over_the_backbone():
+    backbone = det_builders.backbone(exit_threshold=0.3)
+    assert build(backbone=backbone).backbone.exit_threshold == 0.3
+    model = build(backbone=backbone, exit_threshold=0.6)
+    assert model.backbone.exit_threshold == 0.6
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'coarse_loss': 'maps'}, "one of .*'feature', 'detection'.*'maps'"),
+        ({'exit_threshold': -1}, 'exit_threshold must be'),
+        (
+            {'backbone': det_builders.backbone(out_type='cls_token')},
+            "set backbone.out_type='featmap'",
+        ),
+        (
+            {
+                'coarse_loss': 'detection',
+                'neck': det_builders.neck(norm_cfg={'type': 'BN'}),
+            },
+            'the batch norm neck.levels.0.1 would see two statistics',
+        ),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_a_backbone_without_coarse_stage_is_refused():
+    backbone = det_builders.backbone(type='mmscope.VisionMamba')
+    backbone.pop('exit_head')
+    with pytest.raises(ValueError, match='needs a two-stage backbone'):
+        build(backbone=backbone)
+
+
+def test_several_levels_of_the_backbone_are_refused(coco):
+    model = build(backbone=det_builders.backbone(out_indices=(0, 1))).train()
+    with pytest.raises(ValueError, match='one map, got 2'):
+        losses_of(model, batch(model, coco))
+
+
+def test_labels_beyond_the_exit_head_are_refused(coco):
+    head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 1}
+    model = build(backbone=det_builders.backbone(exit_head=head)).train()
+    with pytest.raises(ValueError, match='exit head has num_classes=1'):
+        losses_of(model, batch(model, coco))

@@ -1,0 +1,47 @@
+"""Backbone and neck in mmdet's own detectors, and in ours."""
+
+import det_builders
+import pytest
+import torch
+
+pytest.importorskip('mmdet', reason='needs mmdetection')
+
+HOSTS = {
+    'ours': lambda: det_builders.cascade(),
+    'cascade': lambda: det_builders.cascade('CascadeRCNN'),
+    'faster_rcnn': det_builders.faster_rcnn,
+    'retinanet': det_builders.retinanet,
+}
+
+
+def with_masks(host):
+    return host in ('ours', 'cascade')
+
+
+@pytest.mark.parametrize('host', HOSTS)
+def test_hosts_train_and_test_through_the_runner(host, coco, tmp_path):
+    runner = det_builders.runner(
+        coco, tmp_path, HOSTS[host](), with_mask=with_masks(host)
+    )
+    before = {name: p.clone() for name, p in runner.model.named_parameters()}
+    runner.train()
+    losses = {
+        name.removeprefix('train/')
+        for name in runner.message_hub.log_scalars
+        if 'loss_' in name
+    }
+    assert {'loss_exit_coarse', 'loss_exit_fine'} <= losses
+    assert 'loss_feature_consistency' in losses
+    still = [
+        name
+        for name, p in runner.model.named_parameters()
+        if torch.equal(p, before[name])
+    ]
+    assert still == []
+    assert runner.model.backbone.exit_head.is_trained
+    runner.model.backbone.exit_threshold = 0.0
+    scores = runner.test()
+    assert scores['early_exit/exit_ratio'] == 1.0
+    assert scores['early_exit/mean_cost'] > 0
+    assert 'coco/bbox_mAP' in scores
+    assert ('coco/segm_mAP' in scores) is with_masks(host)
