@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,7 +179,7 @@ def test_user_errors_end_in_a_sentence_and_bugs_in_a_traceback():
             raise ValueError('wrong')
     with pytest.raises(SystemExit, match='No such file .*nowhere'):
         with user_errors(OSError):
-            open('/nowhere')
+            Path('/nowhere').read_text()
 
 
 def test_debug_lets_the_exception_pass(monkeypatch):
