@@ -1,0 +1,266 @@
+"""The detection configs: sizes, recipe, canvas, and one small real step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
+
+pytest.importorskip('mmdet', reason='needs mmdetection')
+
+CONFIGS = Path(__file__).parents[1] / 'configs/coco'
+STEM = '{}_ti_cascade_mask_rcnn{}'
+# Backbone + neck + RPN + three box heads + one mask head (+ exit head).
+PARAMETERS = {
+    STEM.format('vim', ''): 60_080_654,
+    STEM.format('vim', '_lite'): 37_320_590,
+    STEM.format('mambascope', ''): 60_588_766,
+    STEM.format('mambascope', '_lite'): 37_828_702,
+}
+TINY = {
+    'model.backbone.arch._delete_': True,
+    'model.backbone.arch.embed_dims': 16,
+    'model.backbone.arch.num_layers': 2,
+    'model.backbone.img_size': 64,
+    'model.backbone.drop_path_rate': 0.0,
+    'model.neck.backbone_channels': 16,
+    'model.neck.out_channels': 8,
+    'model.rpn_head.in_channels': 8,
+    'model.rpn_head.feat_channels': 8,
+    'model.roi_head.bbox_roi_extractor.out_channels': 8,
+    'model.roi_head.mask_roi_extractor.out_channels': 8,
+    'model.roi_head.mask_head.in_channels': 8,
+    'model.roi_head.mask_head.conv_out_channels': 8,
+    'model.data_preprocessor.pad_size_divisor': 64,
+    **{
+        f'model.roi_head.bbox_head.{i}.{key}': value
+        for i in range(3)
+        for key, value in (
+            ('in_channels', 8),
+            ('conv_out_channels', 8),
+            ('fc_out_channels', 16),
+        )
+    },
+}
+
+
+def load(stem, **options):
+    cfg = Config.fromfile(CONFIGS / f'{stem}.py')
+    cfg.merge_from_dict({'model.backbone.init_cfg': None, **options})
+    return cfg
+
+
+def build(cfg, device='cpu'):
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device(device):
+        return MODELS.build(cfg.model)
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_these_are_all_the_configs():
+    assert {path.stem for path in CONFIGS.glob('*.py')} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize('stem', PARAMETERS)
+def test_parameters_are_those_of_the_recipe(stem):
+    model = build(load(stem), 'meta')
+    assert count(model) == PARAMETERS[stem]
+    assert (
+        round(count(model) / 1e6, 1)
+        == {
+            'vim': {'': 60.1, '_lite': 37.3},
+            'mambascope': {'': 60.6, '_lite': 37.8},
+        }[stem.split('_')[0]]['_lite' if stem.endswith('_lite') else '']
+    )
+    header = (CONFIGS / f'{stem}.py').read_text().split('"""')[1]
+    assert f'{count(model) / 1e6:.2f} M parameters' in header
+
+
+def test_mambascope_adds_a_coarse_position_a_reuse_mlp_and_an_exit_head():
+    vim = count(build(load(STEM.format('vim', '')), 'meta').backbone)
+    ours = build(load(STEM.format('mambascope', '')), 'meta').backbone
+    added = ours.coarse_pos_embed.numel() + count(ours.reuse)
+    assert count(ours) == vim + added + count(ours.exit_head)
+    assert ours.coarse_pos_embed.shape == (1, 32 * 32 + 1, 192)
+    assert ours.pos_embed.shape == (1, 64 * 64 + 1, 192)
+    assert ours.exit_head.num_classes == 80
+
+
+def test_layer_widths_are_vim_s():
+    for suffix, width, hidden in (('', 256, 1024), ('_lite', 192, 768)):
+        model = build(load(STEM.format('vim', suffix)), 'meta')
+        assert len(model.rpn_head.rpn_conv) == 2
+        for head in model.roi_head.bbox_head:
+            assert len(head.shared_convs) == 4
+            assert len(head.shared_fcs) == 1
+            assert head.shared_fcs[0].weight.shape == (hidden, 49 * width)
+            assert head.fc_reg.out_features == 4
+        assert len(model.roi_head.mask_head) == 1
+        norms = [m for m in model.modules() if type(m).__name__ == 'LN2d']
+        # Neck: two a level and one between the deconvolutions.
+        assert len(norms) == 9 + 3 * 4 + 4
+        assert {norm.eps for norm in norms} == {1e-6}
+
+
+def test_recipe_is_the_paper_s():
+    cfg = load(STEM.format('mambascope', ''))
+    assert cfg.train_cfg.max_iters == 380_000
+    assert cfg.train_dataloader.batch_size * 8 == 64
+    assert cfg.auto_scale_lr.base_batch_size == 64
+    warmup, decay = cfg.param_scheduler
+    assert (warmup.begin, warmup.end) == (0, 250)
+    assert (decay.begin, decay.end, decay.power) == (250, 380_000, 1.0)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr) == ('AdamW', 1e-4)
+    assert optimizer.weight_decay == 0.1
+    init = Config.fromfile(
+        CONFIGS / f'{STEM.format("mambascope", "")}.py'
+    ).model.backbone.init_cfg
+    assert init.checkpoint == 'checkpoints/mambascope_ti_in1k.pth'
+
+
+def test_rates_fall_by_0_837_a_layer_and_norms_do_not_decay():
+    cfg = load(STEM.format('mambascope', ''), **TINY)
+    model = build(cfg)
+    constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
+        {
+            'type': cfg.optim_wrapper.pop('constructor'),
+            'paramwise_cfg': cfg.optim_wrapper.pop('paramwise_cfg'),
+            'optim_wrapper_cfg': cfg.optim_wrapper,
+        }
+    )
+    groups = constructor(model).optimizer.param_groups
+    by_id = {id(p): g for g in groups for p in g['params']}
+
+    def rate(parameter):
+        return by_id[id(parameter)]['lr']
+
+    blocks = [rate(b.mixer.in_proj.weight) for b in model.backbone.layers]
+    head = rate(model.rpn_head.rpn_cls.weight)
+    assert head == pytest.approx(1e-4)
+    assert rate(model.neck.levels[0][0].weight) == head
+    assert blocks[1] == pytest.approx(0.837 * head)
+    assert blocks[0] == pytest.approx(0.837**2 * head)
+    assert rate(model.backbone.pos_embed) == pytest.approx(0.837**3 * head)
+    for name, parameter in model.named_parameters():
+        module = model.get_submodule(name.rpartition('.')[0])
+        spared = 'Norm' in type(module).__name__ or isinstance(
+            module, torch.nn.LayerNorm
+        )
+        spared |= name.endswith(
+            ('bias', 'A_log', 'A_b_log', '.D', '.D_b', 'embed', 'cls_token')
+        )
+        wanted = 0.0 if spared else 0.1
+        assert by_id[id(parameter)]['weight_decay'] == wanted, name
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('size', [(1024, 640), (100, 30), (1024, 1024)])
+def test_every_image_is_padded_to_the_same_square(training, size):
+    cfg = load(STEM.format('vim', ''))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        processor = MODELS.build(cfg.model.data_preprocessor)
+    image = torch.zeros(3, *size, dtype=torch.uint8)
+    data = processor({'inputs': [image], 'data_samples': None}, training)
+    assert data['inputs'].shape == (1, 3, 1024, 1024)
+    # Padding is the mean colour, whatever the image.
+    assert data['inputs'][0, :, size[0] :].abs().sum() == 0
+
+
+def run(pipeline, size, instances):
+    from mmcv.transforms import Compose
+
+    results = {
+        'img': np.full((*size, 3), 90, np.uint8),
+        'img_path': 'none.jpg',
+        'img_id': 0,
+        'img_shape': size,
+        'ori_shape': size,
+        'height': size[0],
+        'width': size[1],
+        'instances': instances,
+    }
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return Compose(pipeline[1:])(results)
+
+
+def instance(x, y, w, h):
+    corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+    return {
+        'bbox': [x, y, x + w, y + h],
+        'bbox_label': 0,
+        'ignore_flag': 0,
+        'mask': [corners],
+    }
+
+
+def test_large_scale_jitter_never_exceeds_the_canvas():
+    cfg = load(STEM.format('vim', ''))
+    np.random.seed(0)
+    sides, empty = [], 0
+    for _ in range(14):
+        packed = run(cfg.train_pipeline, (480, 640), [instance(5, 5, 30, 40)])
+        height, width = packed['inputs'].shape[-2:]
+        sides.append(width)
+        assert max(height, width) <= 1024
+        found = packed['data_samples'].gt_instances
+        empty += len(found) == 0
+        assert found.masks.masks.shape == (len(found), height, width)
+    assert min(sides) < 640
+    assert max(sides) == 1024
+    assert empty > 0
+
+
+@pytest.mark.parametrize('size', [(480, 640), (2000, 300), (50, 60)])
+def test_the_longer_side_is_1024_in_test(size):
+    cfg = load(STEM.format('vim', ''))
+    packed = run(cfg.test_pipeline, size, [])
+    assert max(packed['inputs'].shape[-2:]) == 1024
+    assert packed['data_samples'].ori_shape == size
+
+
+def test_the_data_root_comes_from_the_environment(monkeypatch):
+    monkeypatch.delenv('MMSCOPE_COCO', raising=False)
+    cfg = load(STEM.format('vim', ''))
+    assert cfg.val_dataloader.dataset.data_root == 'data/coco'
+    monkeypatch.setenv('MMSCOPE_COCO', '/some/where')
+    cfg = load(STEM.format('mambascope', '_lite'))
+    for split, year in (('train', 'train2017'), ('val', 'val2017')):
+        data = cfg[f'{split}_dataloader'].dataset
+        assert data.data_root == '/some/where'
+        assert data.ann_file == f'annotations/instances_{year}.json'
+    path = '/some/where/annotations/instances_val2017.json'
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == path
+
+
+@pytest.mark.parametrize('stem', PARAMETERS)
+def test_tiny_leaf_trains_every_parameter_and_predicts(stem):
+    cfg = load(stem, **TINY)
+    torch.manual_seed(0)
+    model = build(cfg).train()
+    # Load, annotate, pack; nothing in between.
+    pipeline = [*cfg.train_pipeline[:2], cfg.test_pipeline[-1]]
+    sample = run(pipeline, (64, 48), [instance(4, 8, 30, 40)])
+    data = model.data_preprocessor(
+        {
+            'inputs': [sample['inputs']],
+            'data_samples': [sample['data_samples']],
+        },
+        training=True,
+    )
+    losses = model(**data, mode='loss')
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    data['data_samples'][0].set_metainfo({'scale_factor': (1.0, 1.0)})
+    with torch.no_grad():
+        (result,) = model.eval()(**data, mode='predict')
+    found = result.pred_instances
+    assert found.masks.shape == (len(found), 64, 48)
