@@ -5,8 +5,8 @@ made for few-shot learning, where training and test have other classes. Three
 ways to say which images are meant:
 
 1. Folders, MMSCOPE_MINIIMAGENET (default data/miniimagenet) with
-   `train/<class>/*` and `val/<class>/*`. From one folder per class,
-   `tools/dataset_converters/hold_out.py FOLDER/train FOLDER/val` makes val.
+   `train/<class>/*` and `val/<class>/*`. Where there is train alone,
+   `tools/dataset_converters/hold_out.py TRAIN VAL --count 100` makes val.
 2. A list of 100 class folders of a complete ImageNet, one per line:
    MMSCOPE_MINIIMAGENET=data/imagenet MMSCOPE_MINIIMAGENET_CLASSES=FILE.
 3. Two lists of images with 'path label' lines, labels from 0 to 99:
