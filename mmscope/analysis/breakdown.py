@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmscope.analysis.costs import StageCosts, direction_count, is_two_stage
 from mmscope.analysis.formulas import is_scan
@@ -142,17 +142,20 @@ def count_costs(
     model: nn.Module,
     shape: tuple[int, int],
     refine_ratio: float | None = None,
+    run: Callable[[Tensor], object] | None = None,
 ) -> CostBreakdown:
     """Run a model with an mmscope backbone on one image and count.
 
     Nobody exits, so both stages run, and the gate with them.
 
     Args:
-        model (nn.Module): Host model whose ``forward(imgs, mode='tensor')``
-            runs backbone, neck and heads (mmseg, mmpretrain).
+        model (nn.Module): Host model.
         shape (tuple[int, int]): Image (height, width) in pixels.
         refine_ratio (float | None): Fraction of the regions refined; None
             for the backbone's own. Defaults to None.
+        run (Callable | None): Runs the model on images (1, C, H, W); None
+            calls ``model(imgs, mode='tensor')``, which is backbone, neck and
+            heads in mmseg and mmpretrain. Defaults to None.
 
     Returns:
         CostBreakdown: Everything that ran.
@@ -166,7 +169,7 @@ def count_costs(
     imgs = weight.new_zeros(1, backbone.in_channels, *shape)
     trace = OpTrace(model, backbone)
     with nobody_exits(model, refine_ratio), torch.no_grad(), trace:
-        model(imgs, mode='tensor')
+        run(imgs) if run else model(imgs, mode='tensor')
     return CostBreakdown(
         trace.calls,
         'backbone.',

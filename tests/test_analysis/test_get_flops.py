@@ -138,6 +138,16 @@ def test_plain_classifier_gets_the_gate_that_its_hook_would_give(get_flops):
     assert theirs == ours
 
 
+def test_a_detector_counts_what_does_not_depend_on_proposals(get_flops):
+    pytest.importorskip('mmdet', reason='needs the mmdet host')
+    config = ROOT / 'configs/coco/mambascope_ti_cascade_mask_rcnn_lite.py'
+    counts = json.loads(get_flops(config, '--json', '--shape', '64', '64'))
+    assert counts['not_run'] == ['roi_head']
+    parts = {r['part'] for r in counts['breakdown'] if r['stage'] == 'shared'}
+    assert parts == {'neck', 'rpn_head'}
+    assert counts['closed_form'] == {key: counts[key] for key in PLAIN[1:]}
+
+
 def test_table_shows_stages_parts_and_what_is_not_counted(get_flops):
     printed = get_flops('mambascope_ti_upernet.py', '--shape', '64', '64')
     assert 'params: 12.686 M (12,685,826)' in printed

@@ -15,9 +15,10 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 
 from mmengine.config import DictAction
-from torch import nn
+from torch import Tensor, nn
 
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
@@ -119,6 +120,24 @@ def open_model(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
     return model, tuple(args.shape or input_shape(cfg, model))
 
 
+def dense_part(model: nn.Module) -> Callable[[Tensor], object] | None:
+    """Find what a two-stage detector runs on every image alike.
+
+    Its box and mask heads run on proposals and detections, whose number is
+    the weights' doing.
+
+    Args:
+        model (nn.Module): Host model.
+
+    Returns:
+        Callable | None: Runs backbone, neck and region proposals; None where
+        the whole model can run.
+    """
+    if not hasattr(model, 'roi_head'):
+        return None
+    return lambda imgs: model.rpn_head(model.extract_feat(imgs))
+
+
 def count(args: argparse.Namespace) -> dict:
     """Build the model and count.
 
@@ -129,13 +148,14 @@ def count(args: argparse.Namespace) -> dict:
         dict: ``params``; MACs ``coarse``, ``fine``, ``reuse``, ``shared``
         and ``mean``; the same under ``conventions``, by convention and
         unit, and under ``closed_form``; the ``breakdown`` and what is
-        ``uncounted``.
+        ``uncounted`` and ``not_run``.
 
     Raises:
         UserError: If config, shape or ratio are at fault.
     """
     model, shape = open_model(args)
-    found = count_costs(model, shape, args.refine_ratio)
+    run = dense_part(model)
+    found = count_costs(model, shape, args.refine_ratio, run)
     conventions = {
         name: {
             unit: stage_counts(found.costs(name, unit), args.exit_ratio)
@@ -156,6 +176,7 @@ def count(args: argparse.Namespace) -> dict:
         'closed_form': stage_counts(closed, args.exit_ratio),
         'breakdown': found.rows(args.convention),
         'uncounted': found.uncounted(),
+        'not_run': [] if run is None else ['roi_head'],
     }
 
 
@@ -175,9 +196,11 @@ def report(counts: dict) -> str:
         str: Stages, parts of the model, and what is not counted.
     """
     height, width = counts['shape']
+    left_out = ''.join(f'; {name} NOT RUN' for name in counts['not_run'])
     head = (
         f'params: {counts["params"] / 1e6:.3f} M ({counts["params"]:,}); '
         f'image: {height} x {width}; exit ratio: {counts["exit_ratio"]:g}'
+        + left_out
     )
     same = all(counts[k] == v for k, v in counts['closed_form'].items())
     return '\n\n'.join(
