@@ -25,6 +25,8 @@ TYPES = {
     'optimizer wrapper constructor': ['LayerDecayOptimWrapperConstructor'],
 }
 ALL = [(room, name) for room, names in TYPES.items() for name in names]
+# mmpretrain has an equal layer of the same name, and a host's own names win.
+SHADOWED = {('mmpretrain', 'LN2d')}
 RESOLVE = """
 import sys
 from mmengine.registry import init_default_scope, root
@@ -54,7 +56,11 @@ def in_fresh_process(code, *args):
 @pytest.mark.parametrize('scope', ['mmseg', 'mmdet', 'mmpretrain'])
 @pytest.mark.parametrize('how', ['prefix', 'custom_imports'])
 def test_types_resolve_under_every_default_scope(scope, how):
-    items = [f'{room}/{name}' for room, name in ALL]
+    items = [
+        f'{room}/{name}'
+        for room, name in ALL
+        if how == 'prefix' or (scope, name) not in SHADOWED
+    ]
     args = ('mmscope.', '') if how == 'prefix' else ('', 'yes')
     in_fresh_process(RESOLVE, scope, *args, *items)
 
