@@ -20,6 +20,8 @@ from mmscope.apis import (
     load_config,
     load_model_weights,
 )
+from mmscope.apis.adapt import GATE_HOOKS
+from mmscope.models.scoping import attach_gate
 
 SPLITS = ('val', 'test')
 
@@ -82,6 +84,10 @@ def build_model(
             'this tool needs a mmscope.VisionMamba or mmscope.MambaScope '
             f'backbone, the config has {type(backbone).__name__}'
         )
+    for hook in cfg.get('custom_hooks') or []:
+        # In a plain classifier the hook alone says how the gate decides.
+        if hook.get('type') in GATE_HOOKS and hook.get('confidence'):
+            attach_gate(model, confidence=hook['confidence'])
     if checkpoint is not None:
         load_model_weights(model, checkpoint)
     if device is None:

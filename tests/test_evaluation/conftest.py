@@ -176,3 +176,36 @@ class Loader(list):
     """Batches with the one attribute of a DataLoader that a sweep reads."""
 
     dataset = SimpleNamespace(metainfo={'classes': CLASSES}, ignore_index=255)
+
+
+@pytest.fixture
+def photo_run(tmp_path):
+    """Make a tiny classifier's config, data and checkpoint."""
+    pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
+    import cls_builders
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import MODELS
+    from mmpretrain.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    init_default_scope('mmpretrain')
+    root = cls_builders.write_photos(tmp_path / 'photos')
+
+    def make(confidence='max_prob', seed=1, **options):
+        torch.manual_seed(seed)
+        cfg = cls_builders.config(
+            root, tmp_path / 'work', cls_builders.classifier(**options)
+        )
+        (gate,) = cfg.custom_hooks
+        gate.confidence = confidence
+        if options.get('type') == 'mmscope.VisionMamba':
+            cfg.custom_hooks = []
+        model = MODELS.build(cfg.model)
+        # Fresh weights predict one class for every image in both stages.
+        torch.nn.init.normal_(model.head.fc.weight, std=1.0)
+        torch.nn.init.normal_(model.backbone.patch_embed.proj.weight, std=0.1)
+        path = tmp_path / 'model.pth'
+        torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+        return cfg, str(path)
+
+    return make

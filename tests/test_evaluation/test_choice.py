@@ -1,0 +1,221 @@
+"""A chosen threshold keeps its promise, from the curve to a real run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from mmscope.apis import ExitChoice, UserError, set_exit_threshold
+from mmscope.evaluation.choice import candidates, choose_threshold
+from mmscope.evaluation.curves import curve_rows
+
+from .test_curves import Accuracy, both_ends
+
+ROOT = Path(__file__).parents[2]
+CHOICE = ExitChoice(
+    exit_threshold=0.625,
+    confidence='max_prob',
+    target='max_drop',
+    limit=1.0,
+    split='val',
+    expected={'top1': 75.0, 'mean_cost': 0.5, 'exit_ratio': 0.25},
+    score='top1',
+    convention='paper',
+    num_images=40,
+    config='configs/x.py',
+    checkpoint='epoch_1.pth',
+)
+
+
+def random_ends(number=60):
+    rng = np.random.default_rng(4)
+    coarse, fine = (rng.random((2, number)) < [[0.6], [0.8]]).astype(int)
+    # Ties: several images share a confidence.
+    return both_ends(rng.integers(0, 20, number) / 20, coarse, fine)
+
+
+def test_candidates_are_the_rows_of_the_curve():
+    ends = random_ends()
+    found = candidates(ends, Accuracy())
+    assert len(found.thresholds) == len(np.unique(ends.confidence)) + 1
+    rows = curve_rows(ends, Accuracy(), list(found.thresholds), num_draws=1)
+    assert found.scores == pytest.approx([row['top1'] for row in rows])
+    assert found.costs == pytest.approx([row['mean_cost'] for row in rows])
+
+
+@pytest.mark.parametrize('limit', [8.0, 8.3, 9.5, 10.99, 11.0])
+def test_most_accurate_within_the_cost(limit):
+    ends = random_ends()
+    found = candidates(ends, Accuracy())
+    threshold = choose_threshold(ends, Accuracy(), target_flops=limit)
+    (row,) = curve_rows(ends, Accuracy(), [threshold], num_draws=1)
+    assert row['mean_cost'] <= limit
+    assert row['top1'] == pytest.approx(
+        found.scores[found.costs <= limit].max()
+    )
+
+
+@pytest.mark.parametrize('drop', [0.0, 2.0, 10.0, 100.0])
+def test_cheapest_within_the_drop(drop):
+    ends = random_ends()
+    found = candidates(ends, Accuracy())
+    threshold = choose_threshold(ends, Accuracy(), max_drop=drop)
+    (row,) = curve_rows(ends, Accuracy(), [threshold], num_draws=1)
+    least = found.scores[0] - drop
+    assert row['top1'] >= least - 1e-9
+    assert row['mean_cost'] == pytest.approx(
+        found.costs[found.scores >= least - 1e-9].min()
+    )
+
+
+def test_impossible_cost_says_what_is_possible():
+    with pytest.raises(ValueError, match=r'possible is 8 .* to 11 \(nobody'):
+        choose_threshold(random_ends(), Accuracy(), target_flops=7.9)
+
+
+@pytest.mark.parametrize(
+    ('target', 'message'),
+    [
+        ({}, 'exactly one target'),
+        ({'target_flops': 9.0, 'max_drop': 1.0}, 'exactly one target'),
+        ({'target_flops': float('nan')}, 'finite number >= 0, got nan'),
+        ({'max_drop': -0.5}, 'finite number >= 0, got -0.5'),
+    ],
+)
+def test_bad_targets_are_refused(target, message):
+    with pytest.raises(ValueError, match=message):
+        choose_threshold(random_ends(), Accuracy(), **target)
+
+
+def test_model_without_a_gate_has_nothing_to_choose():
+    ends = replace(random_ends(), confidence=None)
+    with pytest.raises(ValueError, match='no early exit'):
+        choose_threshold(ends, Accuracy(), max_drop=1.0)
+
+
+def test_file_gives_back_what_was_written(tmp_path):
+    CHOICE.write(tmp_path / 'new' / 'eta.json')
+    assert ExitChoice.read(tmp_path / 'new' / 'eta.json') == CHOICE
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'kind': 'sweep'}, 'no "kind"'),
+        ({'exit_threshold': '0.5'}, "got '0.5' of type str"),
+        ({'exit_threshold': -1}, 'got -1'),
+        ({'exit_threshold': None}, 'exit_threshold is missing'),
+        ({'confidence': 'guess'}, "confidence is 'guess'"),
+        ({'target': 'speed'}, "target is 'speed'"),
+        ({'extra': 1}, 'missing or unknown: extra'),
+    ],
+)
+def test_files_of_another_kind_are_refused(tmp_path, change, message):
+    path = tmp_path / 'eta.json'
+    CHOICE.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=message):
+        ExitChoice.read(path)
+
+
+@pytest.mark.parametrize('text', ['[1, 2]', '{', ''])
+def test_files_that_are_no_choice_are_refused(tmp_path, text):
+    path = tmp_path / 'eta.json'
+    path.write_text(text)
+    with pytest.raises(UserError, match='not a saved exit threshold'):
+        ExitChoice.read(path)
+
+
+def config(exit_head=None):
+    backbone = {'type': 'mmscope.MambaScope', 'exit_head': exit_head}
+    return Config({'model': {'backbone': backbone}})
+
+
+def test_choice_brings_the_confidence_it_was_made_for():
+    cfg = config()
+    (note,) = set_exit_threshold(cfg, replace(CHOICE, confidence='entropy'))
+    (gate,) = cfg.custom_hooks
+    assert (gate.exit_threshold, gate.confidence) == (0.625, 'entropy')
+    assert 'chosen on 40 images of val (at most 1 points below' in note
+
+
+def test_choice_for_another_exit_head_is_refused():
+    dense = config({'type': 'mmscope.MultiLabelExitHead'})
+    message = "confidence='max_prob', this config has 'mean_present'"
+    with pytest.raises(UserError, match=message):
+        set_exit_threshold(dense, CHOICE)
+    set_exit_threshold(dense, replace(CHOICE, confidence='mean_present'))
+    with pytest.raises(UserError, match="has 'max_prob' or 'entropy'"):
+        set_exit_threshold(
+            config(), replace(CHOICE, confidence='mean_present')
+        )
+
+
+def load_tool(name):
+    from .test_sweep_threshold import load_tool
+
+    return load_tool(name)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--target-flops', '1', '--max-drop', '1'], 'not allowed with'),
+        (['--save-threshold', 'x.json'], 'need a target'),
+        (['--choose-on', 'val'], 'need a target'),
+        (['--target-flops', 'much'], 'invalid float value'),
+        (['--thresholds', 'high'], 'invalid float value'),
+    ],
+)
+def test_odd_command_lines_are_refused(options, message, capsys):
+    pytest.importorskip('matplotlib', reason='the tool draws a picture')
+    with pytest.raises(SystemExit):
+        load_tool('sweep_threshold').parse_args(['c.py', 'c.pth', *options])
+    assert message in capsys.readouterr().err
+
+
+def test_saved_threshold_is_tested_for_real(photo_run, tmp_path, capsys):
+    pytest.importorskip('matplotlib', reason='the tool draws a picture')
+    cfg, checkpoint = photo_run()
+    # The pictures to report on are fewer than those to choose on.
+    cfg.test_dataloader.dataset.indices = [0, 3, 5, 8, 11]
+    cfg.dump(tmp_path / 'run.py')
+    run = [str(tmp_path / 'run.py'), checkpoint]
+    saved = tmp_path / 'eta.json'
+    load_tool('sweep_threshold').main(
+        [
+            *run,
+            *('--device', 'cpu', '--speed-images', '0'),
+            *('--choose-on', 'val', '--split', 'test', '--max-drop', '10'),
+            *('--save-threshold', str(saved)),
+            *('--json', str(tmp_path / 'sweep.json')),
+        ]
+    )
+    assert 'chosen on 12 images of val' in capsys.readouterr().out
+    chosen = json.loads((tmp_path / 'sweep.json').read_text())['meta'][
+        'chosen'
+    ]
+    assert chosen['exit_threshold'] == ExitChoice.read(saved).exit_threshold
+    assert not chosen['same_images']
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / 'tools/test.py'), *run),
+            *('--exit-threshold', str(saved)),
+            *('--work-dir', str(tmp_path / 'test')),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = (tmp_path / 'test').glob('*/2*.json')
+    real = json.loads(log.read_text())
+    expected = chosen['reported']
+    assert real['accuracy/top1'] == pytest.approx(expected['top1'])
+    for name in ('exit_ratio', 'mean_cost'):
+        assert real[f'early_exit/{name}'] == pytest.approx(expected[name])
