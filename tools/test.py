@@ -19,6 +19,7 @@ from mmscope.apis import (
     adapt_to_machine,
     add_common_arguments,
     check_host,
+    leaving_together,
     load_config,
     load_model_weights,
     read_checkpoint,
@@ -145,6 +146,16 @@ def use_output(cfg: Config, out: str) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
+    with leaving_together():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Test as the command line says.
+
+    Args:
+        args (argparse.Namespace): Of :func:`parse_args`.
+    """
     with user_errors():
         cfg, notes = prepare(args)
     # Wrong names and arguments in the config surface while it is built.

@@ -25,6 +25,7 @@ from mmscope.apis import (
     check_host,
     check_pretrained,
     drop_pretrained,
+    leaving_together,
     load_config,
     load_model_weights,
     read_checkpoint,
@@ -120,8 +121,19 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Train."""
+    args = parse_args(argv)
+    with leaving_together():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train as the command line says.
+
+    Args:
+        args (argparse.Namespace): Of :func:`parse_args`.
+    """
     with user_errors():
-        cfg, notes = prepare(parse_args(argv))
+        cfg, notes = prepare(args)
     # Wrong names and arguments in the config surface while it is built.
     with user_errors(ValueError, KeyError, TypeError):
         runner = Runner.from_cfg(cfg)

@@ -13,6 +13,7 @@ from .checkpoints import load_model_weights, read_checkpoint
 from .config import add_common_arguments, check_host, load_config, walk
 from .errors import UserError, user_errors
 from .exit_choice import ExitChoice, result_sentence
+from .processes import leaving_together
 from .replay import ReplayHook
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     'check_host',
     'check_pretrained',
     'drop_pretrained',
+    'leaving_together',
     'load_config',
     'load_model_weights',
     'number_of_processes',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from pathlib import Path
 
@@ -101,7 +100,6 @@ def join_without_gpu(cfg: Config) -> str:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
-        atexit.register(torch.distributed.destroy_process_group)
     cfg.model_wrapper_cfg = {
         'type': 'MMDistributedDataParallel',
         'device_ids': None,
