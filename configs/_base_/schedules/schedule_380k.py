@@ -13,7 +13,8 @@ warmup_iters = 250
 no_decay = dict(decay_mult=0.0)
 
 optim_wrapper = dict(
-    # --amp trains in mixed precision, as ViM's release does.
+    # ViM's release trains in float16: type='AmpOptimWrapper'. bfloat16, as
+    # --amp has it, is refused by mmcv's NMS (seen on the CPU).
     type='OptimWrapper',
     optimizer=dict(
         type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1
