@@ -206,3 +206,35 @@ def test_sweeps_of_other_data_are_not_compared(compare_tool, sweeps):
     Path(sweeps[0]).write_text(json.dumps(other))
     with pytest.raises(SystemExit, match='differ in their split'):
         compare_tool.main(sweeps)
+
+
+@pytest.fixture
+def classifiers(sweeps):
+    """The two stored sweeps as those of classifiers."""
+    for path, cost in zip(sweeps, (4.0, 1.0), strict=True):
+        text = Path(path).read_text().replace('mIoU', 'top1')
+        content = json.loads(text)
+        for row in content['rows']:
+            row.update(ece=2.5, exited=None, refined=None)
+        content['rows'][0]['mean_cost'] = cost
+        content['meta']['num_images'] = 70
+        content['images'] = []
+        Path(path).write_text(json.dumps(content))
+    return sweeps
+
+
+def test_classifiers_are_compared_at_shares_of_the_baseline(
+    compare_tool, classifiers, capsys
+):
+    compare_tool.main(classifiers)
+    report = capsys.readouterr().out
+    assert report.startswith('70 images of the test split')
+    models, budgets, curves, _, kinds = report.split('\n\n')[1::2]
+    assert 'ECE, none exits' in models
+    assert 'backbone' not in models
+    half, _, whole = budgets.splitlines()[2:]
+    # 2 of ViM's 4 GMACs allow the row of 1, all of them that of 3 too.
+    assert '-1.75' in half
+    assert '+2.50' in whole
+    assert 'of those who exit' in curves
+    assert 'entropy' in kinds

@@ -74,3 +74,65 @@ def test_different_scores_are_not_drawn_together():
         curve_figure([gated(), {**single(), 'score': 'top1'}], ['a', 'b'])
     with pytest.raises(ValueError, match='no sweep'):
         curve_figure([], [])
+
+
+def classifier(name='top1'):
+    rows = [
+        {
+            'threshold': threshold,
+            'exit_ratio': ratio,
+            name: score,
+            'exited': exited,
+            'refined': refined,
+            'mean_cost': 4 - 2 * ratio,
+            'random': score,
+            'random_std': 0.0,
+            'oracle': score,
+            'ece': 100 * threshold,
+        }
+        for threshold, ratio, score, exited, refined in [
+            (0.0, 1.0, 60.0, 60.0, None),
+            (0.7, 0.5, 75.0, 90.0, 60.0),
+            (2.0, 0.0, 70.0, None, 70.0),
+        ]
+    ]
+    empty = dict.fromkeys(('confidence', 'coarse', 'fine'))
+    bins = [
+        {'lower': 0.0, 'upper': 0.5, 'count': 0, **empty},
+        {
+            'lower': 0.5,
+            'upper': 1.0,
+            'count': 8,
+            'confidence': 0.75,
+            'coarse': 50.0,
+            'fine': 62.5,
+        },
+    ]
+    quality = {'bins': bins}
+    return {'score': name, 'rows': rows, 'images': [], 'confidence': quality}
+
+
+def test_classifier_shows_who_is_right_at_which_stage():
+    _, stages, bins = curve_figure([classifier()], ['Scope']).axes
+    heights = [bar.get_height() for bar in stages.patches]
+    assert heights == [60, 45, 0, 0, 30, 70]
+    assert list(stages.lines[0].get_ydata()) == [60, 75, 70]
+    labels = [label.get_text() for label in stages.get_xticklabels()]
+    assert labels == ['all exit', '0.7', 'none exits']
+    assert [bar.get_height() for bar in bins.patches] == [0, 100]
+    lines = {line.get_label(): line for line in bins.lines}
+    assert list(lines['top1, coarse'].get_ydata()) == [50]
+    assert list(lines['top1, fine'].get_ydata()) == [62.5]
+
+
+def test_many_curves_leave_their_comparisons_out():
+    names = ['ViM', 'a', 'b', 'c']
+    row = {'threshold': None, 'top1': 72.0, 'mean_cost': 3.5}
+    vim = {**single(), 'score': 'top1', 'rows': [row]}
+    curves = curve_figure([vim, *3 * [classifier()]], names).axes[0]
+    assert [line.get_label() for line in curves.lines] == names
+    assert not curves.texts
+
+
+def test_sweep_without_its_images_is_drawn():
+    assert len(curve_figure([{**gated(), 'images': []}], ['Scope']).axes) == 1
