@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmscope.analysis.markers import markers
+
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools/analysis_tools'
 RESULTS = ROOT / 'docs/results'
@@ -154,9 +156,9 @@ def test_report_goes_between_the_markers_and_is_checked(
     compare_tool, sweeps, tmp_path
 ):
     document = tmp_path / 'results.md'
-    document.write_text(MARKED.format(compare_tool.BEGIN, compare_tool.END))
+    document.write_text(MARKED.format(*markers('compare_runs')))
     options = [*sweeps, '--insert', str(document)]
-    with pytest.raises(SystemExit, match='differs from'):
+    with pytest.raises(SystemExit, match='is out of date'):
         compare_tool.main([*options, '--check'])
     compare_tool.main([*options, '--picture', str(tmp_path / 'curve.png')])
     text = document.read_text()
@@ -168,7 +170,7 @@ def test_report_goes_between_the_markers_and_is_checked(
     compare_tool.main([*options, '--check'])
     compare_tool.main(['--insert', str(document), '--check'])
     document.write_text(text.replace('42.50', '52.50'))
-    with pytest.raises(SystemExit, match='differs from'):
+    with pytest.raises(SystemExit, match='is out of date'):
         compare_tool.main([*options, '--check'])
     assert (tmp_path / 'curve.png').stat().st_size > 5000
 
@@ -182,7 +184,7 @@ def test_document_without_markers_is_refused(compare_tool, sweeps, tmp_path):
 
 def test_document_that_links_no_sweep_needs_names(compare_tool, tmp_path):
     document = tmp_path / 'results.md'
-    document.write_text(MARKED.format(compare_tool.BEGIN, compare_tool.END))
+    document.write_text(MARKED.format(*markers('compare_runs')))
     with pytest.raises(SystemExit, match='links no sweep'):
         compare_tool.main(['--insert', str(document)])
 

@@ -26,13 +26,13 @@ from pathlib import Path
 
 # Hosts print while they are imported; the report alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
+    from mmscope.analysis.markers import markers, update_document
     from mmscope.apis import UserError, user_errors
     from mmscope.evaluation.report import comparison
     from mmscope.evaluation.sweep import SweepResult
     from mmscope.visualization import curve_figure, save
 
-BEGIN = '<!-- compare_runs: begin -->'
-END = '<!-- compare_runs: end -->'
+TOOL = 'compare_runs'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,29 +70,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def insert(text: str, report: str, path: str) -> str:
-    """Put a report between the markers of a document.
-
-    Args:
-        text (str): The document.
-        report (str): Markdown.
-        path (str): Its file, for messages.
-
-    Returns:
-        str: The new document.
-
-    Raises:
-        UserError: If the markers are not there once each, in order.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UserError(f'{path} needs one line {BEGIN} and one line {END}')
-    before, rest = text.split(BEGIN)
-    if END not in rest:
-        raise UserError(f'{path}: {BEGIN} must stand before {END}')
-    after = rest.split(END)[1]
-    return f'{before}{BEGIN}\n\n{report}\n\n{END}{after}'
-
-
 def linked_sweeps(text: str, document: Path) -> dict[str, Path]:
     """Find the sweeps that the report in a document was made of.
 
@@ -106,7 +83,8 @@ def linked_sweeps(text: str, document: Path) -> dict[str, Path]:
     Raises:
         UserError: If there are none.
     """
-    report = text.partition(BEGIN)[2].partition(END)[0]
+    begin, end = markers(TOOL)
+    report = text.partition(begin)[2].partition(end)[0]
     found = re.findall(r'\[([^]]+)\]\(([^)]+\.json)\)', report)
     if not found:
         raise UserError(
@@ -180,14 +158,8 @@ def run(args: argparse.Namespace) -> str | None:
         save(curve_figure(results, list(sweeps)), args.picture)
     if document is None:
         return report
-    new = insert(old, f'{link(sweeps, document)}\n\n{report}', args.insert)
-    if not args.check:
-        document.write_text(new)
-    elif new != old:
-        raise UserError(
-            f'{document} differs from what its sweeps say; run this command '
-            'without --check'
-        )
+    linked = f'{link(sweeps, document)}\n\n{report}'
+    update_document(document, TOOL, linked, args.check)
     return None
 
 
