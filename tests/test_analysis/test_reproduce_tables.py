@@ -116,10 +116,18 @@ def test_wrong_options_are_refused(tables, options):
     assert stop.value.code == 2
 
 
-def test_the_page_in_docs_is_up_to_date(tables):
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['--insert', str(ROOT / 'docs/results/tables.md')],
+        ['--tables', 'table1', '--insert', str(ROOT / 'README.md')],
+    ],
+    ids=['docs', 'readme'],
+)
+def test_published_tables_are_up_to_date(tables, options):
     pytest.importorskip('mmseg', reason='Table 2 needs the mmseg host')
     pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
-    tables('--insert', ROOT / 'docs/results/tables.md', '--check')
+    tables(*options, '--check')
 
 
 def test_table2_counts_the_configs_parameters(tables):
