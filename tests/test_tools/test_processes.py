@@ -22,7 +22,7 @@ def threads():
 
 def main():
     distributed.init_process_group(
-        'gloo', init_method='tcp://127.0.0.1:0', rank=0, world_size=1
+        'gloo', store=distributed.HashStore(), rank=0, world_size=1
     )
     runner = Runner()
     runner.runner = runner
