@@ -3,8 +3,10 @@
 from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
-from mmscope.evaluation.scores import ImageScore, SegmentationScore
-from mmscope.evaluation.sweep import SweepResult, sweep
+from mmscope.evaluation.mixtures import ImageScore
+from mmscope.evaluation.scores import SegmentationScore
+from mmscope.evaluation.sweep import sweep
+from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.evaluation.throughput import (
     measure_throughput,
     representative_images,

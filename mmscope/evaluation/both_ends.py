@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from mmscope.analysis import SharedCostCounter, stage_costs
 from mmscope.analysis.costs import direction_count, is_two_stage
 from mmscope.analysis.model_costs import record_patch_grids
-from mmscope.evaluation.curves import NOBODY_EXITS, BothEnds
+from mmscope.evaluation.curves import NOBODY_EXITS
+from mmscope.evaluation.ends import BothEnds
 from mmscope.evaluation.image_costs import image_costs, pays_head_by_stage
-from mmscope.evaluation.scores import ImageScore
+from mmscope.evaluation.mixtures import STAGES, ImageScore
 from mmscope.models.scoping import (
     MULTI_LABEL_CONFIDENCES,
     SOFTMAX_CONFIDENCES,
@@ -90,7 +91,13 @@ def score_both_ends(
             counter.remove()
     if not columns:
         raise ValueError('the data loader gave no batch to evaluate')
+    return _put_together(columns, score)
+
+
+def _put_together(columns: dict[str, list], score: ImageScore) -> BothEnds:
+    """Turn lists with one entry an image into what a sweep needs."""
     names = columns.pop('names')
+    scored = score.gather(*(columns.pop(stage, None) for stage in STAGES))
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     grouped = {
         group: {
@@ -100,8 +107,8 @@ def score_both_ends(
         }
         for group in ('kinds', 'details')
     }
-    missing = dict.fromkeys(('confidence', 'coarse'))
-    return BothEnds(names=names, **grouped, **{**missing, **arrays})
+    arrays.setdefault('confidence', None)
+    return BothEnds(names=names, scored=scored, **grouped, **arrays)
 
 
 def _run_gated(
@@ -122,6 +129,7 @@ def _run_gated(
     full = _run(model, backbone, batch, score, counter)
     record, number = full['record'], len(full['names'])
     (costs,) = image_costs(backbone, [record], full['outside'], convention)
+    (short,) = image_costs(backbone, [record], exited['outside'], convention)
     tokens = record.coarse_tokens
     return {
         **_kinds(backbone, logits),
@@ -136,7 +144,8 @@ def _run_gated(
         'full_tokens': number * [tokens + record.fine_tokens],
         'exit_macs': number * [costs.exited - costs.shared],
         'full_macs': number * [costs.full - costs.shared],
-        'shared_macs': number * [costs.shared],
+        'exit_shared': number * [short.shared],
+        'full_shared': number * [costs.shared],
     }
 
 
@@ -245,7 +254,8 @@ def _run_single(
         'full_tokens': number * [tokens],
         'exit_macs': number * [macs],
         'full_macs': number * [macs],
-        'shared_macs': number * [outside],
+        'exit_shared': number * [outside],
+        'full_shared': number * [outside],
     }
 
 

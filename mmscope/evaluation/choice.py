@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmscope.evaluation.curves import NOBODY_EXITS, BothEnds, curve_rows
-from mmscope.evaluation.scores import ImageScore
-
-COMPARED = ('random', 'random_std', 'oracle', 'exited_if_refined')
+from mmscope.evaluation.curves import NOBODY_EXITS, expected_columns
+from mmscope.evaluation.ends import BothEnds
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,6 @@ class Candidates:
 
 def choose_threshold(
     ends: BothEnds,
-    score: ImageScore,
     target_flops: float | None = None,
     max_drop: float | None = None,
 ) -> float:
@@ -38,7 +35,6 @@ def choose_threshold(
 
     Args:
         ends (BothEnds): Images scored at both exits.
-        score (ImageScore): Task score.
         target_flops (float | None): Mean GMACs an image at most; the most
             accurate threshold within them is chosen, the cheapest of equals.
             Defaults to None.
@@ -59,7 +55,7 @@ def choose_threshold(
             'the model has no early exit, so there is no threshold to '
             'choose: use a mmscope.MambaScope backbone'
         )
-    found = candidates(ends, score)
+    found = candidates(ends)
     if np.isnan(found.scores).any():
         raise ValueError('the images have nothing to score, so no choice')
     if max_drop is not None:
@@ -78,12 +74,11 @@ def choose_threshold(
     return float(found.thresholds[_first_least(found.costs, best)])
 
 
-def candidates(ends: BothEnds, score: ImageScore) -> Candidates:
+def candidates(ends: BothEnds) -> Candidates:
     """Score every set of exits that some threshold makes.
 
     Args:
         ends (BothEnds): Images scored at both exits.
-        score (ImageScore): Task score.
 
     Returns:
         Candidates: One more than there are different confidences.
@@ -100,31 +95,27 @@ def candidates(ends: BothEnds, score: ImageScore) -> Candidates:
     cuts = np.flatnonzero(ranked[:-1] > ranked[1:])
     thresholds = (ranked[cuts] + ranked[cuts + 1]) / 2
     exits = np.concatenate([[0], cuts + 1, [number]])
-    shared = float(ends.shared_macs.mean())
-    macs = _prefix(ends.full_macs, ends.exit_macs, order, exits) / number
+    macs = _after_first(ends.full_macs, ends.exit_macs, order, exits)
+    shared = _after_first(ends.full_shared, ends.exit_shared, order, exits)
     return Candidates(
         np.concatenate([[NOBODY_EXITS], thresholds, [0.0]]),
-        score.total(_prefix(ends.fine, ends.coarse, order, exits)),
-        (macs + shared) / 1e9,
+        ends.scored.after_first(order, exits),
+        (macs + shared) / number / 1e9,
     )
 
 
-def expected_row(
-    ends: BothEnds, score: ImageScore, threshold: float
-) -> dict[str, float | None]:
+def expected_row(ends: BothEnds, threshold: float) -> dict:
     """Evaluate one threshold.
 
     Args:
         ends (BothEnds): Images scored at both exits.
-        score (ImageScore): Task score.
         threshold (float): Exit threshold.
 
     Returns:
-        dict[str, float | None]: The curve's row, without what it is
-        compared with.
+        dict: The curve's row, without what it is compared with.
     """
-    (row,) = curve_rows(ends, score, [threshold], num_draws=1)
-    return {key: row[key] for key in row if key not in COMPARED}
+    exits = ends.confidence >= threshold
+    return {'threshold': threshold, **expected_columns(ends, exits)}
 
 
 def _check_target(target_flops: float | None, max_drop: float | None) -> None:
@@ -139,14 +130,13 @@ def _check_target(target_flops: float | None, max_drop: float | None) -> None:
         raise ValueError(f'a target is a finite number >= 0, got {target}')
 
 
-def _prefix(
-    full: np.ndarray, exit_: np.ndarray, order: np.ndarray, exits: np.ndarray
+def _after_first(
+    full: np.ndarray, exit_: np.ndarray, order: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Sums over all images where the first of the order exit."""
+    """Sum costs over all images where the first of the order exit."""
     change = (exit_ - full)[order].astype(np.float64)
-    start = np.zeros((1, *change.shape[1:]))
-    sums = np.concatenate([start, change.cumsum(0)])
-    return full.sum(0, dtype=np.float64) + sums[exits]
+    sums = np.concatenate([[0.0], change.cumsum()])
+    return full.sum(dtype=np.float64) + sums[counts]
 
 
 def _first_least(costs: np.ndarray, chosen: np.ndarray) -> int:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from mmscope.evaluation.mixtures import AdditiveScore
+
 NUM_BINS = 15
 TOP5_FROM = 6
 
 
-class ClassificationScore:
+class ClassificationScore(AdditiveScore):
     """Top-1 accuracy of single-label classification, top-5 and ECE.
 
     The statistics of an image are (right, right among five, 1, gap in each

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmscope.evaluation.classification import ClassificationScore
-from mmscope.evaluation.sweep import sweep_columns
+from mmscope.evaluation.sweep_result import sweep_columns
 from mmscope.evaluation.tables import Column, format_table
 
 # Shares of a single-stage model's cost at which accuracies are compared.

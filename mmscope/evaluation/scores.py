@@ -1,48 +1,17 @@
-"""Additive per-image scores, so that any mixture of exits can be scored."""
+"""mIoU as sums over images."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-
-class ImageScore(Protocol):
-    """What a sweep needs to know about a task.
-
-    An image is reduced to K numbers that may be summed over images
-    (statistics). A data-set score is a function of such a sum; so is the
-    score of a single image.
-
-    Attributes:
-        name (str): Name of the data-set score, in percent.
-    """
-
-    name: str
-
-    def measure(self, sample: Any) -> np.ndarray:
-        """Reduce one predicted data sample to its statistics, (K,)."""
-
-    def total(self, statistics: np.ndarray) -> np.ndarray:
-        """Score summed statistics (..., K) in percent, (...)."""
-
-    def per_image(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
-        """Score images (n, K) one by one in percent, by several names.
-
-        The first is the one that ranks images in the oracle; NaN where an
-        image has nothing to score.
-        """
-
-    def extras(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
-        """Score summed statistics (..., K) by further names, (...) each."""
-
-    def describe(self, sample: Any) -> tuple[dict, dict]:
-        """Name what is worth keeping of the truth and of the prediction."""
+from mmscope.evaluation.mixtures import AdditiveScore
 
 
-class SegmentationScore:
+class SegmentationScore(AdditiveScore):
     """mIoU of semantic segmentation.
 
     Statistics are the areas (intersection, union, label) of each class in
@@ -136,14 +105,6 @@ class SegmentationScore:
             'mIoU': _mean_ratio(intersect, union, labels > 0),
             'aAcc': _mean_ratio(right, pixels, pixels > 0),
         }
-
-    def extras(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
-        """Give no further data-set scores."""
-        return {}
-
-    def describe(self, sample: Any) -> tuple[dict, dict]:
-        """Keep nothing of a map but its areas."""
-        return {}, {}
 
     def _split(self, statistics: np.ndarray) -> list[np.ndarray]:
         return np.split(np.asarray(statistics, dtype=np.float64), 3, axis=-1)

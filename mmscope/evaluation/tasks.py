@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from torch import nn
 
 from mmscope.evaluation.classification import ClassificationScore
-from mmscope.evaluation.scores import ImageScore, SegmentationScore
+from mmscope.evaluation.mixtures import ImageScore
+from mmscope.evaluation.scores import SegmentationScore
 from mmscope.models.scoping import unwrap_model
 
 

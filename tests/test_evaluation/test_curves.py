@@ -5,17 +5,20 @@ import pytest
 
 from mmscope.evaluation.curves import (
     NOBODY_EXITS,
-    BothEnds,
+    curve_rows,
+    quantile_thresholds,
+)
+from mmscope.evaluation.ends import BothEnds
+from mmscope.evaluation.knowledge import (
     compare_kinds,
     confidence_quality,
     correlations,
-    curve_rows,
     order_quality,
-    quantile_thresholds,
 )
+from mmscope.evaluation.mixtures import AdditiveScore
 
 
-class Accuracy:
+class Accuracy(AdditiveScore):
     """Top-1: an image is (right, 1). Not segmentation on purpose."""
 
     name = 'top1'
@@ -36,13 +39,15 @@ def both_ends(confidence, coarse, fine, **kinds):
     return BothEnds(
         names=[str(i) for i in range(number)],
         confidence=np.array(confidence),
-        coarse=np.stack([coarse, ones], 1),
-        fine=np.stack([fine, ones], 1),
+        scored=Accuracy().gather(
+            np.stack([coarse, ones], 1), np.stack([fine, ones], 1)
+        ),
         exit_tokens=10 * ones,
         full_tokens=50 * ones,
         exit_macs=1e9 * ones,
         full_macs=4e9 * ones,
-        shared_macs=7e9 * ones,
+        exit_shared=6e9 * ones,
+        full_shared=7e9 * ones,
         kinds=kinds,
     )
 
@@ -77,14 +82,14 @@ def test_bad_thresholds_are_refused():
 
 def test_curve_by_hand():
     thresholds = [0.0, 0.45, 0.7, NOBODY_EXITS]
-    rows = curve_rows(ENDS, Accuracy(), thresholds, num_draws=4)
+    rows = curve_rows(ENDS, thresholds, num_draws=4)
     assert [row['exit_ratio'] for row in rows] == [1.0, 0.75, 0.5, 0.0]
     assert [row['top1'] for row in rows] == [75, 100, 75, 75]
     assert [row['wrong'] for row in rows] == [25, 0, 25, 25]
     assert [row['oracle'] for row in rows] == [75, 100, 100, 75]
     assert [row['mean_tokens'] for row in rows] == [10, 20, 30, 50]
     assert [row['backbone_cost'] for row in rows] == [1, 1.75, 2.5, 4]
-    assert [row['mean_cost'] for row in rows] == [8, 8.75, 9.5, 11]
+    assert [row['mean_cost'] for row in rows] == [7, 8, 9, 11]
     assert [row['exited'] for row in rows] == [75, 100, 100, None]
     assert rows[1]['exited_if_refined'] == pytest.approx(200 / 3)
     assert [row['refined'] for row in rows] == [None, 100, 50, 75]
@@ -94,8 +99,8 @@ def test_random_exits_are_as_many_and_seeded():
     rng = np.random.default_rng(3)
     fine = (rng.random(400) < 0.8).astype(int)
     ends = both_ends(rng.random(400), np.zeros(400, int), fine)
-    first = curve_rows(ends, Accuracy(), [0.25, 0.0], num_draws=200, seed=5)
-    again = curve_rows(ends, Accuracy(), [0.25, 0.0], num_draws=200, seed=5)
+    first = curve_rows(ends, [0.25, 0.0], num_draws=200, seed=5)
+    again = curve_rows(ends, [0.25, 0.0], num_draws=200, seed=5)
     assert first == again
     row, everyone = first
     expected = 100 * fine.mean() * (1 - row['exit_ratio'])
@@ -112,7 +117,7 @@ def test_order_quality_is_one_for_the_oracle_and_negative_when_reversed():
     def quality(confidence):
         ends = both_ends(confidence, coarse, fine)
         steps = quantile_thresholds(confidence, 8)
-        rows = curve_rows(ends, Accuracy(), steps, num_draws=200)
+        rows = curve_rows(ends, steps, num_draws=200)
         return order_quality(rows, 'top1')
 
     knowing = (1.2 - gain) / 3
@@ -124,12 +129,12 @@ def test_order_quality_is_one_for_the_oracle_and_negative_when_reversed():
 def test_order_cannot_matter_without_any_gain():
     same = np.array([1, 0, 1])
     ends = both_ends([0.2, 0.5, 0.9], same, same)
-    rows = curve_rows(ends, Accuracy(), [0.0, 0.4, 2.0])
+    rows = curve_rows(ends, [0.0, 0.4, 2.0])
     assert order_quality(rows, 'top1') is None
 
 
 def test_useful_confidence_correlates_negatively_with_the_gain():
-    found = confidence_quality(ENDS, Accuracy())['top1']
+    found = confidence_quality(ENDS)['top1']
     # Gains are 0, 0, 100, -100; confidences 0.9, 0.8, 0.3, 0.6.
     assert found['mean_gain'] == 0
     assert found['gain']['pearson'] == pytest.approx(-0.4629, abs=1e-4)
@@ -144,7 +149,7 @@ def test_kinds_of_confidence_are_compared_on_the_same_images():
     ends = both_ends(
         rng.random(80), coarse, fine, knowing=knowing, blind=1 - knowing
     )
-    first, second = compare_kinds(ends, Accuracy())
+    first, second = compare_kinds(ends)
     assert (first['kind'], second['kind']) == ('knowing', 'blind')
     assert first['order_quality'] > 0.9
     assert second['order_quality'] < -0.5

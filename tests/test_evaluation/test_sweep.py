@@ -65,7 +65,8 @@ def test_both_stages_differ_in_the_test_model(build_segmentor, make_loader):
     ends = score_both_ends(
         build_segmentor(), make_loader(), SegmentationScore(4)
     )
-    assert (ends.coarse != ends.fine).any(1).all()
+    images = ends.scored
+    assert (images.coarse != images.fine).any(1).all()
     assert len(np.unique(ends.confidence)) == 12
     assert ends.names[10] == 'images/010.jpg'
 

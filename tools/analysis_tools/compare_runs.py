@@ -29,7 +29,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.analysis.markers import markers, update_document
     from mmscope.apis import UserError, user_errors
     from mmscope.evaluation.report import comparison
-    from mmscope.evaluation.sweep import SweepResult
+    from mmscope.evaluation.sweep_result import SweepResult
     from mmscope.visualization import curve_figure, save
 
 TOOL = 'compare_runs'

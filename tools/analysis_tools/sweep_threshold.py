@@ -40,14 +40,13 @@ with contextlib.redirect_stdout(sys.stderr):
         score_both_ends,
     )
     from mmscope.evaluation.choice import choose_threshold, expected_row
-    from mmscope.evaluation.curves import BothEnds
+    from mmscope.evaluation.ends import BothEnds
     from mmscope.evaluation.loading import (
         SPLITS,
         build_dataloader,
         build_model,
         open_config,
     )
-    from mmscope.evaluation.scores import ImageScore
     from mmscope.evaluation.sweep import check_thresholds, sweep_ends
     from mmscope.evaluation.tasks import default_score
     from mmscope.visualization import curve_figure, save
@@ -197,11 +196,10 @@ def run(args: argparse.Namespace) -> SweepResult:
                 cfg, args.choose_on or 'val', args.batch_size
             )
             seen = score_both_ends(model, others, score, args.convention)
-        choice = choose(args, model, seen, score)
+        choice = choose(args, model, seen)
         wanted.append(choice.exit_threshold)
     result = sweep_ends(
         ends,
-        score,
         args.num_quantiles,
         args.convention,
         seed=args.seed,
@@ -213,7 +211,7 @@ def run(args: argparse.Namespace) -> SweepResult:
     if choice is not None:
         result.meta['chosen'] = {
             **asdict(choice),
-            'reported': expected_row(ends, score, choice.exit_threshold),
+            'reported': expected_row(ends, choice.exit_threshold),
             'same_images': seen.names == ends.names,
         }
     if args.no_images:
@@ -240,7 +238,6 @@ def choose(
     args: argparse.Namespace,
     model: nn.Module,
     ends: BothEnds,
-    score: ImageScore,
 ) -> ExitChoice:
     """Choose a threshold, and save it where that is asked for.
 
@@ -248,12 +245,11 @@ def choose(
         args (argparse.Namespace): Command line with one target.
         model (nn.Module): The swept model.
         ends (BothEnds): Images of the split to choose on.
-        score (ImageScore): Their score.
 
     Returns:
         ExitChoice: With what it promises there.
     """
-    threshold = choose_threshold(ends, score, args.target_flops, args.max_drop)
+    threshold = choose_threshold(ends, args.target_flops, args.max_drop)
     by_flops = args.target_flops is not None
     gate = model.backbone.gate
     choice = ExitChoice(
@@ -262,8 +258,8 @@ def choose(
         target='target_flops' if by_flops else 'max_drop',
         limit=args.target_flops if by_flops else args.max_drop,
         split=args.choose_on or 'val',
-        expected=expected_row(ends, score, threshold),
-        score=score.name,
+        expected=expected_row(ends, threshold),
+        score=ends.scored.name,
         convention=args.convention,
         num_images=len(ends.names),
         config=shown(args.config),
