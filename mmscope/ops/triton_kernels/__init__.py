@@ -1,0 +1,13 @@
+"""Triton kernels; importing this package imports triton, so do it late."""
+
+from .conv import conv_backward, conv_forward
+from .scan import both_directions_forward, scan_forward
+from .scan_backward import scan_backward
+
+__all__ = [
+    'both_directions_forward',
+    'conv_backward',
+    'conv_forward',
+    'scan_backward',
+    'scan_forward',
+]
