@@ -1,22 +1,27 @@
 """Pictures: what was refined, who exits, accuracy against cost."""
 
 from mmscope.visualization.curves import curve_figure
-from mmscope.visualization.predict import (
+from mmscope.visualization.gallery import exit_gallery
+from mmscope.visualization.image_files import ImageFiles, class_meta
+from mmscope.visualization.pictures import (
     draw_exit_gallery,
+    draw_scope_overview,
     draw_scope_pictures,
-    predict_views,
 )
-from mmscope.visualization.scope import (
-    ScopeView,
-    exit_gallery,
-    scope_figure,
-)
+from mmscope.visualization.predict import predict_views
+from mmscope.visualization.scope import scope_figure
 from mmscope.visualization.style import save
+from mmscope.visualization.views import Detections, ImageClass, ScopeView
 
 __all__ = [
+    'Detections',
+    'ImageClass',
+    'ImageFiles',
     'ScopeView',
+    'class_meta',
     'curve_figure',
     'draw_exit_gallery',
+    'draw_scope_overview',
     'draw_scope_pictures',
     'exit_gallery',
     'predict_views',

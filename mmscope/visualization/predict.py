@@ -1,4 +1,4 @@
-"""Pictures of a segmentation model on images of a data set."""
+"""What a model looks at in images of a data set."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import pseudo_collate
+from PIL import Image
 from torch import Tensor, nn
 
 from mmscope.analysis.costs import is_two_stage
+from mmscope.apis import UserError
 from mmscope.evaluation.both_ends import evaluating
-from mmscope.visualization.scope import ScopeView, exit_gallery, scope_figure
-from mmscope.visualization.style import save
+from mmscope.visualization.contents import predicted_content, true_content
+from mmscope.visualization.views import ScopeView
 
 
 def predict_views(
     model: nn.Module, dataset: Any, indices: Sequence[int]
 ) -> list[ScopeView]:
-    """Run a segmentor on some images and keep what it looked at.
+    """Run a model on some images and keep what it looked at.
 
     Args:
-        model (nn.Module): mmseg model with a ``MambaScope`` backbone; its
-            exit threshold decides who exits.
-        dataset (Any): mmseg data set with the test pipeline.
+        model (nn.Module): Model of any host with a ``MambaScope`` backbone;
+            its exit threshold decides who exits.
+        dataset (Any): Data set of the same host with the test pipeline, or
+            :class:`ImageFiles`.
         indices (Sequence[int]): Images.
 
     Returns:
         list[ScopeView]: One an image.
 
     Raises:
-        ValueError: If the backbone has no coarse stage, or an image takes
-            several forwards (sliding windows).
+        ValueError: If the backbone has no coarse stage, an index is outside
+            the data set, an image cannot be read or takes several forwards
+            (sliding windows).
     """
     with evaluating(model) as backbone:
         if not is_two_stage(backbone):
@@ -41,37 +45,72 @@ def predict_views(
                 'scope pictures need a MambaScope backbone'
             )
         return [
-            _predict_view(model, backbone, dataset[index]) for index in indices
+            _predict_view(model, backbone, dataset, index)
+            for index in _checked(indices, len(dataset))
         ]
 
 
+def _checked(indices: Sequence[int], number: int) -> Sequence[int]:
+    wrong = [index for index in indices if not 0 <= index < number]
+    if wrong:
+        raise ValueError(
+            f'image {wrong[0]} is outside the data set, which has {number} '
+            f'images: indices go from 0 to {number - 1}'
+        )
+    return indices
+
+
 def _predict_view(
-    model: nn.Module, backbone: nn.Module, item: dict
+    model: nn.Module, backbone: nn.Module, dataset: Any, index: int
 ) -> ScopeView:
-    image = rgb_image(item['inputs'])
+    info = dataset.get_data_info(index)
+    path = info.get('img_path')
+    if path is not None:
+        check_image(path)
+    item = dataset[index]
     backbone.exit_records = []
     (sample,) = model.test_step(pseudo_collate([item]))
     if len(backbone.exit_records) != 1:
         raise ValueError(
             f'the image took {len(backbone.exit_records)} forwards; pictures '
-            'need test_cfg=dict(mode="whole")'
+            'need one: test_cfg=dict(mode="whole") in mmseg, no test-time '
+            'augmentation'
         )
     (record,) = backbone.exit_records
     stride = 2 * backbone.patch_size
-    label = sample.get('gt_sem_seg')
     return ScopeView(
-        name=Path(sample.metainfo.get('img_path', '')).stem,
-        image=image,
+        # Some data sets hold pixels instead of files.
+        name=str(index) if path is None else Path(path).stem,
+        image=rgb_image(item['inputs']),
         importance=record.importance[0].float().cpu().numpy(),
         refined=record.refined[0].cpu().numpy(),
-        prediction=_class_map(sample.pred_sem_seg.data),
-        label=None if label is None else _class_map(label.data),
+        prediction=predicted_content(sample),
+        label=true_content(sample, info),
         exited=bool(record.exited[0]),
         confidence=(
             None if record.confidence is None else float(record.confidence[0])
         ),
         canvas=(record.grid[0] * stride, record.grid[1] * stride),
     )
+
+
+def check_image(path: str | Path) -> None:
+    """Check that an image file is whole.
+
+    Args:
+        path (str | Path): Image file; addresses of other storage pass.
+
+    Raises:
+        UserError: If it is missing or cannot be decoded.
+    """
+    if '://' in str(path):
+        return
+    try:
+        with Image.open(path) as image:
+            image.load()
+    # Pillow's decoders raise many types on damaged files.
+    except Exception as error:
+        raise UserError(f'image {path} cannot be read: {error}') from error
 
 
 def rgb_image(inputs: Tensor) -> np.ndarray:
@@ -85,102 +124,3 @@ def rgb_image(inputs: Tensor) -> np.ndarray:
     """
     image = inputs.permute(1, 2, 0).cpu().numpy()[..., ::-1]
     return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
-
-
-def _class_map(labels: Tensor) -> np.ndarray:
-    return labels.squeeze(0).cpu().numpy().astype(np.int64)
-
-
-def draw_scope_pictures(
-    model: nn.Module,
-    dataset: Any,
-    out_dir: str | Path,
-    indices: Sequence[int],
-) -> list[Path]:
-    """Write one picture an image, and an overview of all.
-
-    Args:
-        model (nn.Module): See :func:`predict_views`.
-        dataset (Any): mmseg data set; ``metainfo`` names classes and colours.
-        out_dir (str | Path): Folder.
-        indices (Sequence[int]): Images.
-
-    Returns:
-        list[Path]: PNG files: image, importance map, refined regions,
-        prediction, ground truth. The overview comes last, if there are
-        several images.
-
-    Raises:
-        ValueError: See :func:`predict_views`.
-    """
-    views = predict_views(model, dataset, indices)
-    classes, palette = _meta(dataset)
-    folder = Path(out_dir)
-    files = [
-        save(
-            scope_figure([view], classes, palette),
-            folder / f'scope_{index:04d}_{view.name}.png',
-        )
-        for index, view in zip(indices, views, strict=True)
-    ]
-    if len(views) > 1:
-        overview = scope_figure(views, classes, palette)
-        files.append(save(overview, folder / 'scope_overview.png'))
-    return files
-
-
-def draw_exit_gallery(
-    model: nn.Module,
-    dataset: Any,
-    path: str | Path,
-    images: Sequence[dict],
-    number: int = 5,
-) -> Path:
-    """Show the images of which the model is most and least sure.
-
-    Args:
-        model (nn.Module): See :func:`predict_views`.
-        dataset (Any): The data set that was swept, in the same order.
-        path (str | Path): PNG file.
-        images (Sequence[dict]): ``SweepResult.images``.
-        number (int): Images in each group. Defaults to 5.
-
-    Returns:
-        Path: The file.
-
-    Raises:
-        ValueError: If the sweep is of another data set, or had no gate.
-    """
-    if len(images) != len(dataset) or 'confidence' not in images[0]:
-        raise ValueError(
-            f'the sweep has {len(images)} images, the data set '
-            f'{len(dataset)}; pass the images of a gated sweep of it'
-        )
-    order = sorted(
-        range(len(images)), key=lambda index: -images[index]['confidence']
-    )
-    number = min(number, max(1, len(order) // 2))
-    groups = _spread(order, number), _spread(order[::-1], number)
-    most, least = (predict_views(model, dataset, group) for group in groups)
-    notes = {
-        Path(image['name']).stem: f'refining: {image["gain_mIoU"]:+.1f} mIoU'
-        for image in images
-        if image.get('gain_mIoU') is not None
-    }
-    classes, palette = _meta(dataset)
-    return save(exit_gallery(most, least, classes, palette, notes), path)
-
-
-def _spread(order: list[int], number: int) -> list[int]:
-    """Take the first indices that are no neighbours (frames of a video)."""
-    gap = len(order) // (8 * number)
-    chosen: list[int] = []
-    for index in order:
-        if all(abs(index - other) > gap for other in chosen):
-            chosen.append(index)
-    return chosen[:number]
-
-
-def _meta(dataset: Any) -> tuple[Sequence[str], Sequence | None]:
-    metainfo = dataset.metainfo
-    return metainfo['classes'], metainfo.get('palette')

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 # Okabe and Ito's colours, which differ for colour-blind readers too.
 BLUE, ORANGE, GREEN, RED = '#0072b2', '#e69f00', '#009e73', '#d55e00'
 PURPLE, GREY, INK = '#cc79a7', '#8a8a8a', '#222222'
 SERIES = (BLUE, RED, GREEN, PURPLE, ORANGE)
+# Boxes on photos; regions are outlined in green.
+BOX_COLOURS = (BLUE, RED, ORANGE, INK, PURPLE, '#56b4e9')
+BOX_LINES = ('-', '--', ':')
+# Arguments of a matplotlib patch, by class.
+BoxStyles = dict[int, dict]
 DPI = 110
 UNLABELLED = (235, 235, 235)
 
@@ -126,3 +132,47 @@ def class_legend(
 
 def _patch(colour: np.ndarray, label: str) -> Patch:
     return Patch(facecolor=colour / 255, edgecolor=GREY, label=label)
+
+
+def box_styles(labels: Iterable[int]) -> BoxStyles:
+    """Give the classes that are to be seen a colour each.
+
+    Args:
+        labels (Iterable[int]): Classes of the boxes shown, repeated or not.
+
+    Returns:
+        BoxStyles: By class. Colours are few, so that they differ for every
+        reader; when they are used up, lines are dashed and then dotted.
+    """
+    styles = {}
+    for place, label in enumerate(sorted({int(label) for label in labels})):
+        turn, colour = divmod(place, len(BOX_COLOURS))
+        styles[label] = {
+            'edgecolor': BOX_COLOURS[colour],
+            'linestyle': BOX_LINES[turn % len(BOX_LINES)],
+            'linewidth': 1.4,
+        }
+    return styles
+
+
+def box_legend(classes: Sequence[str], styles: BoxStyles) -> list[Line2D]:
+    """Make legend entries for boxes.
+
+    Args:
+        classes (Sequence[str]): Class names.
+        styles (BoxStyles): Of :func:`box_styles`.
+
+    Returns:
+        list[Line2D]: Legend handles in class order.
+    """
+    return [
+        Line2D(
+            [],
+            [],
+            color=style['edgecolor'],
+            linestyle=style['linestyle'],
+            linewidth=2,
+            label=str(classes[label]),
+        )
+        for label, style in styles.items()
+    ]

@@ -1,0 +1,86 @@
+"""From a host's data sample to what a picture shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mmscope.visualization.views import Content, Detections, ImageClass
+
+
+def predicted_content(sample: Any) -> Content:
+    """Read what a model of any host predicted.
+
+    Args:
+        sample (Any): Data sample of ``test_step``.
+
+    Returns:
+        np.ndarray | Detections | ImageClass: In pixels of the picture.
+
+    Raises:
+        ValueError: If the sample has none of the known predictions.
+    """
+    if 'pred_sem_seg' in sample:
+        return _class_map(sample.pred_sem_seg.data)
+    if 'pred_instances' in sample:
+        return _found_boxes(sample)
+    if 'pred_label' in sample:
+        label = int(sample.pred_label)
+        return ImageClass(label, float(sample.pred_score[label]))
+    raise ValueError(
+        'scope pictures show pred_sem_seg (mmseg), pred_instances (mmdet) or '
+        f'pred_label (mmpretrain), the model gives {sorted(sample.keys())}'
+    )
+
+
+def true_content(sample: Any, info: dict) -> Content | None:
+    """Read the ground truth.
+
+    Args:
+        sample (Any): Data sample that went through the pipeline.
+        info (dict): What the data set itself knows of the image.
+
+    Returns:
+        np.ndarray | Detections | ImageClass | None: In pixels of the
+        picture; None where nothing is known.
+    """
+    if 'gt_sem_seg' in sample:
+        return _class_map(sample.gt_sem_seg.data)
+    if 'pred_instances' in sample and 'instances' in info:
+        return _true_boxes(sample, info['instances'])
+    if 'gt_label' in sample:
+        return ImageClass(int(sample.gt_label))
+    return None
+
+
+def _class_map(labels: Tensor) -> np.ndarray:
+    return labels.squeeze(0).cpu().numpy().astype(np.int64)
+
+
+def _found_boxes(sample: Any) -> Detections:
+    found = sample.pred_instances
+    masks = found.masks if 'masks' in found else None
+    return Detections(
+        boxes=found.bboxes.float().cpu().numpy() * _scale(sample),
+        labels=found.labels.cpu().numpy(),
+        scores=found.scores.float().cpu().numpy(),
+        masks=None if masks is None else masks.bool().cpu().numpy(),
+    )
+
+
+def _true_boxes(sample: Any, instances: list[dict]) -> Detections:
+    # Those of the annotation file: whether the pipeline's are in pixels of
+    # the resized or of the original image depends on its order.
+    kept = [entry for entry in instances if not entry.get('ignore_flag')]
+    boxes = np.array([entry['bbox'] for entry in kept], dtype=float)
+    return Detections(
+        boxes=boxes.reshape(-1, 4) * _scale(sample),
+        labels=np.array([entry['bbox_label'] for entry in kept], dtype=int),
+    )
+
+
+def _scale(sample: Any) -> np.ndarray:
+    """Factors from the original image, where boxes lie, to the resized."""
+    return np.tile(sample.metainfo['scale_factor'], 2)

@@ -1,0 +1,151 @@
+"""Pictures of a model on images of a data set, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmscope.visualization.gallery import exit_gallery
+from mmscope.visualization.predict import predict_views
+from mmscope.visualization.scene import SCORE_THR
+from mmscope.visualization.scope import PANEL_WIDTH, scope_figure
+from mmscope.visualization.style import save
+
+
+def draw_scope_overview(
+    model: nn.Module,
+    dataset: Any,
+    path: str | Path,
+    indices: Sequence[int],
+    score_thr: float = SCORE_THR,
+    panel_width: float = PANEL_WIDTH,
+) -> Path:
+    """Write one picture of some images.
+
+    Args:
+        model (nn.Module): See :func:`predict_views`.
+        dataset (Any): Data set; ``metainfo`` names classes and colours.
+        path (str | Path): PNG file.
+        indices (Sequence[int]): Images.
+        score_thr (float): Least score of a box that is drawn. Defaults to
+            0.3.
+        panel_width (float): Inches. Defaults to 2.9.
+
+    Returns:
+        Path: The file: a row an image with its importance map, refined
+        regions and, unless it has one class as a whole, prediction and
+        ground truth.
+
+    Raises:
+        ValueError: See :func:`predict_views`.
+    """
+    views = predict_views(model, dataset, indices)
+    figure = scope_figure(views, *_meta(dataset), score_thr, panel_width)
+    return save(figure, path)
+
+
+def draw_scope_pictures(
+    model: nn.Module,
+    dataset: Any,
+    out_dir: str | Path,
+    indices: Sequence[int],
+    score_thr: float = SCORE_THR,
+    panel_width: float = PANEL_WIDTH,
+) -> list[Path]:
+    """Write one picture an image, and an overview of all.
+
+    Args:
+        model (nn.Module): See :func:`predict_views`.
+        dataset (Any): See :func:`draw_scope_overview`.
+        out_dir (str | Path): Folder.
+        indices (Sequence[int]): Images.
+        score_thr (float): Least score of a box that is drawn. Defaults to
+            0.3.
+        panel_width (float): Inches. Defaults to 2.9.
+
+    Returns:
+        list[Path]: PNG files. The overview comes last, if there are several
+        images.
+
+    Raises:
+        ValueError: See :func:`predict_views`.
+    """
+    views = predict_views(model, dataset, indices)
+    options = (*_meta(dataset), score_thr, panel_width)
+    folder = Path(out_dir)
+    files = [
+        save(
+            scope_figure([view], *options),
+            folder / f'scope_{index:04d}_{view.name}.png',
+        )
+        for index, view in zip(indices, views, strict=True)
+    ]
+    if len(views) > 1:
+        overview = scope_figure(views, *options)
+        files.append(save(overview, folder / 'scope_overview.png'))
+    return files
+
+
+def draw_exit_gallery(
+    model: nn.Module,
+    dataset: Any,
+    path: str | Path,
+    images: Sequence[dict],
+    number: int = 5,
+) -> Path:
+    """Show the images of which the model is most and least sure.
+
+    Args:
+        model (nn.Module): See :func:`predict_views`.
+        dataset (Any): The data set that was swept, in the same order.
+        path (str | Path): PNG file.
+        images (Sequence[dict]): ``SweepResult.images``.
+        number (int): Images in each group. Defaults to 5.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        ValueError: If the sweep is of another data set, or had no gate.
+    """
+    if len(images) != len(dataset) or 'confidence' not in images[0]:
+        raise ValueError(
+            f'the sweep has {len(images)} images, the data set '
+            f'{len(dataset)}; pass the images of a gated sweep of it'
+        )
+    order = sorted(
+        range(len(images)), key=lambda index: -images[index]['confidence']
+    )
+    number = min(number, max(1, len(order) // 2))
+    groups = _spread(order, number), _spread(order[::-1], number)
+    most, least = (predict_views(model, dataset, group) for group in groups)
+    notes = {
+        Path(image['name']).stem: f'refining: {image["gain_mIoU"]:+.1f} mIoU'
+        for image in images
+        if image.get('gain_mIoU') is not None
+    }
+    classes, palette = _meta(dataset)
+    return save(exit_gallery(most, least, classes, palette, notes), path)
+
+
+def _spread(order: list[int], number: int) -> list[int]:
+    """Take the first indices that are no neighbours (frames of a video)."""
+    gap = len(order) // (8 * number)
+    chosen: list[int] = []
+    for index in order:
+        if all(abs(index - other) > gap for other in chosen):
+            chosen.append(index)
+    return chosen[:number]
+
+
+def _meta(dataset: Any) -> tuple[Sequence[str], Sequence | None]:
+    classes = dataset.metainfo.get('classes')
+    if classes is None:
+        raise ValueError(
+            f'{type(dataset).__name__} does not name its classes: give '
+            'metainfo=dict(classes=(...)) in the config'
+        )
+    return classes, dataset.metainfo.get('palette')

@@ -1,0 +1,118 @@
+"""What a picture shows of one image: where the model looked, what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Detections:
+    """Boxes in pixels of the picture, found or true.
+
+    Args:
+        boxes (np.ndarray): Left, top, right, bottom, (N, 4) float.
+        labels (np.ndarray): Classes, (N,) int.
+        scores (np.ndarray | None): Scores in [0, 1], (N,); None for true
+            boxes. Defaults to None.
+        masks (np.ndarray | None): Masks of the whole picture at any
+            resolution, (N, H', W') bool. Defaults to None.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+    masks: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def keep(self, index: np.ndarray) -> Detections:
+        """Choose some of them.
+
+        Args:
+            index (np.ndarray): Their indices, or (N,) bool.
+
+        Returns:
+            Detections: These alone, in that order.
+        """
+        fields = self.boxes, self.labels, self.scores, self.masks
+        return Detections(
+            *(None if field is None else field[index] for field in fields)
+        )
+
+    def surest(self, score_thr: float, most: int) -> tuple[Detections, int]:
+        """Choose what is drawn.
+
+        Args:
+            score_thr (float): Least score; true boxes have none and stay.
+            most (int): So many found boxes at most, by score.
+
+        Returns:
+            tuple[Detections, int]: The chosen, best first, and how many
+            reach the score.
+        """
+        if self.scores is None:
+            return self, len(self)
+        order = np.argsort(-self.scores, kind='stable')
+        order = order[self.scores[order] >= score_thr]
+        return self.keep(order[:most]), len(order)
+
+
+@dataclass
+class ImageClass:
+    """One class for the whole image.
+
+    Args:
+        label (int): Class.
+        score (float | None): Its probability; None for the true one.
+            Defaults to None.
+    """
+
+    label: int
+    score: float | None = None
+
+
+# A label map is (H', W') int of the same scene, at any resolution.
+Content = np.ndarray | Detections | ImageClass
+
+
+@dataclass
+class ScopeView:
+    """One image and what the model made of it.
+
+    Args:
+        name (str): Name of the image.
+        image (np.ndarray): RGB, (H, W, 3) uint8, as the model saw it.
+        importance (np.ndarray): Token importance on the coarse grid, (h, w).
+        refined (np.ndarray): Refined regions, (h, w) bool.
+        prediction (np.ndarray | Detections | ImageClass): Label map, boxes,
+            or a class.
+        label (np.ndarray | Detections | ImageClass | None): The same of the
+            ground truth, None where it is unknown.
+        exited (bool): Whether the image left after the coarse stage.
+        confidence (float | None): Confidence, None without a gate.
+        canvas (tuple[float, float]): Height and width that the coarse grid
+            covers, in pixels of the image; padding makes it larger.
+    """
+
+    name: str
+    image: np.ndarray
+    importance: np.ndarray
+    refined: np.ndarray
+    prediction: Content
+    label: Content | None
+    exited: bool
+    confidence: float | None
+    canvas: tuple[float, float]
+
+    def verdict(self) -> str:
+        """Say whether the image exits, and how sure the model was."""
+        if self.exited:
+            text = 'exits early'
+        else:
+            text = f'{self.refined.sum()} of {self.refined.size} refined'
+        if self.confidence is None:
+            return text
+        return f'{text}, confidence {self.confidence:.3f}'
