@@ -29,3 +29,7 @@ if find_spec('mmcv') is not None:
         from .classification import ImageFolder
 
         __all__ += ['ImageFolder']
+    if find_spec('mmdet') is not None:
+        from .detection import CocoDetectionDataset
+
+        __all__ += ['CocoDetectionDataset']

@@ -1,0 +1,261 @@
+"""Checks a COCO file against the config: classes, images, masks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .layout import DatasetLayoutError, nearest_parent
+
+# EXIF orientations that turn an image by a quarter.
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+SHOWN = 5
+
+
+def check_categories(
+    content: dict, classes: Sequence[str], name: str | PathLike
+) -> None:
+    """Check that the file has the classes of the config, in their order.
+
+    mmdet's labels count the file's categories that the config names, in the
+    order of the file: a class that the file lacks, or another order, would
+    give the others a wrong name without a word.
+
+    Args:
+        content (dict): As :func:`read_coco` gives it.
+        classes (Sequence[str]): ``metainfo['classes']`` of the data set.
+        name (str | PathLike): What messages call the file.
+
+    Raises:
+        DatasetLayoutError: Naming what is missing, or the right order.
+    """
+    if isinstance(classes, str):
+        raise DatasetLayoutError(
+            f'metainfo.classes is the text {classes!r}, expected a tuple of '
+            f'names or a text file with one on each line: one class alone is '
+            f'({classes!r},), with a comma'
+        )
+    twice = [c for c, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise DatasetLayoutError(
+            f'metainfo.classes names {_some(twice)} more than once: name '
+            'every class once'
+        )
+    present = tuple(category['name'] for category in content['categories'])
+    missing = [c for c in classes if c not in present]
+    if missing:
+        raise DatasetLayoutError(
+            _missing_text(missing, classes, present, name)
+            + _keypoints_hint(content)
+        )
+    used = set(classes)
+    order = tuple(c for c in present if c in used)
+    if order != tuple(classes):
+        first = next(i for i, c in enumerate(order) if c != classes[i])
+        raise DatasetLayoutError(
+            f'annotation file {name} has the classes of the config in '
+            f'another order: label {first} is {order[first]!r} there and '
+            f'{classes[first]!r} in metainfo.classes, and mmdet counts in '
+            f'the order of the file. Set metainfo.classes={order!r}.'
+        )
+
+
+def check_images(
+    content: dict,
+    folder: str | PathLike,
+    name: str | PathLike,
+    num_samples: int = 50,
+) -> None:
+    """Check that images are where they should be and as large as listed.
+
+    Args:
+        content (dict): As :func:`read_coco` gives it.
+        folder (str | PathLike): What file names are relative to.
+        name (str | PathLike): What messages call the annotation file.
+        num_samples (int): Images to look at, spread evenly. Defaults to 50.
+
+    Raises:
+        DatasetLayoutError: If the folder or a sampled image is missing, or
+            a size differs from the file's.
+    """
+    folder, images = Path(folder), content['images']
+    if not folder.is_dir():
+        raise DatasetLayoutError(
+            f'image folder {folder.absolute()} does not exist'
+            f'{nearest_parent(folder)}. It is data_root and data_prefix.img '
+            f'together; {name} has file names such as '
+            f'{images[0]["file_name"] if images else None!r}.'
+        )
+    samples = images[:: max(1, len(images) // num_samples)]
+    lost = [i for i in samples if not (folder / i['file_name']).is_file()]
+    if lost:
+        raise DatasetLayoutError(
+            f'{len(lost)} of {len(samples)} images that were looked for are '
+            f'not in {folder.absolute()} '
+            f'({_some([i["file_name"] for i in lost])}). Set data_prefix.img '
+            f'to the folder that the file names of {name} are relative to, '
+            'or unpack the images again.'
+        )
+    for image in samples:
+        check_size(folder / image['file_name'], image, name)
+
+
+def check_size(
+    path: PathLike, listed: dict, name: str | PathLike = 'the file'
+) -> None:
+    """Check that one image is as large as the annotations say.
+
+    Args:
+        path (PathLike): The image.
+        listed (dict): With ``width`` and ``height``.
+        name (str | PathLike): What messages call the annotation file.
+            Defaults to 'the file'.
+
+    Raises:
+        DatasetLayoutError: If it is not, or is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            if image.getexif().get(ORIENTATION) in TURNED:
+                size = size[::-1]
+    except OSError as error:
+        raise DatasetLayoutError(
+            f'image {path} cannot be read: {error}. Replace the file, or '
+            'remove it from the annotations.'
+        ) from error
+    wanted = (listed['width'], listed['height'])
+    if size != wanted:
+        turned = size == wanted[::-1]
+        raise DatasetLayoutError(
+            f'image {path} is {size[0]} x {size[1]} (width x height)'
+            f'{" after its EXIF rotation" if turned else ""}, {name} says '
+            f'{wanted[0]} x {wanted[1]}: boxes would not fit. Use the images '
+            'that the annotations were made for, or correct the sizes.'
+        )
+
+
+def check_masks(content: dict, used: np.ndarray, name: str | PathLike) -> None:
+    """Check that every used annotation has a mask that can be loaded.
+
+    Args:
+        content (dict): As :func:`read_coco` gives it.
+        used (np.ndarray): (n,) bool, annotations that are not left out.
+        name (str | PathLike): What messages call the file.
+
+    Raises:
+        DatasetLayoutError: If one has none, or an RLE of another size.
+    """
+    annotations = content['annotations']
+    rows = np.flatnonzero(used)
+    empty = [i for i in rows if not annotations[i].get('segmentation')]
+    if empty:
+        raise DatasetLayoutError(
+            f'annotation file {name}: {len(empty):,} of {len(rows):,} '
+            'annotations have no segmentation (annotation id '
+            f'{annotations[empty[0]]["id"]!r}), and LoadAnnotations asks for '
+            'masks. For boxes alone set with_mask=False in every '
+            "LoadAnnotations, metric='bbox' in the evaluators, "
+            'model.data_preprocessor.pad_mask=False, and '
+            'model.roi_head.mask_head=None with mask_roi_extractor=None, as '
+            'configs/bccd does.'
+        )
+    for annotation, size in _misfits(content, rows):
+        raise DatasetLayoutError(
+            f'annotation file {name}: the RLE of annotation id '
+            f'{annotation["id"]!r} is {annotation["segmentation"]["size"]} '
+            f'(height, width), its image {size}. Write the mask again at the '
+            'size of the image.'
+        )
+
+
+def count_bad_polygons(content: dict, used: np.ndarray) -> tuple[int, object]:
+    """Count objects without any polygon of three points.
+
+    mmdet treats them as it treats crowds: trained neither as object nor
+    with a mask.
+
+    Args:
+        content (dict): As :func:`read_coco` gives it.
+        used (np.ndarray): (n,) bool, annotations that are not left out.
+
+    Returns:
+        tuple[int, object]: Their number, and the first one's id.
+    """
+    annotations = content['annotations']
+    bad = []
+    for i in np.flatnonzero(used):
+        parts = annotations[i]['segmentation']
+        if isinstance(parts, list) and not any(
+            len(part) >= 6 and len(part) % 2 == 0 for part in parts
+        ):
+            bad.append(annotations[i]['id'])
+    return len(bad), bad[0] if bad else None
+
+
+def _misfits(
+    content: dict, rows: np.ndarray
+) -> Iterator[tuple[dict, list[int]]]:
+    """RLEs of another size than their image."""
+    annotations = content['annotations']
+    sizes = None
+    for i in rows:
+        mask = annotations[i]['segmentation']
+        if not isinstance(mask, dict):
+            continue
+        if sizes is None:
+            sizes = {
+                image['id']: [image['height'], image['width']]
+                for image in content['images']
+            }
+        size = sizes[annotations[i]['image_id']]
+        if list(mask.get('size', ())) != size:
+            yield annotations[i], size
+
+
+def _missing_text(
+    missing: Sequence[str],
+    classes: Sequence[str],
+    present: Sequence[str],
+    name: str | PathLike,
+) -> str:
+    similar = [(c, _similar(c, present)) for c in missing]
+    hints = [f'{s!r} for {c!r}' for c, s in similar if s][:SHOWN]
+    suggestion = f' Similar in the file: {", ".join(hints)}.' if hints else ''
+    shown = repr(present) if len(present) <= 20 else '(...)'
+    return (
+        f'annotation file {name} lacks {len(missing)} of the {len(classes)} '
+        f'classes of the config ({_some(missing)}); it has {len(present)}: '
+        f'{_some(present)}.{suggestion} For these data set '
+        f'metainfo=dict(classes={shown}) in every data set, and num_classes='
+        f'{len(present)} in every bbox_head, mask_head and exit_head of the '
+        'model; for the classes of the config choose another ann_file.'
+    )
+
+
+def _similar(wanted: str, present: Sequence[str]) -> str | None:
+    """A name that differs in case, blanks or a few letters."""
+    plain = {name.strip().casefold(): name for name in present}
+    close = get_close_matches(wanted.strip().casefold(), plain, 1, 0.75)
+    return plain[close[0]] if close else None
+
+
+def _keypoints_hint(content: dict) -> str:
+    annotations = content['annotations']
+    if annotations and 'keypoints' in annotations[0]:
+        return (
+            ' Its annotations have keypoints: person_keypoints_*.json holds '
+            'people alone, instances_*.json holds all classes.'
+        )
+    return ''
+
+
+def _some(names: Sequence[object]) -> str:
+    more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
+    return ', '.join(map(str, names[:SHOWN])) + more

@@ -1,0 +1,196 @@
+"""mmdetection's COCO data set, checked before it is loaded."""
+
+from __future__ import annotations
+
+import logging
+import os.path as osp
+
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmengine.logging import print_log
+
+from mmscope.registry import DATASETS
+
+from .coco_check import (
+    check_categories,
+    check_images,
+    check_masks,
+    check_size,
+    count_bad_polygons,
+)
+from .coco_file import read_coco
+from .coco_objects import describe, left_out, num_left_out, sort_annotations
+from .layout import DatasetLayoutError
+from .loading import decode_bgr
+
+
+@DATASETS.register_module()
+class CocoDetectionDataset(CocoDataset):
+    """Boxes and masks in COCO's format, refused where they are not right.
+
+    Example::
+
+        dataset = dict(
+            type='mmscope.CocoDetectionDataset',
+            data_root='data/coco',
+            ann_file='annotations/instances_train2017.json',
+            data_prefix=dict(img='train2017/'),
+        )
+
+    What mmdet's ``CocoDataset`` makes of a good file is made here, too. A
+    file or folder that is not right, classes that are not those of the file
+    and masks that are asked for but absent are errors. Single annotations
+    that mmdet leaves out are counted in one warning, with an example of each
+    reason. The file is read once, as there; images of remote storage
+    (``backend_args``) are not looked at.
+
+    Args:
+        strict (bool): Whether an annotation that is left out is an error,
+            not a warning. Defaults to False.
+        **kwargs (object): Of mmdet's ``CocoDataset``.
+    """
+
+    def __init__(self, strict: bool = False, **kwargs: object) -> None:
+        self.strict = strict
+        super().__init__(**kwargs)
+
+    def COCOAPI(self, path: str) -> COCO:
+        """Open the annotation file; the host calls it like a class.
+
+        Args:
+            path (str): The file, or a local copy of a remote one.
+
+        Returns:
+            COCO: With its indices built.
+
+        Raises:
+            DatasetLayoutError: If file, classes or images are not right.
+        """
+        content = read_coco(path, self._name(), self.test_mode)
+        self._check(content)
+        api = COCO()
+        api.dataset = content
+        api.createIndex()
+        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+        return api
+
+    def filter_data(self) -> list[dict]:
+        """Filter as the host does, and refuse to go on with nothing.
+
+        Returns:
+            list[dict]: Images that ``filter_cfg`` keeps.
+
+        Raises:
+            DatasetLayoutError: If it keeps none.
+        """
+        kept = super().filter_data()
+        if not kept:
+            raise DatasetLayoutError(
+                f'annotation file {self._name()}: none of its '
+                f'{len(self.data_list)} images is left by filter_cfg='
+                f'{self.filter_cfg}. Choose another file, or set '
+                'filter_empty_gt=False to train on images without objects.'
+            )
+        return kept
+
+    def prepare_data(self, idx: int) -> object:
+        """Run the pipeline, and name the image where it fails.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            object: What the pipeline gives.
+
+        Raises:
+            DatasetLayoutError: If the image is missing, damaged or of
+                another size than the annotations say.
+        """
+        try:
+            return super().prepare_data(idx)
+        except Exception:
+            # Decoders of all kinds fail in all ways: look what it was.
+            if not self._remote:
+                self._diagnose(self.get_data_info(idx))
+            raise
+
+    def _check(self, content: dict) -> None:
+        name = self._name()
+        if 'img' not in self.data_prefix:
+            raise DatasetLayoutError(
+                f'data_prefix={self.data_prefix!r} names no folder of images:'
+                " set data_prefix=dict(img='FOLDER/'), below data_root"
+            )
+        classes = self.metainfo['classes']
+        check_categories(content, classes, name)
+        used = self._check_objects(content, name)
+        if any(
+            getattr(t, 'with_mask', False) for t in self.pipeline.transforms
+        ):
+            check_masks(content, used, name)
+            self._warn_of_polygons(content, used, name)
+        if not self._remote:
+            check_images(content, self.data_prefix['img'] or '.', name)
+
+    def _check_objects(self, content: dict, name: str) -> np.ndarray:
+        """Report what is left out; return which annotations are not."""
+        classes = set(self.metainfo['classes'])
+        ids = [c['id'] for c in content['categories'] if c['name'] in classes]
+        found = sort_annotations(content, ids, name)
+        annotations = content['annotations']
+        used = ~left_out(found, len(annotations))
+        text = describe(found, content)
+        if annotations and not used.any() and not self.test_mode:
+            raise DatasetLayoutError(
+                f'annotation file {name} has nothing to train on: {text}.'
+            )
+        if text and self.strict and num_left_out(found):
+            raise DatasetLayoutError(f'annotation file {name}: {text}.')
+        if text:
+            note = (
+                '. CocoMetric reads the file itself and counts boxes that '
+                'are left out as objects that were not found'
+            )
+            self._warn(f'{name}: {text}{note if self.test_mode else ""}.')
+        # The host would keep a box of infinite width.
+        if len(found['not_finite']):
+            bad = set(found['not_finite'].tolist())
+            content['annotations'] = [
+                a for i, a in enumerate(annotations) if i not in bad
+            ]
+        return np.delete(used, found['not_finite'])
+
+    def _warn_of_polygons(
+        self, content: dict, used: np.ndarray, name: str
+    ) -> None:
+        number, example = count_bad_polygons(content, used)
+        if number:
+            self._warn(
+                f'{name}: objects without a polygon of three points, ignored '
+                f'like crowds: {number:,} (annotation id {example!r}).'
+            )
+
+    def _diagnose(self, info: dict) -> None:
+        """Raise if the image is the reason."""
+        path = info['img_path']
+        if not osp.isfile(path):
+            raise DatasetLayoutError(
+                f'image {path} (image id {info["img_id"]!r}) does not exist. '
+                'Put it there, or remove it from the annotations.'
+            ) from None
+        with open(path, 'rb') as file:
+            decode_bgr(file.read(), path)
+        check_size(path, info, self._name())
+
+    def _name(self) -> str:
+        return self.ann_file if self._remote else osp.abspath(self.ann_file)
+
+    @property
+    def _remote(self) -> bool:
+        places = (self.ann_file, self.data_prefix.get('img', ''))
+        return bool(self.backend_args) or any('://' in p for p in places)
+
+    @staticmethod
+    def _warn(text: str) -> None:
+        print_log(text, 'current', logging.WARNING)
