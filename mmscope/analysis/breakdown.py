@@ -85,6 +85,20 @@ class CostBreakdown:
             sums[row['stage']] += row[unit]
         return StageCosts(**sums)
 
+    def shared_parts(self) -> dict[str, int]:
+        """Sum what every image pays, by part of the model.
+
+        Returns:
+            dict[str, int]: MACs of ``neck``, ``rpn_head``, ``bbox_head`` and
+            so on, in order of running. Either convention: no scan is there.
+        """
+        parts: dict[str, int] = {}
+        for row in self.rows():
+            if row['stage'] == 'shared':
+                part = row['part']
+                parts[part] = parts.get(part, 0) + row['macs']
+        return parts
+
     @property
     def outside(self) -> int:
         """MACs of what ran behind the backbone."""
@@ -126,6 +140,8 @@ class CostBreakdown:
             return mixer.removesuffix('_b')
         if name.startswith(self.prefix):
             name = name.removeprefix(self.prefix)
+        # Box heads and mask heads are parts of their own.
+        name = name.removeprefix('roi_head.')
         return name.partition('.')[0] or 'other'
 
     @staticmethod

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/analysis_tools/get_flops.py'
 CONFIGS = ROOT / 'configs/ade20k'
 IMAGENET = ROOT / 'configs/imagenet'
+COCO = ROOT / 'configs/coco'
 PLAIN = ('params', 'coarse', 'fine', 'reuse', 'shared', 'mean')
 
 pytest.importorskip('mmcv', reason='needs the mmseg host')
@@ -138,14 +139,37 @@ def test_plain_classifier_gets_the_gate_that_its_hook_would_give(get_flops):
     assert theirs == ours
 
 
-def test_a_detector_counts_what_does_not_depend_on_proposals(get_flops):
+def test_a_detector_is_counted_on_the_regions_of_its_config(get_flops):
     pytest.importorskip('mmdet', reason='needs the mmdet host')
-    config = ROOT / 'configs/coco/mambascope_ti_cascade_mask_rcnn_lite.py'
+    config = COCO / 'mambascope_ti_cascade_mask_rcnn_lite.py'
     counts = json.loads(get_flops(config, '--json', '--shape', '64', '64'))
-    assert counts['not_run'] == ['roi_head']
-    parts = {r['part'] for r in counts['breakdown'] if r['stage'] == 'shared'}
-    assert parts == {'neck', 'rpn_head'}
+    assert counts['params'] == 37828702
+    assert counts['regions'] == {'proposals': 1000, 'masks': 100}
+    # 64 x 64 pixels have less neck and RPN; heads see the same regions.
+    box = 4 * 9 * 192**2 * 49 + 49 * 192 * 768 + 768 * (81 + 4)
+    mask = 4 * 9 * 192**2 * 14**2 + (4 * 192**2 + 4 * 192 * 80) * 14**2
+    parts = counts['shared_parts']
+    assert list(parts) == ['neck', 'rpn_head', 'bbox_head', 'mask_head']
+    assert parts['bbox_head'] == 3000 * box
+    assert parts['mask_head'] == 100 * mask
+    assert sum(parts.values()) == counts['shared']
     assert counts['closed_form'] == {key: counts[key] for key in PLAIN[1:]}
+    assert counts['not_run'] == []
+    assert 'RoIAlign' in counts['left_out']
+
+
+def test_regions_of_a_detector_are_an_option(get_flops):
+    pytest.importorskip('mmdet', reason='needs the mmdet host')
+    printed = get_flops(
+        COCO / 'vim_ti_cascade_mask_rcnn_lite.py',
+        *('--shape', '64', '64', '--proposals', '7', '--masks', '0'),
+    )
+    assert 'proposals: 7; masks: 0' in printed
+    assert 'mask_head 0.000' in printed
+    assert 'left out, since no convention counts any of it: RoI' in printed
+    for option in ('--proposals', '--masks'):
+        with pytest.raises(SystemExit, match='leave .* out'):
+            get_flops('vim_ti_upernet.py', '--shape', '64', '64', option, '7')
 
 
 def test_table_shows_stages_parts_and_what_is_not_counted(get_flops):
@@ -188,6 +212,8 @@ def test_a_backbone_of_somebody_else_is_refused(get_flops, tmp_path):
     [
         (('--convention', 'both'), "invalid choice: 'both'"),
         (('--shape', '64'), 'expected 2 arguments'),
+        (('--proposals', '-1'), "a whole number, got '-1'"),
+        (('--masks', '1.5'), "a whole number, got '1.5'"),
     ],
 )
 def test_what_the_command_line_cannot_mean_is_refused(

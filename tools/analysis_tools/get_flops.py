@@ -1,12 +1,16 @@
 """Print the parameters and the cost of each stage of a model.
 
     python tools/analysis_tools/get_flops.py CONFIG [--convention paper|exact]
-        [--refine-ratio A] [--exit-ratio R] [--shape H W] [--json]
+        [--refine-ratio A] [--exit-ratio R] [--shape H W]
+        [--proposals N] [--masks M] [--json]
 
 All counts are of one image, taken while the model runs, operator by operator.
 Costs are MACs (one multiply-add of a convolution or linear layer) plus the
 operations of the selective scan; FLOPs count such a multiply-add twice and
 the scan's operations once. The closed form of the same costs is compared.
+
+The box and mask heads of a two-stage detector run on as many proposals and
+detections as the config's test_cfg lets through, or as are given.
 """
 
 from __future__ import annotations
@@ -15,10 +19,10 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from dataclasses import asdict
 
 from mmengine.config import DictAction
-from torch import Tensor, nn
+from torch import nn
 
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
@@ -30,6 +34,12 @@ with contextlib.redirect_stdout(sys.stderr):
     )
     from mmscope.analysis.breakdown import STAGES
     from mmscope.analysis.costs import DIRECTIONS, is_two_stage
+    from mmscope.analysis.detectors import (
+        DetectorForward,
+        between_layers,
+        find_regions,
+        unknown_heads,
+    )
     from mmscope.apis import UserError, user_errors
     from mmscope.evaluation.loading import (
         build_model,
@@ -51,6 +61,15 @@ def fraction(text: str) -> float:
             f'expected a fraction in [0, 1], got {text!r}'
         )
     return value
+
+
+def number(text: str) -> int:
+    """Read a count, which may be 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f'expected a whole number, got {text!r}'
+        )
+    return int(text)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,6 +101,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=('H', 'W'),
         help="input height and width in pixels (default: the config's)",
+    )
+    parser.add_argument(
+        '--proposals',
+        type=number,
+        help='regions that run through each box head of a two-stage detector '
+        "(default: the config's test_cfg.rpn.max_per_img)",
+    )
+    parser.add_argument(
+        '--masks',
+        type=number,
+        help='detections that run through the mask head '
+        "(default: the config's test_cfg.rcnn.max_per_img)",
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='config overrides'
@@ -120,24 +151,6 @@ def open_model(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
     return model, tuple(args.shape or input_shape(cfg, model))
 
 
-def dense_part(model: nn.Module) -> Callable[[Tensor], object] | None:
-    """Find what a two-stage detector runs on every image alike.
-
-    Its box and mask heads run on proposals and detections, whose number is
-    the weights' doing.
-
-    Args:
-        model (nn.Module): Host model.
-
-    Returns:
-        Callable | None: Runs backbone, neck and region proposals; None where
-        the whole model can run.
-    """
-    if not hasattr(model, 'roi_head'):
-        return None
-    return lambda imgs: model.rpn_head(model.extract_feat(imgs))
-
-
 def count(args: argparse.Namespace) -> dict:
     """Build the model and count.
 
@@ -147,14 +160,19 @@ def count(args: argparse.Namespace) -> dict:
     Returns:
         dict: ``params``; MACs ``coarse``, ``fine``, ``reuse``, ``shared``
         and ``mean``; the same under ``conventions``, by convention and
-        unit, and under ``closed_form``; the ``breakdown`` and what is
-        ``uncounted`` and ``not_run``.
+        unit, and under ``closed_form``; the parts of ``shared`` under
+        ``shared_parts``, and the ``regions`` that they saw; the
+        ``breakdown`` and what is ``uncounted``, ``left_out`` and
+        ``not_run``.
 
     Raises:
         UserError: If config, shape or ratio are at fault.
+        ValueError: If proposals or masks are given in vain.
     """
     model, shape = open_model(args)
-    run = dense_part(model)
+    regions = find_regions(model, args.proposals, args.masks)
+    two_stage = getattr(model, 'roi_head', None) is not None
+    run = DetectorForward(model, regions) if two_stage else None
     found = count_costs(model, shape, args.refine_ratio, run)
     conventions = {
         name: {
@@ -174,9 +192,12 @@ def count(args: argparse.Namespace) -> dict:
         'shape': list(shape),
         'conventions': conventions,
         'closed_form': stage_counts(closed, args.exit_ratio),
+        'shared_parts': found.shared_parts(),
+        'regions': regions and asdict(regions),
         'breakdown': found.rows(args.convention),
         'uncounted': found.uncounted(),
-        'not_run': [] if run is None else ['roi_head'],
+        'left_out': between_layers(model, regions),
+        'not_run': unknown_heads(model),
     }
 
 
@@ -195,18 +216,12 @@ def report(counts: dict) -> str:
     Returns:
         str: Stages, parts of the model, and what is not counted.
     """
-    height, width = counts['shape']
-    left_out = ''.join(f'; {name} NOT RUN' for name in counts['not_run'])
-    head = (
-        f'params: {counts["params"] / 1e6:.3f} M ({counts["params"]:,}); '
-        f'image: {height} x {width}; exit ratio: {counts["exit_ratio"]:g}'
-        + left_out
-    )
     same = all(counts[k] == v for k, v in counts['closed_form'].items())
     return '\n\n'.join(
         [
-            head,
+            headline(counts),
             stage_table(counts),
+            *shared_lines(counts),
             'closed form: '
             + ('the same' if same else f'DIFFERS: {counts["closed_form"]}'),
             f'parts in the convention {counts["convention"]!r}:',
@@ -216,6 +231,36 @@ def report(counts: dict) -> str:
             uncounted_table(counts['uncounted']),
         ]
     )
+
+
+def headline(counts: dict) -> str:
+    """Say what was counted."""
+    height, width = counts['shape']
+    parts = [
+        f'params: {counts["params"] / 1e6:.3f} M ({counts["params"]:,})',
+        f'image: {height} x {width}',
+        f'exit ratio: {counts["exit_ratio"]:g}',
+    ]
+    if counts['regions']:
+        parts += [f'{name}: {n}' for name, n in counts['regions'].items()]
+    return '; '.join(parts + [f'{n} NOT RUN' for n in counts['not_run']])
+
+
+def shared_lines(counts: dict) -> list[str]:
+    """Say what every image pays, and what a detector does besides."""
+    lines = []
+    if counts['shared_parts']:
+        parts = ', '.join(
+            f'{part} {macs / 1e9:.3f}'
+            for part, macs in counts['shared_parts'].items()
+        )
+        lines.append(f'shared, in GMACs: {parts}')
+    if counts['left_out']:
+        lines.append(
+            'left out, since no convention counts any of it: '
+            + ', '.join(counts['left_out'])
+        )
+    return lines
 
 
 def stage_table(counts: dict) -> str:

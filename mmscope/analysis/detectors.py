@@ -1,0 +1,222 @@
+"""What a detector runs behind its backbone, on a stated number of regions.
+
+How many proposals and detections reach the heads is the weights' doing, so it
+is given, not found. The heads of regions then run on features without values
+(on the ``meta`` device): real layers, real operators, no arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mmscope.analysis.breakdown import check_shape
+from mmscope.analysis.op_trace import OUTSIDE, OpTrace
+
+# Their tests run every box head on all proposals and every mask head on all
+# detections; others exchange features between heads.
+KNOWN_ROI_HEADS = (
+    'StandardRoIHead',
+    'CascadeRoIHead',
+    'OneMaskCascadeRoIHead',
+)
+# What a test does besides running layers: nothing that a convention counts.
+BETWEEN_LAYERS = {
+    'bbox_head': ('RoIAlign', 'box decoding', 'non-maximum suppression'),
+    'mask_head': ('pasting of masks',),
+}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """How many regions of one image reach the heads of a detector.
+
+    Args:
+        proposals (int): Run through every box head.
+        masks (int): Run through every mask head; 0 without one.
+    """
+
+    proposals: int
+    masks: int
+
+
+def find_regions(
+    model: nn.Module, proposals: int | None = None, masks: int | None = None
+) -> Regions | None:
+    """Find how many regions the heads of a detector see at most.
+
+    Args:
+        model (nn.Module): Host model.
+        proposals (int | None): None for ``test_cfg.rpn.max_per_img``.
+            Defaults to None.
+        masks (int | None): None for ``test_cfg.rcnn.max_per_img``. Defaults
+            to None.
+
+    Returns:
+        Regions | None: None for a model whose heads see no regions, or whose
+        way of running them is not known here, see :func:`unknown_heads`.
+
+    Raises:
+        ValueError: If a number is given that the model has no use for, or
+            missing and not in its ``test_cfg``.
+    """
+    roi_head = getattr(model, 'roi_head', None)
+    known = roi_head is not None and not unknown_heads(model)
+    for name, given, used in (
+        ('proposals', proposals, known),
+        ('masks', masks, known and roi_head.with_mask),
+    ):
+        if given is not None and not used:
+            raise ValueError(
+                f'{type(model).__name__} has no head that could be counted '
+                f'on {given} {name}; leave {name} out'
+            )
+    if not known:
+        return None
+    if proposals is None:
+        proposals = _most(model, 'rpn')
+    if not roi_head.with_mask:
+        return Regions(proposals, 0)
+    return Regions(proposals, _most(model, 'rcnn') if masks is None else masks)
+
+
+def _most(model: nn.Module, part: str) -> int:
+    number = ((model.test_cfg or {}).get(part) or {}).get('max_per_img', -1)
+    if number < 0:
+        raise ValueError(
+            f'test_cfg.{part}.max_per_img does not say how many regions '
+            f'{type(model).__name__} has at most; give proposals and masks'
+        )
+    return number
+
+
+def unknown_heads(model: nn.Module) -> list[str]:
+    """List the modules whose input is not known here.
+
+    Args:
+        model (nn.Module): Host model.
+
+    Returns:
+        list[str]: ``['roi_head']`` for a RoI head that is none of
+        ``KNOWN_ROI_HEADS``, or one with a shared head; else nothing.
+    """
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is None:
+        return []
+    known = type(roi_head).__name__ in KNOWN_ROI_HEADS
+    return [] if known and not roi_head.with_shared_head else ['roi_head']
+
+
+def between_layers(model: nn.Module, regions: Regions | None) -> list[str]:
+    """Name what a detector's test does besides running its layers.
+
+    Args:
+        model (nn.Module): Host model.
+        regions (Regions | None): From :func:`find_regions`.
+
+    Returns:
+        list[str]: No convention counts any of it; nothing for models that
+        are no detectors.
+    """
+    if regions is None:
+        # mmdet's name for the head of a single-stage detector.
+        dense = hasattr(model, 'bbox_head')
+        return list(BETWEEN_LAYERS['bbox_head'][1:]) if dense else []
+    names = list(BETWEEN_LAYERS['bbox_head'])
+    return names + list(BETWEEN_LAYERS['mask_head'] * model.roi_head.with_mask)
+
+
+class DetectorForward:
+    """Runs a two-stage detector's layers on one image and some regions.
+
+    Backbone, neck and region proposals see the image; box and mask heads see
+    features of the size that their RoI extractor gives, on ``meta``, which
+    are made here so that no trace of the forward contains their making.
+
+    Args:
+        model (nn.Module): Two-stage detector of mmdet.
+        regions (Regions | None): From :func:`find_regions`; None leaves the
+            heads of regions out.
+    """
+
+    def __init__(self, model: nn.Module, regions: Regions | None) -> None:
+        self._model = model
+        self._regional = []
+        if regions is not None:
+            self._regional = list(_regional_calls(model.roi_head, regions))
+
+    def __call__(self, imgs: Tensor) -> None:
+        """Run everything on an image (1, C, H, W)."""
+        self.behind(self._model.backbone(imgs))
+
+    def behind(self, maps: Sequence[Tensor]) -> None:
+        """Run what stands behind the backbone on the backbone's maps."""
+        model = self._model
+        feats = model.neck(maps) if model.with_neck else maps
+        if model.with_rpn:
+            model.rpn_head(feats)
+        for call in self._regional:
+            call()
+
+
+def _regional_calls(
+    roi_head: nn.Module, regions: Regions
+) -> Iterator[Callable[[], object]]:
+    """Prepare the call of every box head and every mask head."""
+    parts = [('bbox', regions.proposals)]
+    if roi_head.with_mask:
+        parts.append(('mask', regions.masks))
+    for name, number in parts:
+        heads = _listed(getattr(roi_head, f'{name}_head'))
+        extractors = _listed(getattr(roi_head, f'{name}_roi_extractor'))
+        # One mask head may share the extractors of several box heads.
+        for head, extractor in zip(heads, extractors, strict=False):
+            size = extractor.roi_layers[0].output_size
+            shape = (number, extractor.out_channels, *size)
+            yield partial(
+                functional_call,
+                head,
+                _without_values(head),
+                (torch.empty(shape, device='meta'),),
+            )
+
+
+def _listed(modules: nn.Module) -> Sequence[nn.Module]:
+    return modules if isinstance(modules, nn.ModuleList) else [modules]
+
+
+def _without_values(module: nn.Module) -> dict[str, Tensor]:
+    entries = (*module.named_parameters(), *module.named_buffers())
+    return {name: torch.empty_like(t, device='meta') for name, t in entries}
+
+
+def count_behind(
+    model: nn.Module, shape: tuple[int, int], regions: Regions | None
+) -> int:
+    """Count what a detector on ``meta`` runs behind its backbone.
+
+    Args:
+        model (nn.Module): Two-stage detector, on the ``meta`` device.
+        shape (tuple[int, int]): Image (height, width) in pixels.
+        regions (Regions | None): From :func:`find_regions`.
+
+    Returns:
+        int: MACs of neck and heads for one image.
+
+    Raises:
+        ValueError: If the shape is not two positive integers.
+    """
+    check_shape(shape)
+    backbone = model.eval().backbone
+    grid = (-(-side // backbone.patch_size) for side in shape)
+    size = (1, backbone.embed_dims, *grid)
+    maps = [torch.empty(size, device='meta') for _ in backbone.out_indices]
+    forward = DetectorForward(model, regions)
+    with torch.no_grad(), OpTrace(model, backbone) as trace:
+        forward.behind(maps)
+    return sum(c.cost or 0 for c in trace.calls if c.stage == OUTSIDE)
