@@ -1,8 +1,8 @@
 """Triton kernels; importing this package imports triton, so do it late."""
 
+from .backward import scan_backward
 from .conv import conv_backward, conv_forward
 from .scan import both_directions_forward, scan_forward
-from .scan_backward import scan_backward
 
 __all__ = [
     'both_directions_forward',

@@ -81,7 +81,8 @@ def scan_kernel(
         state = tl.load(carries + tile, mask=tile_mask, other=0.0)
     for i in range(length):
         t = first + i * sign
-        if SAVES:
+        # Two steps: the first is decided when the kernel is compiled.
+        if SAVES:  # noqa: SIM102
             if (i == 0) | (t % CHUNK == entry):
                 slot = states + (t // CHUNK).to(tl.int64) * d_state * dim
                 tl.store(slot + tile, state, mask=tile_mask)

@@ -156,7 +156,9 @@ def scan_backward_kernel(
             if SOFTPLUS:
                 grad_step *= tl.sigmoid(raw)
             tl.store(
-                grad_u + t * dim + cols, step * grad_drive + skip * g, mask=mask
+                grad_u + t * dim + cols,
+                step * grad_drive + skip * g,
+                mask=mask,
             )
             tl.store(grad_delta + t * dim + cols, grad_step, mask=mask)
             place_bc = t * d_state + rows

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .launch import CHUNK, launch
 from .scan import ScanInputs, span_carries
-from .scan_backward_kernel import scan_backward_kernel
+from .backward_kernel import scan_backward_kernel
 
 
 def scan_backward(
