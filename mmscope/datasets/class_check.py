@@ -12,7 +12,10 @@ from torch.utils.data import Dataset
 
 from mmscope.registry import HOOKS
 
+from .coco_metric import check_metric
 from .layout import DatasetLayoutError
+
+HEADS = ('bbox_head', 'mask_head', 'exit_head')
 
 
 @HOOKS.register_module()
@@ -23,19 +26,27 @@ class ClassCheckHook(Hook):
 
         custom_hooks = [dict(type='mmscope.ClassCheckHook')]
 
-    The number is compared before anything runs. Names are compared when a
-    checkpoint is loaded: the same names in another order, or partly other
-    names, mean that scores would be taken against wrong labels, which a test
-    and a resumed training refuse. A training that starts from these weights
-    warns, since fine-tuning may well have other classes.
+    The number is compared before anything runs: of a classifier's head, of a
+    detector's box and mask heads, of the backbone's exit head. A COCO metric
+    must read the annotations of the data that it scores. Names are compared
+    when a checkpoint is loaded: the same names in another order, or partly
+    other names, mean that scores would be taken against wrong labels, which
+    a test and a resumed training refuse. A training that starts from these
+    weights warns, since fine-tuning may well have other classes.
     """
 
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
         """Compare the number of classes of model and data."""
+        cfg = getattr(runner, 'cfg', None) or {}
         for dataset in _datasets(runner):
             check_num_classes(_unwrap(runner.model), dataset)
+            check_heads(_unwrap(runner.model), dataset, cfg.get('model'))
+        for loop in (runner._val_loop, runner._test_loop):
+            if isinstance(loop, BaseLoop) and hasattr(loop, 'evaluator'):
+                for metric in loop.evaluator.metrics:
+                    check_metric(metric, loop.dataloader.dataset)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the names of checkpoint and data."""
@@ -82,6 +93,41 @@ def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
     )
 
 
+def check_heads(
+    model: nn.Module, dataset: Dataset, cfg: dict | None = None
+) -> None:
+    """Check that every head of a detector is made for the data's classes.
+
+    Args:
+        model (nn.Module): Box, mask and exit heads are looked for, at any
+            depth; other modules pass.
+        dataset (Dataset): With ``metainfo['classes']``; others pass.
+        cfg (dict | None): Config of the model, for the names of its keys.
+            Defaults to None.
+
+    Raises:
+        DatasetLayoutError: With every key and the number to set.
+    """
+    classes = _classes(dataset)
+    if classes is None or not isinstance(model, nn.Module):
+        return
+    wrong = {
+        _config_key(name, cfg): head.num_classes
+        for name, head in model.named_modules()
+        if _is_counting(name, head) and head.num_classes != len(classes)
+    }
+    if not wrong:
+        return
+    where = getattr(dataset, 'ann_file', '') or 'metainfo'
+    options = ' '.join(f'{key}={len(classes)}' for key in wrong)
+    found = ', '.join(f'{key} is {number}' for key, number in wrong.items())
+    raise DatasetLayoutError(
+        f'the data has {len(classes)} classes ({where}), but {found}. For '
+        f'this data: --cfg-options {options}. For the classes of the model: '
+        'check metainfo.classes and ann_file of the data set.'
+    )
+
+
 def class_mismatch(trained: Sequence[str], present: Sequence[str]) -> str:
     """Describe how the classes of a checkpoint differ from those here.
 
@@ -124,6 +170,31 @@ def _datasets(runner: Runner) -> Iterator[Dataset]:
     for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
         if isinstance(loop, BaseLoop):
             yield loop.dataloader.dataset
+
+
+def _is_counting(name: str, module: nn.Module) -> bool:
+    """Whether it is a head with one output per class."""
+    parts = [part for part in name.split('.') if not part.isdigit()]
+    return (
+        bool(parts)
+        and parts[-1] in HEADS
+        and isinstance(getattr(module, 'num_classes', None), int)
+        and not getattr(module, 'class_agnostic', False)
+    )
+
+
+def _config_key(name: str, cfg: dict | None) -> str:
+    """Where the config sets it: a list of heads may be one entry there."""
+    parts = []
+    for part in name.split('.'):
+        if part.isdigit() and isinstance(cfg, dict):
+            continue
+        parts.append(part)
+        if isinstance(cfg, dict):
+            cfg = cfg.get(part)
+        elif isinstance(cfg, list):
+            cfg = cfg[int(part)]
+    return '.'.join(['model', *parts, 'num_classes'])
 
 
 def _classes(dataset: Dataset) -> tuple[str, ...] | None:

@@ -4,10 +4,16 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
 from mmengine.runner import BaseLoop
+from torch import nn
 
 from mmscope.datasets import ClassCheckHook, DatasetLayoutError
-from mmscope.datasets.class_check import check_num_classes, class_mismatch
+from mmscope.datasets.class_check import (
+    check_heads,
+    check_num_classes,
+    class_mismatch,
+)
 
 NAMES = ('ant', 'bee', 'cat')
 
@@ -123,3 +129,84 @@ def test_equal_names_and_checkpoints_without_names_pass(caplog):
     hook.after_load_checkpoint(runner_of(test=NAMES), {'state_dict': {}})
     assert class_mismatch(NAMES, NAMES) == ''
     assert not caplog.text
+
+
+class Head(nn.Module):
+    def __init__(self, num_classes, **attributes):
+        super().__init__()
+        self.num_classes = num_classes
+        vars(self).update(attributes)
+
+
+def detector_of(boxes=(3, 3), masks=3, exits=3):
+    """A cascade as mmdet nests it; lists are lists, one mask head is not."""
+    model = nn.Module()
+    model.backbone, model.roi_head = nn.Module(), nn.Module()
+    model.backbone.exit_head = Head(exits)
+    model.rpn_head = Head(1)
+    model.roi_head.bbox_head = nn.ModuleList(map(Head, boxes))
+    model.roi_head.mask_head = nn.ModuleList([Head(masks)])
+    return model
+
+
+DETECTOR = {
+    'backbone': {'exit_head': {'num_classes': 0}},
+    'roi_head': {
+        'bbox_head': [{'num_classes': 0}] * 2,
+        'mask_head': {'num_classes': 0},
+    },
+}
+
+
+def data_of(classes=NAMES, **attributes):
+    return SimpleNamespace(metainfo={'classes': classes}, **attributes)
+
+
+def test_every_head_of_a_detector_is_named_with_the_value_to_set():
+    model = detector_of(boxes=(80, 3), masks=80, exits=80)
+    with pytest.raises(DatasetLayoutError) as error:
+        check_heads(model, data_of(ann_file='d/a.json'), DETECTOR)
+    message = str(error.value)
+    keys = [
+        'model.roi_head.bbox_head.0.num_classes',
+        'model.roi_head.mask_head.num_classes',
+        'model.backbone.exit_head.num_classes',
+    ]
+    assert 'the data has 3 classes (d/a.json)' in message
+    for key in keys:
+        assert f'{key} is 80' in message
+        assert f' {key}=3' in message
+    assert 'bbox_head.1' not in message
+    assert 'rpn_head' not in message
+    # The options lead to a model that passes.
+    cfg = Config({'model': DETECTOR})
+    cfg.merge_from_dict(dict.fromkeys(keys, 3))
+    assert cfg.model.roi_head.bbox_head[0].num_classes == 3
+    assert cfg.model.roi_head.mask_head.num_classes == 3
+    assert cfg.model.backbone.exit_head.num_classes == 3
+
+
+def test_a_single_stage_detector_is_checked_and_equal_counts_pass():
+    model = nn.Module()
+    model.bbox_head = Head(3)
+    check_heads(model, data_of())
+    check_heads(detector_of(), data_of())
+    check_heads(detector_of(), SimpleNamespace())
+    model.bbox_head = Head(2)
+    with pytest.raises(DatasetLayoutError, match='model.bbox_head.num_class'):
+        check_heads(model, data_of())
+
+
+def test_masks_of_no_class_may_count_anything():
+    model = detector_of()
+    model.roi_head.mask_head[0] = Head(80, class_agnostic=True)
+    check_heads(model, data_of())
+
+
+def test_the_hook_checks_detectors():
+    runner = runner_of(test=NAMES)
+    runner.model = detector_of(exits=80)
+    with pytest.raises(DatasetLayoutError, match='exit_head.num_classes is'):
+        ClassCheckHook().before_run(runner)
+    runner.model = detector_of()
+    ClassCheckHook().before_run(runner)

@@ -1,0 +1,79 @@
+"""The evaluator must read the annotations of the data that it scores."""
+
+from __future__ import annotations
+
+import os.path as osp
+
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from torch.utils.data import Dataset
+
+from .layout import DatasetLayoutError
+
+NUM_SAMPLES = 20
+
+
+def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
+    """Compare the images and categories of mmdet's CocoMetric with the data.
+
+    Its ``ann_file`` is set apart from the data set's. With another file AP
+    is low or fails after the last image; with a part of the images, the
+    others count as missed.
+
+    Args:
+        metric (BaseMetric): With an open annotation file; others pass.
+        dataset (Dataset): With ``img_id`` in its entries; others pass.
+
+    Raises:
+        DatasetLayoutError: If it reads another file.
+    """
+    api = getattr(metric, '_coco_api', None)
+    if api is None or not hasattr(dataset, 'get_data_info'):
+        return
+    for index in range(0, len(dataset), max(1, len(dataset) // NUM_SAMPLES)):
+        info = dataset.get_data_info(index)
+        if 'img_id' not in info:
+            return
+        _check_image(api.imgs.get(info['img_id']), info, dataset)
+    _check_categories(api, dataset)
+    if len(dataset) < len(api.imgs):
+        MMLogger.get_current_instance().warning(
+            f'{len(dataset)} images are scored, the ann_file of the '
+            f'evaluator has {len(api.imgs)}: the others count as images where '
+            'nothing was found. For the score of these images alone give '
+            'data set and evaluator a file of theirs.'
+        )
+
+
+def _check_image(listed: dict | None, info: dict, dataset: Dataset) -> None:
+    path = info['img_path']
+    if listed is None:
+        reason = f'has no image of id {info["img_id"]!r} ({path})'
+    elif osp.basename(listed['file_name']) != osp.basename(path):
+        reason = (
+            f'calls image {info["img_id"]!r} {listed["file_name"]}, the data '
+            f'set {path}'
+        )
+    else:
+        return
+    raise DatasetLayoutError(
+        f'the ann_file of the evaluator {reason}: it belongs to other data. '
+        'Set val_evaluator.ann_file (test_evaluator.ann_file) to the '
+        f"data set's file, {getattr(dataset, 'ann_file', '?')}."
+    )
+
+
+def _check_categories(api: object, dataset: Dataset) -> None:
+    labels = getattr(dataset, 'cat_ids', None)
+    scored = api.getCatIds(catNms=list(dataset.metainfo['classes']))
+    if labels is not None and list(labels) != scored:
+        raise DatasetLayoutError(
+            f'labels 0, 1, ... are category ids {_some(labels)} in the data '
+            f'set ({getattr(dataset, "ann_file", "?")}) and {_some(scored)} '
+            'in the ann_file of the evaluator: every score would be wrong. '
+            "Set the evaluator's ann_file to the data set's file."
+        )
+
+
+def _some(ids: list) -> str:
+    return f'{list(ids)[:8]}' if len(ids) <= 8 else f'{list(ids)[:8]} ...'

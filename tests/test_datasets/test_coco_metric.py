@@ -1,0 +1,95 @@
+"""CocoMetric against the data set, both real."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from coco_builders import CLASSES, annotation, content, write
+from mmengine.runner import BaseLoop
+from torch import nn
+
+pytest.importorskip('mmdet', reason='needs mmdetection')
+from mmdet.datasets import CocoDataset
+from mmdet.evaluation import CocoMetric
+from mmengine.logging import MMLogger
+
+from mmscope.datasets import ClassCheckHook, DatasetLayoutError
+from mmscope.datasets.coco_metric import check_metric
+
+
+@pytest.fixture
+def said(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.WARNING, logger.name)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def pair(folder, data, scored, **options):
+    """A data set and a metric that read two files."""
+    for name, what in (('data', data), ('scored', scored)):
+        write(folder / f'{name}.json', what)
+    dataset = CocoDataset(
+        ann_file=str(folder / 'data.json'),
+        data_prefix={'img': 'images'},
+        metainfo={'classes': CLASSES},
+        test_mode=True,
+        pipeline=[],
+        **options,
+    )
+    return CocoMetric(str(folder / 'scored.json'), metric='bbox'), dataset
+
+
+def test_the_same_file_passes(tmp_path, said):
+    what = content(num_images=70)
+    check_metric(*pair(tmp_path, what, what))
+    assert not said.text
+    check_metric(SimpleNamespace(), None)
+
+
+def test_a_file_of_fewer_images_is_refused(tmp_path):
+    metric, data = pair(tmp_path, content(num_images=3), content())
+    with pytest.raises(DatasetLayoutError, match='no image of id 2') as error:
+        check_metric(metric, data)
+    assert f"to the data set's file, {data.ann_file}" in str(error.value)
+
+
+def test_another_split_that_counts_from_zero_too_is_refused(tmp_path):
+    other = content()
+    other['images'][0]['file_name'] = 'val/9.png'
+    with pytest.raises(DatasetLayoutError, match='calls image 0 val/9.png'):
+        check_metric(*pair(tmp_path, content(), other))
+
+
+def test_other_category_ids_are_refused(tmp_path):
+    other = content(annotation(1, category=7))
+    other['categories'][0]['id'] = 7
+    with pytest.raises(DatasetLayoutError, match=r'\[1, 2\] .* \[7, 2\]'):
+        check_metric(*pair(tmp_path, content(), other))
+
+
+def test_a_part_of_the_images_warns_that_ap_counts_all(tmp_path, said):
+    what = content(num_images=9)
+    check_metric(*pair(tmp_path, what, what, indices=3))
+    assert '3 images are scored' in said.text
+    assert 'has 9' in said.text
+
+
+def test_the_hook_checks_the_metrics_of_val_and_test(tmp_path):
+    class Loop(BaseLoop):
+        def __init__(self, metric, dataset):
+            self.evaluator = SimpleNamespace(metrics=[metric])
+            self.dataloader = SimpleNamespace(dataset=dataset)
+
+        def run(self):
+            raise NotImplementedError
+
+    wrong = Loop(*pair(tmp_path, content(num_images=3), content()))
+    for name in ('_val_loop', '_test_loop'):
+        loops = {'_train_loop': None, '_val_loop': None, '_test_loop': {}}
+        runner = SimpleNamespace(model=nn.Module(), **{**loops, name: wrong})
+        with pytest.raises(DatasetLayoutError, match='no image of id 2'):
+            ClassCheckHook().before_run(runner)
