@@ -1,0 +1,118 @@
+"""Views of a detector: everything in pixels of what the model saw."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip('matplotlib', reason='pictures need it')
+pytest.importorskip('mmdet', reason='needs mmdetection')
+
+from mmengine.dataset import pseudo_collate
+
+from mmscope.evaluation.loading import (
+    build_dataloader,
+    build_model,
+    open_config,
+)
+from mmscope.models.scoping import attach_gate
+from mmscope.visualization import predict_views
+
+
+@pytest.fixture
+def detector(detector_run):
+    cfg = open_config(detector_run.config)
+    model = build_model(cfg, detector_run.checkpoint, 'cpu')
+    return model, build_dataloader(cfg).dataset, cfg
+
+
+def test_the_grid_covers_what_the_backbone_was_given(detector):
+    model, dataset, _ = detector
+    seen = []
+    model.backbone.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].shape[-2:])
+    )
+    (view,) = predict_views(model, dataset, [0])
+    # 48 x 64 is resized to 72 x 96 and padded to a square of 128.
+    assert view.image.shape == (72, 96, 3)
+    assert view.canvas == tuple(seen[0]) == (128, 128)
+    assert view.importance.shape == view.refined.shape == (4, 4)
+
+
+def test_found_boxes_and_masks_are_those_of_the_resized_image(detector):
+    model, dataset, _ = detector
+    (view,) = predict_views(model, dataset, [0])
+    data = model.data_preprocessor(pseudo_collate([dataset[0]]), False)
+    with torch.no_grad():
+        (sample,) = model.predict(
+            data['inputs'], data['data_samples'], rescale=False
+        )
+    found = view.prediction
+    assert len(found) == 10
+    np.testing.assert_allclose(
+        found.boxes, sample.pred_instances.bboxes.numpy(), atol=1e-3
+    )
+    assert found.scores == pytest.approx(sample.pred_instances.scores.numpy())
+    # Masks keep the resolution of the file.
+    assert found.masks.shape == (10, 48, 64)
+    assert found.masks.dtype == bool
+
+
+@pytest.mark.parametrize('order', ['resize first', 'annotations first'])
+def test_true_boxes_lie_on_the_objects(detector, order):
+    model, dataset, _ = detector
+    if order == 'annotations first':
+        steps = dataset.pipeline.transforms
+        steps[1], steps[2] = steps[2], steps[1]
+    (view,) = predict_views(model, dataset, [0])
+    square, bar = view.label.boxes
+    assert view.label.labels.tolist() == [0, 1]
+    assert square[2:] - square[:2] == pytest.approx(1.5 * 20)
+    assert bar[2:] - bar[:2] == pytest.approx(1.5 * np.array([30, 10]))
+    # The square is bright where nothing hides it, its surroundings dark.
+    left, top, right, bottom = square.round().astype(int)
+    grey = view.image.mean(-1)
+    inside = np.median(grey[top + 2 : bottom - 2, left + 2 : right - 2])
+    assert inside > 150
+    outside = np.ones(grey.shape, bool)
+    for x0, y0, x1, y1 in view.label.boxes.round().astype(int):
+        outside[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2] = False
+    assert grey[outside].max() < 150
+
+
+def test_an_image_without_objects_has_an_empty_truth(detector):
+    model, dataset, _ = detector
+    (view,) = predict_views(model, dataset, [1])
+    assert len(view.label) == 0
+    assert view.label.boxes.shape == (0, 4)
+
+
+def test_crowds_are_not_drawn_as_objects(detector):
+    model, dataset, _ = detector
+    info = dataset.get_data_info(0)
+    info['instances'][0]['ignore_flag'] = 1
+    dataset.get_data_info = lambda index: info
+    (view,) = predict_views(model, dataset, [0])
+    assert view.label.labels.tolist() == [1]
+
+
+def test_the_threshold_decides_what_is_refined(detector):
+    model, dataset, _ = detector
+    attach_gate(model, 0.0)
+    (exits,) = predict_views(model, dataset, [0])
+    attach_gate(model, 2.0)
+    (goes_on,) = predict_views(model, dataset, [0])
+    assert exits.exited
+    assert not exits.refined.any()
+    assert not goes_on.exited
+    # ceil(0.8 * 16) regions.
+    assert goes_on.refined.sum() == 13
+    assert goes_on.confidence == pytest.approx(exits.confidence)
+    assert not np.allclose(goes_on.prediction.boxes, exits.prediction.boxes)
+
+
+def test_an_index_outside_the_data_is_refused_before_anything_runs(detector):
+    model, dataset, _ = detector
+    model.test_step = None
+    for index in (4, -1):
+        with pytest.raises(ValueError, match=f'image {index} .* 0 to 3'):
+            predict_views(model, dataset, [0, index])

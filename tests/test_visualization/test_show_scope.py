@@ -1,0 +1,165 @@
+"""The tool, from files to a picture, for every host."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+matplotlib = pytest.importorskip('matplotlib', reason='the tool draws')
+
+TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/show_scope.py'
+
+
+@pytest.fixture
+def tool():
+    spec = importlib.util.spec_from_file_location('show_scope', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The views and options of every figure."""
+    from mmscope.visualization import pictures
+
+    figures = []
+    draw = pictures.scope_figure
+
+    def note(views, classes, *options):
+        figures.append((views, tuple(classes), options))
+        return draw(views, classes, *options)
+
+    monkeypatch.setattr(pictures, 'scope_figure', note)
+    return figures
+
+
+def show(tool, run, *options):
+    tool.main([run.config, run.checkpoint, '--device', 'cpu', *options])
+
+
+def test_a_detector_on_its_test_split(tool, detector_run, drawn, tmp_path):
+    out = tmp_path / 'new' / 'a.png'
+    options = ['--score-thr', '0.2', '--panel-width', '1', '--indices', '2']
+    show(tool, detector_run, *options, '0', '--out', str(out))
+    assert matplotlib.image.imread(out).std() > 0.1
+    ((views, classes, (_, *options)),) = drawn
+    assert [view.name for view in views] == ['2', '0']
+    assert classes == ('square', 'flat')
+    assert options == [0.2, 1.0]
+    assert all(len(view.label) == 2 for view in views)
+
+
+def test_files_need_no_data_set(tool, detector_run, drawn, tmp_path, capsys):
+    image = detector_run.folder / 'images' / '3.png'
+    gone = 'test_dataloader.dataset.ann_file=gone.json'
+    files = ['--images', str(image), str(image), '--out-dir', str(tmp_path)]
+    show(tool, detector_run, *files, '--cfg-options', gone)
+    names = ['scope_0000_3.png', 'scope_0001_3.png', 'scope_overview.png']
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert str(tmp_path / names[-1]) in capsys.readouterr().out
+    views, classes, _ = drawn[-1]
+    assert classes == ('square', 'flat')
+    assert [view.label for view in views] == [None, None]
+    assert len(views[0].prediction) == 10
+
+
+def test_a_segmentor_exits_at_the_threshold_of_a_file(
+    tool, segmentor_run, drawn, tmp_path
+):
+    from mmscope.apis import ExitChoice
+
+    chosen = ExitChoice(
+        exit_threshold=0.0,
+        confidence='mean_present',
+        target='max_drop',
+        limit=1.0,
+        split='val',
+        expected={'mIoU': 1.0, 'mean_cost': 1.0, 'exit_ratio': 1.0},
+        score='mIoU',
+        convention='paper',
+        num_images=2,
+        config='a.py',
+        checkpoint='a.pth',
+    )
+    chosen.write(tmp_path / 'eta.json')
+    out = ['--out', str(tmp_path / 'a.png'), '--exit-threshold']
+    show(tool, segmentor_run, *out, str(tmp_path / 'eta.json'))
+    show(tool, segmentor_run, *out, '2')
+    (exiting, *_), (going_on, *_) = drawn
+    # Fewer images than are drawn by default.
+    assert [view.exited for view in exiting] == [True, True]
+    assert [view.exited for view in going_on] == [False, False]
+    assert exiting[0].prediction.shape == (64, 96)
+    assert exiting[0].label.shape == (64, 96)
+
+
+def test_a_classifier_names_its_classes(tool, classifier_run, drawn, tmp_path):
+    out = ['--out', str(tmp_path / 'a.png')]
+    show(tool, classifier_run, *out)
+    image = classifier_run.folder / 'photos' / 'red' / '0.png'
+    show(tool, classifier_run, *out, '--images', str(image))
+    (split, classes, _), (files, same, _) = drawn
+    assert classes == same == ('blue', 'green', 'red')
+    assert [view.label.label for view in split] == [0, 1, 2]
+    assert split[2].prediction == files[0].prediction
+    assert 1 / 3 <= files[0].prediction.score <= 1
+    assert files[0].label is None
+
+
+def test_the_gate_of_the_config_decides_by_default(
+    tool, detector_run, drawn, tmp_path
+):
+    out = ['--indices', '0', '--out', str(tmp_path / 'a.png')]
+    gate = 'custom_hooks.0.exit_threshold'
+    show(tool, detector_run, *out, '--cfg-options', f'{gate}=0.0')
+    show(tool, detector_run, *out)
+    assert [views[0].exited for views, *_ in drawn] == [True, False]
+
+
+def refusal(tool, run, *options):
+    with pytest.raises(SystemExit) as stop:
+        show(tool, run, *options)
+    return str(stop.value)
+
+
+def test_wrong_input_ends_in_a_sentence(tool, detector_run, tmp_path):
+    said = refusal(tool, detector_run, '--indices', '9')
+    assert 'image 9 is outside' in said
+    assert '0 to 3' in said
+    said = refusal(tool, detector_run, '--split', 'val')
+    assert 'no val_dataloader' in said
+    said = refusal(tool, detector_run, '--exit-threshold', 'often')
+    assert 'expected a number >= 0' in said
+    (tmp_path / 'cut.png').write_bytes(
+        (detector_run.folder / 'images' / '0.png').read_bytes()[:900]
+    )
+    for name in ('none.jpg', 'cut.png'):
+        said = refusal(tool, detector_run, '--images', str(tmp_path / name))
+        assert f'{name} cannot be read' in said
+    (tmp_path / 'x.json').write_text(json.dumps({}))
+    said = refusal(
+        tool, detector_run, '--exit-threshold', str(tmp_path / 'x.json')
+    )
+    assert 'not a saved exit threshold' in said
+
+
+def test_a_vim_and_sliding_windows_are_refused(tool, segmentor_run, tmp_path):
+    import builders
+
+    from .conftest import write_run
+
+    vim = builders.segmentor(host='EncoderDecoder', type='mmscope.VisionMamba')
+    del vim['backbone']['exit_head']
+    loader = builders.dataloader(segmentor_run.folder, False)
+    run = write_run(tmp_path, 'mmseg', vim, loader, 'vim')
+    assert 'VisionMamba looks at an image only once' in refusal(tool, run)
+    slide = [
+        'model.test_cfg.mode=slide',
+        'model.test_cfg.crop_size=(64,64)',
+        'model.test_cfg.stride=(64,32)',
+    ]
+    said = refusal(tool, segmentor_run, '--cfg-options', *slide)
+    assert '2 forwards' in said
+    assert 'mode="whole"' in said
