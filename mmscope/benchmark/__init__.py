@@ -1,0 +1,1 @@
+"""Speed and memory, measured fairly; used by ``tools/benchmark.py``."""

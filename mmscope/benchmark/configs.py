@@ -1,0 +1,255 @@
+"""Whole models of configs, timed by their real ``test_step``."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mmscope.analysis import StageCosts, mean_cost, model_costs
+from mmscope.analysis.costs import is_two_stage
+from mmscope.apis import UserError
+from mmscope.benchmark.contestants import Contestant, Field, weight_bytes
+from mmscope.benchmark.exits import forced_run, gated_by
+from mmscope.benchmark.models import SCOPE, VIM
+from mmscope.benchmark.timing import Run, synchronize
+from mmscope.evaluation.loading import (
+    build_dataloader,
+    build_model,
+    input_shape,
+    open_config,
+)
+from mmscope.models.scoping import attach_gate
+
+
+@dataclass
+class Subject:
+    """A model of a config with images that lie ready.
+
+    Args:
+        name (str): Stem of the config.
+        model (nn.Module): Host model.
+        items (list[dict]): Images as the pipeline gives them.
+        load_ms (float): Mean time of loading one of them.
+        shape (tuple[int, int]): Image (height, width) of the config.
+        dtype (torch.dtype): Of autocast; float32 has none.
+        preprocess_s (list[float]): Seconds of the data preprocessor in every
+            forward.
+    """
+
+    name: str
+    model: nn.Module
+    items: list[dict]
+    load_ms: float
+    shape: tuple[int, int]
+    dtype: torch.dtype = torch.float32
+    preprocess_s: list[float] = field(default_factory=list)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Backbone of the model."""
+        return self.model.backbone
+
+    def batches(self, size: int) -> list[dict]:
+        """Group the images in batches of one size; the rest is left out."""
+        groups = (
+            self.items[i : i + size]
+            for i in range(0, len(self.items) - size + 1, size)
+        )
+        return [
+            {key: [item[key] for item in group] for key in group[0]}
+            for group in groups
+        ]
+
+    def forward(self, size: int) -> Run:
+        """Return a run of ``test_step`` that goes through the batches."""
+        batches = itertools.cycle(self.batches(size))
+        device = next(self.model.parameters()).device.type
+
+        def run() -> None:
+            cast = nullcontext()
+            if self.dtype != torch.float32:
+                cast = torch.autocast(device, self.dtype)
+            with cast:
+                self.model.test_step(next(batches))
+
+        return run
+
+
+def open_subject(
+    config: str,
+    checkpoint: str | None,
+    num_images: int,
+    *,
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+    backend: str = 'auto',
+    cfg_options: dict | None = None,
+) -> Subject:
+    """Build a config's model and load images of its test data.
+
+    Args:
+        config (str): Config file.
+        checkpoint (str | None): Weights; None keeps random ones.
+        num_images (int): Images to load.
+        device (torch.device | str): Where it runs. Defaults to 'cpu'.
+        dtype (torch.dtype): Of autocast. Defaults to float32, none.
+        backend (str): Of the scan. Defaults to 'auto'.
+        cfg_options (dict | None): Overrides by dotted key. Defaults to None.
+
+    Returns:
+        Subject: Ready to be timed.
+
+    Raises:
+        UserError: If config, checkpoint or data are at fault.
+    """
+    options = {'model.backbone.init_cfg': None, **(cfg_options or {})}
+    if backend != 'auto':
+        options['model.backbone.scan_backend'] = backend
+    cfg = open_config(config, options)
+    model = build_model(cfg, checkpoint, device)
+    if is_two_stage(model.backbone):
+        attach_gate(model)
+    items, load_ms = _load(build_dataloader(cfg).dataset, num_images)
+    shape = input_shape(cfg, model)
+    subject = Subject(Path(config).stem, model, items, load_ms, shape, dtype)
+    _time_preprocessing(subject)
+    return subject
+
+
+def _load(dataset: Sequence[dict], number: int) -> tuple[list[dict], float]:
+    if len(dataset) < number:
+        raise UserError(
+            f'{number} images are to be timed, the test data has '
+            f'{len(dataset)}: lower --batch-sizes or --images'
+        )
+    start = time.perf_counter()
+    items = [dataset[index] for index in range(number)]
+    return items, 1e3 * (time.perf_counter() - start) / number
+
+
+def _time_preprocessing(subject: Subject) -> None:
+    """Note how long the data preprocessor takes in each forward."""
+    module = subject.model.data_preprocessor
+    device = next(subject.model.parameters()).device
+    started = [0.0]
+
+    def start(*_: object) -> None:
+        synchronize(device)
+        started[0] = time.perf_counter()
+
+    def stop(*_: object) -> None:
+        synchronize(device)
+        subject.preprocess_s.append(time.perf_counter() - started[0])
+
+    module.register_forward_pre_hook(start)
+    module.register_forward_hook(stop)
+
+
+def config_field(
+    subjects: Sequence[Subject],
+    exit_ratios: Sequence[float],
+    thresholds: Sequence[float],
+) -> Field:
+    """List the contestants of some configs.
+
+    Args:
+        subjects (Sequence[Subject]): Models.
+        exit_ratios (Sequence[float]): Forced on those that can exit.
+        thresholds (Sequence[float]): Exit thresholds, left to the gate.
+
+    Returns:
+        Field: Each model, those that can exit once for each ratio and
+        threshold.
+    """
+    found = []
+    for subject in subjects:
+        if not is_two_stage(subject.backbone):
+            found.append(_contestant(subject))
+            continue
+        found += [_forced(subject, ratio) for ratio in exit_ratios]
+        found += [_gated(subject, threshold) for threshold in thresholds]
+    return Field(found)
+
+
+def _contestant(
+    subject: Subject,
+    label: str = '',
+    wrap: Callable[[Run], Run] = lambda run: run,
+    exit_ratio: float | None = None,
+) -> Contestant:
+    two_stage = is_two_stage(subject.backbone)
+    costs = _costs(subject)
+    macs = None
+    if costs and (exit_ratio is not None or not two_stage):
+        macs = mean_cost(costs, exit_ratio or 0.0)
+    made: dict[int, Run] = {}
+
+    def make(batch: int) -> Run:
+        made[batch] = wrap(subject.forward(batch))
+        return made[batch]
+
+    return Contestant(
+        subject.name + label,
+        SCOPE if two_stage else VIM,
+        make,
+        exit_ratio=exit_ratio,
+        macs=macs,
+        weight_bytes=weight_bytes(subject.model),
+        model=subject.name,
+        images=len(subject.items),
+        details=lambda batch: _details(subject, made[batch], batch),
+    )
+
+
+def _forced(subject: Subject, ratio: float) -> Contestant:
+    return _contestant(
+        subject,
+        f' {100 * ratio:g} %',
+        lambda run: forced_run(subject.backbone, ratio, run),
+        ratio,
+    )
+
+
+def _gated(subject: Subject, threshold: float) -> Contestant:
+    def wrap(forward: Run) -> Run:
+        def run() -> None:
+            with gated_by(subject.backbone, None, threshold):
+                forward()
+
+        return run
+
+    return _contestant(subject, f' η {threshold:g}', wrap)
+
+
+def _costs(subject: Subject) -> StageCosts | None:
+    # What a detector's box and mask heads cost depends on the proposals.
+    if hasattr(subject.model, 'roi_head'):
+        return None
+    return model_costs(subject.model, subject.shape, 'exact')
+
+
+def _details(subject: Subject, run: Run, batch: int) -> dict:
+    """Split the time, and count who exited; runs every batch once more."""
+    backbone = subject.backbone
+    subject.preprocess_s.clear()
+    if is_two_stage(backbone):
+        backbone.exit_records = []
+    for _ in range(max(len(subject.items) // batch, 1)):
+        run()
+    found = {
+        'load_ms': subject.load_ms,
+        'preprocess_ms': 1e3 * statistics.median(subject.preprocess_s) / batch,
+    }
+    if is_two_stage(backbone):
+        exited = torch.cat([r.exited for r in backbone.exit_records])
+        found['exited'] = float(exited.float().mean())
+        backbone.exit_records = None
+    return found

@@ -1,0 +1,237 @@
+"""Who is timed in one cell of the grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from mmscope.analysis import mean_cost
+from mmscope.benchmark.exits import cycle_length, forced_run
+from mmscope.benchmark.models import (
+    DEIT,
+    SCOPE,
+    VIM,
+    BenchmarkModel,
+    build_deit,
+    build_scope,
+    build_vim,
+    cast,
+    model_macs,
+    why_no_deit,
+)
+from mmscope.benchmark.products import products_run, vim_products
+from mmscope.benchmark.timing import Run
+
+PRODUCTS = 'matrix products of ViM'
+EXIT_RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One line of a table.
+
+    Args:
+        name (str): Unique in its cell.
+        kind (str): 'DeiT', 'ViM', 'MambaScope' or another.
+        make (Callable): Number of images to a run of one forward of them.
+        exit_ratio (float | None): Forced; None without a forced gate.
+            Defaults to None.
+        macs (float | None): Mean MACs of an image, both scan directions.
+            Defaults to None.
+        weight_bytes (int): Of its parameters. Defaults to 0.
+        model (str): What is shared by one model's exit ratios. Defaults to
+            ''.
+        images (int): Different images that its forwards go through; 0 if
+            they see the same batch again. Defaults to 0.
+        details (Callable | None): Number of images to further entries of its
+            row, asked for after the race. Defaults to None.
+    """
+
+    name: str
+    kind: str
+    make: Callable[[int], Run]
+    exit_ratio: float | None = None
+    macs: float | None = None
+    weight_bytes: int = 0
+    model: str = ''
+    images: int = 0
+    details: Callable[[int], dict] | None = None
+
+    def period(self, batch: int) -> int:
+        """Forwards of a round: all images, and the exit ratio is met."""
+        batches = max(self.images // batch, 1)
+        if self.exit_ratio is None:
+            return batches
+        return math.lcm(batches, cycle_length(self.exit_ratio, batch))
+
+
+@dataclass(frozen=True)
+class Field:
+    """Contestants of one architecture and resolution.
+
+    Args:
+        contestants (list[Contestant]): In the order of the table.
+        absent (dict[str, str]): Who is missing, and why.
+    """
+
+    contestants: list[Contestant]
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+def scope_name(exit_ratio: float) -> str:
+    """Name MambaScope at a forced exit ratio, such as 'MambaScope 50 %'."""
+    return f'{SCOPE} {100 * exit_ratio:g} %'
+
+
+def images_of(
+    resolution: int, dtype: torch.dtype, device: torch.device
+) -> Callable[[int], Tensor]:
+    """Share random images among contestants.
+
+    Args:
+        resolution (int): Side in pixels.
+        dtype (torch.dtype): Of the images.
+        device (torch.device): Where they lie.
+
+    Returns:
+        Callable: Number B to images (B, 3, side, side), the same each time.
+    """
+
+    @cache
+    def draw(batch: int) -> Tensor:
+        images = torch.randn(batch, 3, resolution, resolution, device=device)
+        return images.to(dtype)
+
+    return draw
+
+
+def line_up(
+    arch: str | dict,
+    resolution: int,
+    *,
+    neck: str = 'none',
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = 'cpu',
+    backend: str = 'auto',
+    exit_ratios: Sequence[float] = EXIT_RATIOS,
+    refine_ratio: float = 0.8,
+    matmuls: bool = False,
+    deit_arch: str | dict | None = None,
+) -> Field:
+    """Build the contestants of one architecture and resolution.
+
+    Args:
+        arch (str | dict): 'tiny', 'small', 'base', or a dict of sizes.
+        resolution (int): Image side in pixels.
+        neck (str): 'none' or 'fpn'. Defaults to 'none'.
+        dtype (torch.dtype): Of weights and images. Defaults to float32.
+        device (torch.device | str): Where they run. Defaults to 'cpu'.
+        backend (str): Of the scan. Defaults to 'auto'.
+        exit_ratios (Sequence[float]): MambaScope's, one contestant each.
+            Defaults to 0, 0.25, 0.5, 0.75, 1.
+        refine_ratio (float): MambaScope's. Defaults to 0.8.
+        matmuls (bool): Whether ViM's matrix products race, too. Defaults to
+            False.
+        deit_arch (str | dict | None): None for DeiT of the same name.
+            Defaults to None.
+
+    Returns:
+        Field: Contestants with random weights, and who is absent.
+    """
+    device = torch.device(device)
+    draw = images_of(resolution, dtype, device)
+    found, absent = [], {}
+    if reason := why_no_deit():
+        absent[DEIT] = reason
+    else:
+        deit = build_deit(deit_arch or arch, resolution, neck)
+        found.append(_plain(DEIT, cast(deit, dtype, device), draw))
+    vim = cast(build_vim(arch, resolution, neck, backend), dtype, device)
+    macs = model_macs(vim, resolution).full
+    found.append(_plain(VIM, vim, draw, macs))
+    if matmuls:
+        found.append(_products(vim, resolution))
+    if exit_ratios:
+        scope = build_scope(arch, resolution, neck, backend, refine_ratio)
+        scope = cast(scope, dtype, device)
+        found += _gated(scope, resolution, exit_ratios, draw)
+    return Field(found, absent)
+
+
+def _plain(
+    name: str,
+    model: nn.Module,
+    draw: Callable[[int], Tensor],
+    macs: float | None = None,
+) -> Contestant:
+    def make(batch: int) -> Run:
+        return forward_run(model, draw(batch))
+
+    return Contestant(
+        name, name, make, macs=macs, weight_bytes=weight_bytes(model)
+    )
+
+
+def _gated(
+    model: BenchmarkModel,
+    resolution: int,
+    exit_ratios: Sequence[float],
+    draw: Callable[[int], Tensor],
+) -> list[Contestant]:
+    costs = model_macs(model, resolution)
+    return [
+        Contestant(
+            scope_name(ratio),
+            SCOPE,
+            _maker(model, ratio, draw),
+            exit_ratio=ratio,
+            macs=mean_cost(costs, ratio),
+            weight_bytes=weight_bytes(model),
+        )
+        for ratio in exit_ratios
+    ]
+
+
+def _maker(
+    model: BenchmarkModel, ratio: float, draw: Callable[[int], Tensor]
+) -> Callable[[int], Run]:
+    def make(batch: int) -> Run:
+        forward = forward_run(model, draw(batch))
+        return forced_run(model.backbone, ratio, forward)
+
+    return make
+
+
+def _products(vim: BenchmarkModel, resolution: int) -> Contestant:
+    products = vim_products(vim, resolution)
+    return Contestant(
+        PRODUCTS,
+        PRODUCTS,
+        lambda batch: products_run(products, batch),
+        macs=sum(product.macs for product in products),
+        weight_bytes=sum(_bytes(product.weight) for product in products),
+    )
+
+
+def forward_run(model: nn.Module, images: Tensor) -> Run:
+    """Return a run of one forward without autograd."""
+
+    def run() -> None:
+        with torch.no_grad():
+            model(images)
+
+    return run
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Count the bytes of a model's parameters."""
+    return sum(_bytes(param) for param in model.parameters())
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

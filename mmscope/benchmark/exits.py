@@ -1,0 +1,162 @@
+"""A gate that lets a wanted fraction of the images exit, for timing only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from mmscope.benchmark.timing import Run
+from mmscope.models.scoping import Gate
+
+# Ratios are rounded to fractions of at most so many images.
+LARGEST_CYCLE = 100
+THRESHOLD = 0.5
+
+
+def as_fraction(ratio: float) -> Fraction:
+    """Round an exit ratio to a fraction with a short cycle.
+
+    Args:
+        ratio (float): In [0, 1].
+
+    Returns:
+        Fraction: With a denominator of at most 100.
+
+    Raises:
+        ValueError: If the ratio is outside [0, 1].
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(
+            f'an exit ratio is a fraction in [0, 1], got {ratio!r}'
+        )
+    return Fraction(ratio).limit_denominator(LARGEST_CYCLE)
+
+
+def cycle_length(ratio: float, batch: int) -> int:
+    """Count the forwards after which a forced ratio is met exactly.
+
+    Args:
+        ratio (float): Exit ratio in [0, 1].
+        batch (int): Images of a forward.
+
+    Returns:
+        int: 1 where ratio * batch is whole; 2 for a half at batch 1, which
+        alternates.
+    """
+    return (as_fraction(ratio) * batch).denominator
+
+
+class ForcedGate(Gate):
+    """Lets a fixed fraction exit, whatever the exit head says.
+
+    It judges every image by the real head, so that the gate costs what it
+    costs, and then replaces the confidences by 1 for those who are to exit
+    and 0 for the others. As it does not decide by the head, it works with
+    one that was never trained; the gate of the model itself still refuses.
+
+    The exits of consecutive forwards follow ``ratio * images so far``,
+    rounded down: with ratio * batch whole, exactly that many of each batch;
+    at batch 1 and ratio 0.5 every second image. Who exits is spread over the
+    batch by a fixed shuffle.
+
+    Args:
+        gate (Gate): The model's own.
+        ratio (float): Exit ratio in [0, 1].
+
+    Raises:
+        ValueError: If the ratio is outside [0, 1].
+    """
+
+    def __init__(self, gate: Gate, ratio: float) -> None:
+        self.head, self.kind = gate.head, gate.kind
+        self.ratio = as_fraction(ratio)
+        self.images = 0
+        self._forced: dict[tuple, Tensor] = {}
+
+    def check_trained(self) -> None:
+        """Accept any head: this gate does not decide by it."""
+
+    def confidence(self, cls: Tensor) -> Tensor:
+        """Judge the images, and give the wanted verdict instead.
+
+        Args:
+            cls (Tensor): Coarse cls tokens, (B, D).
+
+        Returns:
+            Tensor: (B,) float32, 1 for who exits, 0 for the others.
+        """
+        super().confidence(cls)
+        before = int(self.images * self.ratio)
+        self.images += len(cls)
+        exits = int(self.images * self.ratio) - before
+        key = (len(cls), exits, cls.device)
+        if key not in self._forced:
+            self._forced[key] = forced_confidence(len(cls), exits, cls.device)
+        return self._forced[key]
+
+
+def forced_confidence(batch: int, exits: int, device: torch.device) -> Tensor:
+    """Draw who exits.
+
+    Args:
+        batch (int): Images B.
+        exits (int): How many of them exit.
+        device (torch.device): Of the result.
+
+    Returns:
+        Tensor: (B,) float32, ``exits`` ones in a fixed shuffled order.
+    """
+    order = torch.randperm(batch, generator=torch.Generator().manual_seed(0))
+    confidence = torch.zeros(batch)
+    confidence[order[:exits]] = 1.0
+    return confidence.to(device)
+
+
+@contextmanager
+def gated_by(
+    backbone: nn.Module, gate: Gate | None, threshold: float | None
+) -> Iterator[None]:
+    """Swap a backbone's gate for the time of a forward.
+
+    Args:
+        backbone (nn.Module): Two-stage backbone.
+        gate (Gate | None): Gate to use; None leaves its own.
+        threshold (float | None): Exit threshold to use.
+
+    Yields:
+        None: Gate and threshold are given back afterwards.
+    """
+    kept = backbone.gate, backbone.exit_threshold
+    backbone.gate = kept[0] if gate is None else gate
+    backbone.exit_threshold = threshold
+    try:
+        yield
+    finally:
+        backbone.gate, backbone.exit_threshold = kept
+
+
+def forced_run(backbone: nn.Module, ratio: float, forward: Run) -> Run:
+    """Force an exit ratio on a run.
+
+    Args:
+        backbone (nn.Module): Two-stage backbone with a gate.
+        ratio (float): Exit ratio in [0, 1].
+        forward (Callable): One forward through it.
+
+    Returns:
+        Callable: The same with a gate of its own, see :class:`ForcedGate`.
+
+    Raises:
+        ValueError: If the ratio is outside [0, 1].
+    """
+    gate = ForcedGate(backbone.gate, ratio)
+
+    def run() -> None:
+        with gated_by(backbone, gate, THRESHOLD):
+            forward()
+
+    return run

@@ -1,0 +1,240 @@
+"""Cells of architecture, batch and resolution, each within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from mmscope.benchmark.contestants import Contestant, Field
+from mmscope.benchmark.memory import (
+    free_bytes,
+    is_out_of_memory,
+    peak_growth,
+)
+from mmscope.benchmark.predictions import add_predictions
+from mmscope.benchmark.timing import (
+    MIN_ROUNDS,
+    WARM_UP,
+    Entry,
+    Run,
+    over_budget,
+    race,
+    stopwatch,
+)
+
+GIB = 2**30
+# Step from one trial batch to the next: larger batches may cost less.
+GROWTH = 8
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how large the cells may be, and how often they are timed.
+
+    Args:
+        device (torch.device): Where everything runs.
+        repeats (int): Timed rounds of each cell.
+        budget_s (float): Wall-clock seconds of each cell, see
+            :func:`race`. Defaults to 60.
+        budget_gib (float | None): Memory of one forward beside the weights;
+            None for seven tenths of what is free. Defaults to None.
+    """
+
+    device: torch.device
+    repeats: int
+    budget_s: float = 60.0
+    budget_gib: float | None = None
+
+    @property
+    def bytes_left(self) -> float:
+        """Bytes that a forward may take now."""
+        if self.budget_gib is not None:
+            return self.budget_gib * GIB
+        return free_bytes(self.device) or float('inf')
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the grid.
+
+    Args:
+        arch (str): Architecture.
+        batch (int): Images of a forward.
+        resolution (int | str): Image side in pixels, or 'HEIGHTxWIDTH'.
+    """
+
+    arch: str
+    batch: int
+    resolution: int | str
+
+
+@dataclass
+class Grid:
+    """What was measured.
+
+    Args:
+        rows (list[dict]): One for each contestant of each cell.
+        skipped (list[dict]): ``contestant``, cell and ``reason``.
+    """
+
+    rows: list[dict] = field(default_factory=list)
+    skipped: list[dict] = field(default_factory=list)
+
+
+def measure_grid(
+    archs: Sequence[str],
+    batches: Sequence[int],
+    resolutions: Sequence[int],
+    build: Callable[[str, int], Field],
+    limits: Limits,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Grid:
+    """Measure all cells.
+
+    Args:
+        archs (Sequence[str]): Architectures.
+        batches (Sequence[int]): Images of a forward.
+        resolutions (Sequence[int]): Image sides in pixels.
+        build (Callable): Architecture and resolution to contestants.
+        limits (Limits): Budgets, repeats, device.
+        tell (Callable): Gets a line before each cell. Defaults to silence.
+
+    Returns:
+        Grid: Rows and who was skipped.
+    """
+    grid = Grid()
+    for arch in archs:
+        for resolution in resolutions:
+            line_up = build(arch, resolution)
+            for batch in sorted(batches):
+                cell = Cell(arch, batch, resolution)
+                tell(f'{arch}, {resolution} px, batch {batch}')
+                measure_cell(cell, line_up, limits, grid)
+    return grid
+
+
+def measure_cell(
+    cell: Cell, line_up: Field, limits: Limits, grid: Grid
+) -> None:
+    """Measure one cell.
+
+    Args:
+        cell (Cell): Where.
+        line_up (Field): Who.
+        limits (Limits): Budgets, repeats, device.
+        grid (Grid): Gets the rows.
+    """
+    where = vars(cell)
+    skipped = dict(line_up.absent)
+    racing = []
+    for contestant in line_up.contestants:
+        reason = why_not(contestant, cell.batch, limits)
+        if reason is None:
+            racing.append(contestant)
+        else:
+            skipped[contestant.name] = reason
+    rows = list(_race(racing, cell, limits, skipped))
+    grid.rows += add_predictions([{**where, **row} for row in rows])
+    grid.skipped += [
+        {'contestant': name, **where, 'reason': reason}
+        for name, reason in skipped.items()
+    ]
+
+
+def _race(
+    racing: Sequence[Contestant],
+    cell: Cell,
+    limits: Limits,
+    skipped: dict[str, str],
+) -> Iterator[dict]:
+    runs = {c.name: c.make(cell.batch) for c in racing}
+    result = race(
+        {c.name: Entry(runs[c.name], c.period(cell.batch)) for c in racing},
+        limits.repeats,
+        limits.device,
+        limits.budget_s,
+    )
+    skipped.update(result.skipped)
+    for contestant in racing:
+        if contestant.name not in result.timings:
+            continue
+        growth = peak_growth(runs[contestant.name], limits.device)
+        timing = result.timings[contestant.name]
+        yield {
+            'contestant': contestant.name,
+            'kind': contestant.kind,
+            'model': contestant.model or contestant.kind,
+            'exit_ratio': contestant.exit_ratio,
+            **timing.summary(cell.batch),
+            'memory_mib': _mebibytes(growth),
+            'weights_mib': _mebibytes(contestant.weight_bytes),
+            'gmacs': contestant.macs and contestant.macs / 1e9,
+            **(contestant.details(cell.batch) if contestant.details else {}),
+        }
+
+
+def _mebibytes(number: int | None) -> float | None:
+    return None if number is None else number / 2**20
+
+
+def why_not(contestant: Contestant, batch: int, limits: Limits) -> str | None:
+    """Try smaller batches first, to learn whether the wanted one can run.
+
+    Running out of memory ends a process on a CPU, and an hour is lost before
+    it is known to be one. A smaller batch tells the memory and an upper
+    limit of the time.
+
+    Args:
+        contestant (Contestant): Who.
+        batch (int): Images of a forward.
+        limits (Limits): Budgets and device.
+
+    Returns:
+        str | None: The reason not to race; None if it may.
+    """
+    try:
+        return _try(contestant, batch, limits)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if limits.device.type == 'cuda':
+            torch.cuda.empty_cache()
+        return f'out of memory: {str(error).splitlines()[0]}'
+
+
+def _try(contestant: Contestant, batch: int, limits: Limits) -> str | None:
+    rounds = (WARM_UP + min(MIN_ROUNDS, limits.repeats)) * contestant.period(
+        batch
+    )
+    size = 1
+    while True:
+        run = contestant.make(size)
+        run()
+        seconds, growth = _look(run, limits.device, size)
+        needed = growth * batch
+        if needed > limits.bytes_left:
+            return (
+                f'over the memory budget: about {needed / GIB:.1f} GiB, '
+                f'{limits.bytes_left / GIB:.1f} GiB may be used'
+            )
+        if seconds * batch * rounds <= limits.budget_s or size == batch:
+            # What is still too slow is found out by the race itself.
+            return None
+        larger = min(GROWTH * size, batch)
+        if seconds * larger > limits.budget_s / 4:
+            return over_budget(seconds * batch, rounds, limits.budget_s)
+        size = larger
+
+
+def _look(run: Run, device: torch.device, size: int) -> tuple[float, float]:
+    """Seconds and bytes of one forward, an image."""
+    seconds: list[float] = []
+    growth = peak_growth(
+        lambda: seconds.append(stopwatch(run, device)), device
+    )
+    if not seconds:
+        # Memory cannot be measured here, and nothing ran.
+        seconds.append(stopwatch(run, device))
+    return seconds[0] / size, (growth or 0) / size

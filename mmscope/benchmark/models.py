@@ -1,0 +1,212 @@
+"""DeiT, ViM and MambaScope, alike but for the backbone."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmscope.analysis import SharedCostCounter, StageCosts, closed_form
+from mmscope.models.backbones import MambaScope, VisionMamba
+from mmscope.models.necks import LN2d, SimpleFPN
+from mmscope.models.scoping import attach_gate
+
+NECKS = ('none', 'fpn')
+# ImageNet's classes, and ADE20K's for the exit head beside a pyramid.
+CLASSES, DENSE_CLASSES = 1000, 150
+DEIT, VIM, SCOPE = 'DeiT', 'ViM', 'MambaScope'
+# Decays, skip weights: float32 whatever the rest is.
+STATE_PARAMETERS = ('A_log', 'A_b_log', 'D', 'D_b')
+
+
+class ClassifierHead(nn.Linear):
+    """Linear classifier on the cls token, called as a host's head is."""
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Classify (..., (B, D)) as logits (B, C)."""
+        return super().forward(feats[-1])
+
+
+class BenchmarkModel(nn.Module):
+    """A backbone with a classifier's head or a feature pyramid.
+
+    Args:
+        backbone (nn.Module): Returns a tuple of cls tokens or maps.
+        neck (str): 'none' classifies into 1000 classes; 'fpn' puts a simple
+            feature pyramid on the last map, 256 channels, as Figure 6 of
+            MambaScope (arXiv:2512.00647) has one. Defaults to 'none'.
+    """
+
+    def __init__(self, backbone: nn.Module, neck: str = 'none') -> None:
+        super().__init__()
+        self.backbone = backbone
+        dims = backbone.embed_dims
+        if neck == 'fpn':
+            norm = dict(type=f'mmscope.{LN2d.__name__}')
+            self.neck = SimpleFPN(dims, norm_cfg=norm)
+        else:
+            self.head = ClassifierHead(dims, CLASSES)
+
+    def behind(self, feats: tuple[Tensor, ...]) -> object:
+        """Run what stands behind the backbone."""
+        if hasattr(self, 'neck'):
+            return self.neck(feats)
+        return self.head(feats)
+
+    def forward(self, imgs: Tensor) -> object:
+        """Run everything.
+
+        Args:
+            imgs (Tensor): Normalised images, (B, 3, H, W).
+
+        Returns:
+            object: Logits (B, 1000), or the tuple of a pyramid's maps.
+        """
+        return self.behind(self.backbone(imgs))
+
+
+def why_no_deit() -> str | None:
+    """Say why DeiT cannot take part; None if it can."""
+    if find_spec('mmpretrain') is None:
+        return 'mmpretrain, which has DeiT, is not installed: make setup'
+    return None
+
+
+def build_deit(
+    arch: str | dict, resolution: int, neck: str = 'none'
+) -> BenchmarkModel:
+    """Build mmpretrain's DeiT.
+
+    Args:
+        arch (str | dict): 'tiny', 'small', 'base', or mmpretrain's dict.
+        resolution (int): Image side, which its position embedding fits.
+        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
+
+    Returns:
+        BenchmarkModel: With random weights.
+    """
+    return BenchmarkModel(
+        MODELS.build(
+            dict(
+                type='mmpretrain.VisionTransformer',
+                arch=f'deit-{arch}' if isinstance(arch, str) else arch,
+                img_size=resolution,
+                out_type=_out_type(neck),
+            )
+        ),
+        neck,
+    )
+
+
+def build_vim(
+    arch: str | dict,
+    resolution: int,
+    neck: str = 'none',
+    backend: str = 'auto',
+) -> BenchmarkModel:
+    """Build ViM.
+
+    Args:
+        arch (str | dict): Of :class:`VisionMamba`.
+        resolution (int): Image side, which its position embedding fits.
+        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
+        backend (str): Of the scan. Defaults to 'auto'.
+
+    Returns:
+        BenchmarkModel: With random weights.
+    """
+    backbone = VisionMamba(
+        arch=arch,
+        img_size=resolution,
+        out_type=_out_type(neck),
+        scan_backend=backend,
+    )
+    return BenchmarkModel(backbone, neck)
+
+
+def build_scope(
+    arch: str | dict,
+    resolution: int,
+    neck: str = 'none',
+    backend: str = 'auto',
+    refine_ratio: float = 0.8,
+) -> BenchmarkModel:
+    """Build MambaScope with a gate that has something to judge by.
+
+    Args:
+        arch (str | dict): Of :class:`MambaScope`.
+        resolution (int): Image side, which its position embeddings fit.
+        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
+        backend (str): Of the scan. Defaults to 'auto'.
+        refine_ratio (float): Fraction of the regions refined. Defaults to
+            0.8.
+
+    Returns:
+        BenchmarkModel: With random weights.
+    """
+    head = dict(type='mmscope.MultiLabelExitHead', num_classes=DENSE_CLASSES)
+    backbone = MambaScope(
+        arch=arch,
+        img_size=resolution,
+        out_type=_out_type(neck),
+        scan_backend=backend,
+        refine_ratio=refine_ratio,
+        exit_head=head if neck == 'fpn' else None,
+    )
+    model = BenchmarkModel(backbone, neck)
+    attach_gate(model)
+    return model
+
+
+def _out_type(neck: str) -> str:
+    return 'featmap' if neck == 'fpn' else 'cls_token'
+
+
+def cast(
+    model: nn.Module, dtype: torch.dtype, device: torch.device
+) -> nn.Module:
+    """Move a model, and cast all weights but those of the scan's state.
+
+    Args:
+        model (nn.Module): Changed in place.
+        dtype (torch.dtype): Of weights and images.
+        device (torch.device): Where it will run.
+
+    Returns:
+        nn.Module: The model in evaluation mode.
+    """
+    model.to(device=device, dtype=dtype)
+    for name, param in model.named_parameters():
+        if name.rpartition('.')[2] in STATE_PARAMETERS:
+            param.data = param.data.float()
+    # Some hosts' train() returns nothing.
+    model.eval()
+    return model
+
+
+def model_macs(model: BenchmarkModel, resolution: int) -> StageCosts:
+    """Compute what one image costs; both scan directions, as they run.
+
+    Args:
+        model (BenchmarkModel): ViM or MambaScope.
+        resolution (int): Image side in pixels.
+
+    Returns:
+        StageCosts: MACs.
+    """
+    shape = (resolution, resolution)
+    backbone = model.backbone
+    weight = next(model.parameters())
+    if hasattr(model, 'neck'):
+        feats = weight.new_zeros(
+            1, backbone.embed_dims, *backbone.grid_of(shape)
+        )
+    else:
+        feats = weight.new_zeros(1, backbone.embed_dims)
+    counter = SharedCostCounter(model, backbone)
+    with torch.no_grad():
+        model.behind((feats,))
+    counter.remove()
+    return closed_form(model, shape, counter.total, 'exact')

@@ -1,0 +1,95 @@
+"""What a measurement must name beside its numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from mmscope import ops
+
+ROOT = Path(__file__).resolve().parents[2]
+DTYPES = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+}
+HOSTS = ('onedl-mmpretrain', 'mmpretrain')
+
+
+def describe_setting(
+    device: torch.device | str = 'cpu',
+    dtype: str = 'float32',
+    backend: str = 'auto',
+) -> dict:
+    """Describe machine, versions and commit.
+
+    Args:
+        device (torch.device | str): Where models run. Defaults to 'cpu'.
+        dtype (str): Of weights and images. Defaults to 'float32'.
+        backend (str): Of the scan, as asked for. Defaults to 'auto'.
+
+    Returns:
+        dict: ``machine``, ``instruction_set`` (of our operators),
+        ``cpu_capability`` (of PyTorch), ``cores``, ``threads``, ``load``
+        (the last minute's load average: above 0.5 a core something else
+        runs, too), ``device``, ``dtype``, ``backend``, ``backends`` (those
+        that can run there), ``torch``, ``mmpretrain``, ``commit``.
+    """
+    device = torch.device(device)
+    on_gpu = device.type == 'cuda'
+    return dict(
+        machine=_processor(),
+        instruction_set=ops.cpu_isa(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        load=round(os.getloadavg()[0], 2),
+        device=torch.cuda.get_device_name(device) if on_gpu else device.type,
+        dtype=dtype,
+        backend=backend,
+        backends=list(ops.available_backends(device)),
+        torch=torch.__version__,
+        mmpretrain=_version(),
+        commit=commit(),
+    )
+
+
+def commit() -> str:
+    """Name the commit of the checkout, '-dirty' if it was edited."""
+    described = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or 'unknown'
+
+
+def _processor() -> str:
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [x.split(':', 1)[1].strip() for x in lines if 'model name' in x]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version() -> str | None:
+    for name in HOSTS:
+        try:
+            return f'{name} {metadata.version(name)}'
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def setting_line(setting: dict) -> str:
+    """Format a setting, lists joined."""
+    return ', '.join(
+        f'{key}: {"+".join(value) if isinstance(value, list) else value}'
+        for key, value in setting.items()
+    )

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmscope.benchmark.contestants import Contestant, Field, line_up
+from mmscope.benchmark.grid import Cell, Grid, measure_cell, measure_grid
+from mmscope.benchmark.memory import CPU_METHOD, memory_method, peak_growth
+from mmscope.benchmark.models import DEIT, SCOPE, VIM, build_vim, cast
+from mmscope.benchmark.predictions import add_predictions, losses, shares_won
+from mmscope.benchmark.report import grid_report
+
+from .conftest import CPU
+
+TINY = dict(embed_dims=16, num_layers=2)
+CELL = Cell('small', 8, 224)
+
+
+def row(name, kind, speed, exit_ratio=None, gmacs=1.0, spread=0.0):
+    return {
+        **vars(CELL),
+        'contestant': name,
+        'kind': kind,
+        'model': kind,
+        'images_per_s': speed,
+        'images_per_s_iqr': [speed - spread, speed + spread],
+        'exit_ratio': exit_ratio,
+        'gmacs': gmacs,
+        'latency_ms_p50': 1.0,
+        'latency_ms_p95': 1.0,
+        'memory_mib': None,
+    }
+
+
+def test_a_slower_contestant_has_the_smaller_speed(sleeper, limits):
+    grid = Grid()
+    field = Field([sleeper('fast', 0.001), sleeper('slow', 0.01)])
+    measure_cell(CELL, field, limits, grid)
+    fast, slow = grid.rows
+    assert (fast['contestant'], slow['contestant']) == ('fast', 'slow')
+    assert slow['images_per_s'] < fast['images_per_s'] < 1000
+    assert slow['latency_ms_p50'] > 80
+
+
+def test_who_is_over_budget_is_listed_and_the_others_are_measured(
+    sleeper, limits
+):
+    limits = replace(limits, budget_s=2.0)
+    field = Field([sleeper('fast', 1e-4), sleeper('endless', 0.05)])
+    grid = measure_grid(['small'], [1, 500], [224], lambda *_: field, limits)
+    measured = {(r['contestant'], r['batch']) for r in grid.rows}
+    assert measured == {('fast', 1), ('fast', 500), ('endless', 1)}
+    (skipped,) = grid.skipped
+    assert (skipped['contestant'], skipped['batch']) == ('endless', 500)
+    assert 'over the time budget' in skipped['reason']
+
+
+def test_what_would_not_fit_in_memory_is_not_begun(limits):
+    sizes = []
+
+    def make(batch):
+        def run():
+            sizes.append(batch)
+            return torch.ones(batch * 2**24).sum()
+
+        return run
+
+    grid = Grid()
+    limits = replace(limits, budget_gib=0.5)
+    field = Field([Contestant('large', 'large', make)])
+    measure_cell(Cell('small', 64, 224), field, limits, grid)
+    assert memory_method(CPU) == CPU_METHOD
+    assert 'over the memory budget' in grid.skipped[0]['reason']
+    assert max(sizes) < 64
+
+
+def test_running_out_of_memory_is_listed(limits):
+    def make(batch):
+        def run():
+            raise RuntimeError('CUDA out of memory. Tried to allocate')
+
+        return run
+
+    grid = Grid()
+    field = Field([Contestant('large', 'large', make)], {'DeiT': 'absent'})
+    measure_cell(CELL, field, limits, grid)
+    reasons = {x['contestant']: x['reason'] for x in grid.skipped}
+    assert reasons['DeiT'] == 'absent'
+    assert reasons['large'].startswith('out of memory')
+
+
+def test_another_failure_is_not_taken_for_a_lack_of_memory(limits):
+    def make(batch):
+        def run():
+            raise RuntimeError('shapes differ')
+
+        return run
+
+    field = Field([Contestant('broken', 'broken', make)])
+    with pytest.raises(RuntimeError, match='shapes differ'):
+        measure_cell(CELL, field, limits, Grid())
+
+
+def test_memory_is_that_of_one_forward():
+    def run():
+        return torch.ones(2**24).sum()
+
+    run()
+    for _ in range(2):
+        assert peak_growth(run, CPU) == pytest.approx(2**26, rel=0.2)
+
+
+def test_cells_are_timed_where_memory_cannot_be_measured(
+    sleeper, limits, monkeypatch
+):
+    monkeypatch.setattr('mmscope.benchmark.memory._reset_peak', lambda: False)
+    grid = Grid()
+    measure_cell(CELL, Field([sleeper('one', 1e-3)]), limits, grid)
+    assert grid.rows[0]['memory_mib'] is None
+    assert memory_method(CPU).startswith('not measured')
+
+
+def test_the_line_up_runs_with_every_neck_and_dtype(limits):
+    deit = dict(
+        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64
+    )
+    for neck, dtype in (('none', torch.float32), ('fpn', torch.bfloat16)):
+        field = line_up(
+            TINY,
+            64,
+            neck=neck,
+            dtype=dtype,
+            exit_ratios=(0.0, 0.5),
+            matmuls=True,
+            deit_arch=deit,
+        )
+        grid = Grid()
+        cell = Cell('test', 2, 64)
+        measure_cell(cell, field, replace(limits, repeats=1), grid)
+        names = {r['contestant'] for r in grid.rows}
+        assert {VIM, 'matrix products of ViM'} <= names
+        assert {f'{SCOPE} 0 %', f'{SCOPE} 50 %'} <= names
+        absent = {x['contestant'] for x in grid.skipped}
+        assert DEIT in names | absent
+        assert all(r['images_per_s'] > 0 for r in grid.rows)
+
+
+def test_the_state_of_the_scan_stays_float32():
+    model = cast(build_vim(TINY, 64), torch.bfloat16, CPU)
+    mixer = model.backbone.layers[0].mixer
+    assert mixer.A_log.dtype == mixer.D_b.dtype == torch.float32
+    assert mixer.in_proj.weight.dtype == torch.bfloat16
+
+
+def test_half_the_cost_is_promised_half_the_time():
+    rows = add_predictions(
+        [
+            row('ViM', VIM, 100.0, gmacs=4.0),
+            row('MambaScope 0 %', SCOPE, 80.0, 0.0, gmacs=5.0),
+            row('MambaScope 50 %', SCOPE, 160.0, 0.5, gmacs=2.0),
+        ]
+    )
+    nobody, half = rows[1:]
+    assert half['predicted_images_per_s'] == pytest.approx(200)
+    assert half['saving_promised'] == pytest.approx(0.5)
+    # 10 ms became 6.25 ms, of the 5 ms promised.
+    assert half['saving_won'] == pytest.approx(0.375)
+    assert half['share_won'] == pytest.approx(0.75)
+    # From 12.5 ms to 6.25 ms where 60 % were promised.
+    assert half['exit_share_won'] == pytest.approx(0.5 / 0.6)
+    assert nobody['share_won'] is None
+    assert nobody['saving_promised'] < 0
+    assert shares_won(rows) == {8: pytest.approx(0.5 / 0.6)}
+
+
+def test_every_loss_is_named_and_nothing_else():
+    rows = [
+        row('DeiT', DEIT, 120.0, spread=5),
+        row('ViM', VIM, 90.0),
+        row('MambaScope 50 %', SCOPE, 100.0, 0.5, spread=5),
+        row('MambaScope 0 %', SCOPE, 50.0, 0.0),
+    ]
+    (loss,) = losses(rows)
+    assert (loss['rival'], loss['times']) == ('DeiT', pytest.approx(1.2))
+    assert loss['clear']
+    rows[0]['images_per_s_iqr'] = [101.0, 130.0]
+    assert not losses(rows)[0]['clear']
+    text = grid_report({'rows': rows, 'skipped': [], 'memory': 'none'})
+    assert 'MambaScope 50 % takes 1.20 x the time of DeiT' in text
+
+
+def test_no_loss_is_claimed_only_where_half_exits_ran():
+    rows = [row('ViM', VIM, 90.0), row('MambaScope 50 %', SCOPE, 99.0, 0.5)]
+    result = {'rows': rows, 'skipped': [], 'memory': 'none'}
+    assert 'nowhere' in grid_report(result)
+    assert 'unknown' in grid_report({**result, 'rows': rows[:1]})

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mmscope.benchmark.contestants import Contestant, Field
+from mmscope.benchmark.grid import Limits
+from mmscope.benchmark.growth import (
+    Curve,
+    Growth,
+    expected_seconds,
+    fit_exponent,
+    growth_report,
+    thread_counts,
+)
+
+from .conftest import CPU
+
+X = [196, 576, 1024, 4096, 16384]
+
+
+@pytest.mark.parametrize('power', [0.5, 1.0, 2.0])
+def test_a_known_power_is_recovered(power):
+    assert fit_exponent(X, [3 * x**power for x in X]) == pytest.approx(power)
+
+
+def test_what_was_not_measured_does_not_bend_the_fit():
+    assert fit_exponent(X, [None, *X[1:-1], 0]) == pytest.approx(1.0)
+    assert fit_exponent([1], [1]) is None
+
+
+def test_fixed_costs_show_at_few_tokens_only():
+    curve = Curve('tokens', 'ViM', X, [1000 + x for x in X], X).summary()
+    assert curve['time_exponent'] < curve['time_exponent_large'] < 1
+    assert curve['memory_exponent_large'] == pytest.approx(1.0)
+
+
+def test_what_comes_next_is_feared_to_be_quadratic():
+    assert expected_seconds([], [], 100) == 0
+    assert expected_seconds([10], [1e3], 100) == pytest.approx(100)
+    assert expected_seconds([10, 20], [1e3, 2e3], 200) == pytest.approx(20)
+
+
+def quadratic(side):
+    """One contestant whose time grows with the square of its tokens."""
+    seconds = 5e-3 * (side / 16) ** 4
+
+    def make(batch):
+        return lambda: time.sleep(seconds)
+
+    return Field([Contestant('square', 'square', make)])
+
+
+def test_points_over_the_budget_are_not_begun():
+    growth = Growth('tiny', quadratic, Limits(CPU, 3, budget_s=1.0))
+    start = time.perf_counter()
+    # 1, 4 and a million tokens: the last would take a hundred years.
+    growth.tokens((16, 32, 16384))
+    assert time.perf_counter() - start < 30
+    result = growth.result()
+    (curve,) = result['curves']
+    assert curve['x'] == [1, 4]
+    assert curve['time_exponent'] > 1.5
+    assert result['skipped'][-1]['x'] == 1024**2
+    assert 'expected from the points before' in result['skipped'][-1]['reason']
+    assert 'skipped: square, tokens' in growth_report(result)
+
+
+def test_threads_are_given_back():
+    import torch
+
+    before = torch.get_num_threads()
+    seen = []
+
+    def build(side):
+        def make(batch):
+            return lambda: seen.append(torch.get_num_threads())
+
+        return Field([Contestant('any', 'any', make)])
+
+    growth = Growth('tiny', build, Limits(CPU, 1))
+    growth.threads([1, 2])
+    assert torch.get_num_threads() == before
+    assert set(seen) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ('most', 'counts'), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6])]
+)
+def test_threads_double_up_to_those_there_are(most, counts):
+    assert thread_counts(most) == counts
