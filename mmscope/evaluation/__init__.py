@@ -2,6 +2,7 @@
 
 from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.classification import ClassificationScore
+from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
 from mmscope.evaluation.mixtures import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
@@ -14,6 +15,7 @@ from mmscope.evaluation.throughput import (
 
 __all__ = [
     'ClassificationScore',
+    'DetectionScore',
     'EarlyExitMetric',
     'ImageScore',
     'SegmentationScore',

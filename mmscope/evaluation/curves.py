@@ -86,7 +86,8 @@ def curve_rows(
                 'threshold': threshold,
                 **expected_columns(ends, exits),
                 'random': plain(random.mean()),
-                'random_std': plain(random.std()),
+                # Equal draws have none, not a rounding error.
+                'random_std': plain(random.std() if np.ptp(random) else 0.0),
                 'oracle': plain(scored.total(oracle)),
                 'exited': _among(ends, exits, exits),
                 'exited_if_refined': _among(ends, ends.nobody(), exits),

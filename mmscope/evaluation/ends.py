@@ -14,7 +14,10 @@ class BothEnds:
     """Every image of a data set, scored and counted at both exits.
 
     Neck and heads are counted at each end: the heads of a two-stage detector
-    run on as many regions as its maps propose.
+    run on as many regions as its maps propose, mask heads on what is found.
+    The images of a batch share what was counted for it, so mean costs
+    between the two ends are exact where that number is the same for every
+    image, or at batch size 1.
 
     Args:
         names (list[str]): Image names.

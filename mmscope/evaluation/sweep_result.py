@@ -10,6 +10,15 @@ from pathlib import Path
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.tables import Column, format_table
 
+# Further data-set scores; those that no row has are not shown.
+EXTRAS = (
+    'bbox_mAP_50',
+    'bbox_mAP_75',
+    'segm_mAP',
+    'segm_mAP_50',
+    'top5',
+)
+
 
 @dataclass
 class SweepResult:
@@ -141,7 +150,7 @@ def sweep_columns(score: str) -> list[Column]:
         Column('threshold', 'threshold', '.6g'),
         Column('exit_ratio', 'exit ratio', '.3f'),
         Column(score, score, '.2f'),
-        Column('top5', 'top5', '.2f'),
+        *(Column(name, name, '.2f') for name in EXTRAS),
         *(parts if classifier else []),
         Column('ece', 'ECE', '.2f'),
         Column('random', 'random exits', '.2f', std='random_std'),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
 from mmscope.evaluation.classification import ClassificationScore
+from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.mixtures import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.models.scoping import unwrap_model
@@ -20,21 +22,24 @@ def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
         dataloader (Iterable): Its data.
 
     Returns:
-        ImageScore: Accuracy of a classifier, mIoU of a segmentor.
+        ImageScore: Accuracy of a classifier, mIoU of a segmentor, AP of a
+        detector.
 
     Raises:
-        ValueError: If the task has no score here, or the data set has
-            another number of classes than a classifier.
+        ValueError: If the task has no score here, or the data set does not
+            fit it.
     """
     model = unwrap_model(model)
     if getattr(model.backbone, 'out_type', None) == 'cls_token':
         return classification_score(model, dataloader)
     if hasattr(model, 'decode_head'):
         return segmentation_score(dataloader)
+    if hasattr(model, 'roi_head') or hasattr(model, 'bbox_head'):
+        return detection_score(model, dataloader)
     raise ValueError(
-        f'{type(model).__name__} is neither a classifier nor a segmentor, so '
-        'there is no score to sweep: pass score=, or evaluate thresholds one '
-        'by one with tools/test.py --exit-threshold'
+        f'{type(model).__name__} is neither classifier, segmentor nor '
+        'detector, so there is no score to sweep: pass score=, or evaluate '
+        'thresholds one by one with tools/test.py --exit-threshold'
     )
 
 
@@ -85,3 +90,78 @@ def segmentation_score(dataloader: Iterable) -> SegmentationScore:
         )
     ignore = getattr(dataset, 'ignore_index', 255)
     return SegmentationScore(len(classes), ignore)
+
+
+def detection_score(model: nn.Module, dataloader: Iterable) -> DetectionScore:
+    """Make COCO's AP over a data set's classes.
+
+    Masks are scored as well if the model predicts them and every object of
+    the annotation file has one.
+
+    Args:
+        model (nn.Module): Detector of mmdet.
+        dataloader (Iterable): Loader of an mmdet ``CocoDataset``.
+
+    Returns:
+        DetectionScore: The score.
+
+    Raises:
+        ValueError: If the data set has no COCO annotations or is wrapped in
+            another, or it has other classes than the box heads.
+    """
+    dataset = getattr(dataloader, 'dataset', None)
+    _check_coco(dataset)
+    _check_classes(model, dataset)
+    coco = _read_annotations(dataset)
+    with_masks = getattr(model, 'with_mask', False) and all(
+        entry.get('segmentation') for entry in coco.anns.values()
+    )
+    return DetectionScore(coco, dataset.cat_ids, with_masks)
+
+
+def _check_coco(dataset: Any) -> None:
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.api_wrappers import COCO
+
+    found = type(dataset).__name__
+    if not isinstance(dataset, CocoDataset):
+        raise ValueError(
+            f'AP needs a loader of an mmdet CocoDataset, got {found}: name '
+            'the CocoDataset itself in the dataloader, without a wrapper '
+            'such as ConcatDataset or RepeatDataset, or pass score='
+        )
+    if dataset.COCOAPI is not COCO:
+        raise ValueError(
+            f'{found} is scored by rules of its own '
+            f'({dataset.COCOAPI.__name__}), not by the AP of COCO: evaluate '
+            'thresholds one by one with tools/test.py --exit-threshold'
+        )
+    dataset.full_init()
+
+
+def _check_classes(model: nn.Module, dataset: Any) -> None:
+    classes, known = dataset.metainfo['classes'], len(dataset.cat_ids)
+    if known != len(classes):
+        raise ValueError(
+            f'{dataset.ann_file} has {known} of the {len(classes)} classes '
+            f'{tuple(classes)}: set metainfo=dict(classes=...) of the data '
+            'set to the names in the file'
+        )
+    head = model.roi_head if hasattr(model, 'roi_head') else model
+    head = head.bbox_head
+    number = (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
+    if number != known:
+        raise ValueError(
+            f'the data set has {known} classes, the box head of the model '
+            f'{number}: is it a config for other data?'
+        )
+
+
+def _read_annotations(dataset: Any) -> Any:
+    """Read the file again: CocoDataset keeps none of its objects."""
+    from mmengine.fileio import get_local_path
+
+    with get_local_path(
+        dataset.ann_file, backend_args=dataset.backend_args
+    ) as path:
+        return dataset.COCOAPI(path)

@@ -1,0 +1,186 @@
+"""Average precision of any mixture of exits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmscope.evaluation.average_precision import RankedDetections
+from mmscope.evaluation.matching import ImageMatches, Matches
+from mmscope.evaluation.mixtures import STAGES
+
+AP_NAME = 'bbox_mAP'
+
+
+class DetectionImages:
+    """Images whose detections are matched at both exits.
+
+    A mixture of exits takes one AP computation; see
+    :class:`RankedDetections`.
+
+    Args:
+        iou_types (Sequence[str]): 'bbox' and perhaps 'segm'.
+        coarse (Sequence[ImageMatches] | None): After the coarse stage.
+        fine (Sequence[ImageMatches]): After the fine stage.
+
+    Raises:
+        ValueError: If an image comes twice.
+    """
+
+    name = AP_NAME
+
+    def __init__(
+        self,
+        iou_types: Sequence[str],
+        coarse: Sequence[ImageMatches] | None,
+        fine: Sequence[ImageMatches],
+    ) -> None:
+        ids = np.array([image.image_id for image in fine])
+        ranked, ranks = np.unique(ids, return_inverse=True)
+        if len(ranked) < len(ids):
+            raise ValueError(
+                f'{len(ids)} images were scored but only {len(ranked)} are '
+                'different: use a loader that gives each image once'
+            )
+        self._tables = {
+            iou_type: _StageTable(
+                *(
+                    ends and [image.by_type[iou_type] for image in ends]
+                    for ends in (coarse, fine)
+                ),
+                ranks,
+            )
+            for iou_type in iou_types
+        }
+
+    def total(
+        self, exits: np.ndarray, among: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Compute the box AP of any mixture; see ``ScoredImages``."""
+        table = self._tables['bbox']
+        flat = exits.reshape(-1, exits.shape[-1])
+        found = [table.mixture(row, among)['mAP'] for row in flat]
+        return np.array(found).reshape(exits.shape[:-1])
+
+    def extras(
+        self, exits: np.ndarray, among: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Compute AP at single IoUs and, where they are scored, of masks.
+
+        Args:
+            exits (np.ndarray): Who exits, (n,) bool.
+            among (np.ndarray | None): The images scored, (n,) bool.
+                Defaults to None.
+
+        Returns:
+            dict[str, np.ndarray]: ``bbox_mAP_50``, ``bbox_mAP_75``,
+            ``segm_mAP``, ``segm_mAP_50``, ``segm_mAP_75`` in percent.
+        """
+        found = {
+            f'{iou_type}_{name}': value
+            for iou_type, table in self._tables.items()
+            for name, value in table.mixture(exits, among).items()
+        }
+        found.pop(self.name)
+        return found
+
+    def after_first(self, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Compute the box AP of every beginning of an order."""
+        place = np.argsort(order)
+        return np.array([self.total(place < count) for count in counts])
+
+    def per_image(self, stage: str) -> dict[str, np.ndarray]:
+        """Compute each image's own AP over the categories it has.
+
+        Args:
+            stage (str): 'coarse' or 'fine'.
+
+        Returns:
+            dict[str, np.ndarray]: ``bbox_mAP`` and ``bbox_mAP_50`` in
+            percent, (n,), NaN for an image without objects.
+        """
+        found = self._tables['bbox'].images(stage)
+        return {f'bbox_{name}': found[name] for name in ('mAP', 'mAP_50')}
+
+
+class _StageTable:
+    """All matches of one IoU type, of both stages, in one table."""
+
+    def __init__(
+        self,
+        coarse: list[Matches] | None,
+        fine: list[Matches],
+        ranks: np.ndarray,
+    ) -> None:
+        number = len(fine)
+        rows = [*(coarse or []), *fine]
+        sizes = [len(row.scores) for row in rows]
+        index = np.arange(len(rows))
+        self.image = np.repeat(index % number, sizes)
+        self.early = np.repeat(index < len(rows) - number, sizes)
+        self.labels = np.concatenate([row.labels for row in rows])
+        self.objects = np.stack([row.objects for row in fine])
+        self._columns = {
+            'scores': np.concatenate([row.scores for row in rows]),
+            'images': ranks[self.image],
+            'hits': np.concatenate([row.hits for row in rows], 1),
+            'ignored': np.concatenate([row.ignored for row in rows], 1),
+        }
+        self._ranked = RankedDetections(
+            self.labels, objects=self.objects.sum(0), **self._columns
+        )
+        # In the order of the ranks: one step less for each mixture.
+        order = self._ranked.order
+        self._ranked_image = self.image[order]
+        self._ranked_early = self.early[order]
+        self._images: dict[str, dict[str, np.ndarray]] = {}
+
+    def mixture(
+        self, exits: np.ndarray, among: np.ndarray | None
+    ) -> dict[str, float]:
+        """Score the data set, or some of its images; exits (n,) bool."""
+        chosen = exits[self._ranked_image] == self._ranked_early
+        objects = self.objects
+        if among is not None:
+            chosen &= among[self._ranked_image]
+            objects = objects[among]
+        found = self._ranked.precisions(chosen, objects.sum(0))
+        known = ~np.isnan(found).any(0)
+        if not known.any():
+            return _named(np.full(len(found), np.nan))
+        return _named(found[:, known].mean(1))
+
+    def images(self, stage: str) -> dict[str, np.ndarray]:
+        """Score each image by itself, (n,)."""
+        if not self._images:
+            self._images = self._score_images()
+        return self._images[stage]
+
+    def _score_images(self) -> dict[str, dict[str, np.ndarray]]:
+        number, categories = self.objects.shape
+        objects = self.objects.reshape(-1)
+        ranked = RankedDetections(
+            self.image * categories + self.labels,
+            objects=objects,
+            **self._columns,
+        )
+        owner = ranked.present // categories
+        present = np.bincount(owner, minlength=number)
+        found = {}
+        for stage in STAGES:
+            chosen = self.early[ranked.order] == (stage == STAGES[0])
+            values = ranked.precisions(chosen, objects)
+            sums = [np.bincount(owner, row, number) for row in values]
+            some = np.where(present > 0, present, np.nan)
+            found[stage] = _named(np.stack(sums) / some)
+        return found
+
+
+def _named(precisions: np.ndarray) -> dict[str, np.ndarray]:
+    """Name averages over the IoUs, (10, ...), in percent."""
+    return {
+        'mAP': 100 * precisions.mean(0),
+        'mAP_50': 100 * precisions[0],
+        'mAP_75': 100 * precisions[5],
+    }
