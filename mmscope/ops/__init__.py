@@ -1,12 +1,15 @@
 """Operators of Vision Mamba: selective scan and causal convolution."""
 
+from .bidirectional import DirectionWeights, bidirectional_inner
 from .dispatch import BACKENDS, available_backends, why_unavailable
 from .extension import cpu_isa, cpu_isas, set_cpu_isa
 from .functional import causal_conv1d, selective_scan
 
 __all__ = [
     'BACKENDS',
+    'DirectionWeights',
     'available_backends',
+    'bidirectional_inner',
     'causal_conv1d',
     'cpu_isa',
     'cpu_isas',

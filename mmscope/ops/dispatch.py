@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from . import extension, mamba_ssm
+from . import extension, mamba_ssm, triton_backend
 
 BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -55,10 +56,7 @@ def why_unavailable(
             return f'it needs tensors on the CPU, got {kind}; call .cpu()'
         return extension.why_not_compiled()
     if backend == 'triton':
-        return (
-            'this version of mmscope has no Triton kernel yet; use '
-            "backend='auto'"
-        )
+        return triton_backend.why_not(device)
     if kind != 'cuda':
         return f'it needs tensors on a CUDA device, got {kind}; call .cuda()'
     return mamba_ssm.why_not_installed()
@@ -102,7 +100,7 @@ def resolve_scan(backend: str, u: Tensor) -> str:
     """
     check_backend(backend, with_auto=True)
     if backend == 'auto':
-        return _automatic(u, 'mamba_ssm')
+        return _automatic(u, _fastest_on_cuda)
     _require(backend, u, why_unavailable(backend, u.device))
     return backend
 
@@ -111,12 +109,12 @@ def resolve_conv(backend: str, x: Tensor) -> str:
     """Return the backend that computes a causal convolution.
 
     Args:
-        backend (str): 'auto' or one of ``BACKENDS``; only 'reference' and
-            'cpu' have a convolution.
+        backend (str): 'auto' or one of ``BACKENDS``; 'mamba_ssm' has no
+            convolution.
         x (Tensor): Input in the dtype of the computation.
 
     Returns:
-        str: 'reference' or 'cpu'.
+        str: 'reference', 'cpu' or 'triton'.
 
     Raises:
         RuntimeError: If the wanted backend cannot run.
@@ -124,22 +122,43 @@ def resolve_conv(backend: str, x: Tensor) -> str:
     """
     check_backend(backend, with_auto=True)
     if backend == 'auto':
-        # On a GPU the convolution of PyTorch is the fast one.
-        return _automatic(x, 'reference')
+        return _automatic(x, _fastest_conv_on_cuda)
     reason = why_unavailable(backend, x.device)
-    if backend in ('triton', 'mamba_ssm'):
+    if backend == 'mamba_ssm':
         reason = "it has no causal convolution; use backend='auto'"
     _require(backend, x, reason)
     return backend
 
 
-def _automatic(x: Tensor, on_cuda: str) -> str:
+def _fastest_on_cuda(x: Tensor) -> str:
+    """Choose between the scans of a GPU.
+
+    mamba_ssm where it is installed, else triton. That order is not measured
+    for any shape: no GPU was at hand. mamba_ssm's kernels have run on many
+    GPUs, ours under Triton's interpreter and its compiler alone, so an
+    installed mamba_ssm is taken; a benchmark may turn that round by shape.
+    """
+    if why_unavailable('mamba_ssm', x.device) is None:
+        return 'mamba_ssm'
+    return 'triton'
+
+
+def _fastest_conv_on_cuda(x: Tensor) -> str:
+    # With mamba_ssm's scan stays PyTorch's convolution, as long as nobody
+    # has measured ours against it.
+    is_triton = _fastest_on_cuda(x) == 'triton'
+    has_triton = why_unavailable('triton', x.device) is None
+    return 'triton' if is_triton and has_triton else 'reference'
+
+
+def _automatic(x: Tensor, on_cuda: Callable[[Tensor], str]) -> str:
     if x.dtype == torch.float64:
         return 'reference'
-    fast = {'cpu': 'cpu', 'cuda': on_cuda}.get(x.device.type)
-    if fast is None:
-        _warn_slow(f'no fast backend for the device type {x.device.type!r}')
+    kind = x.device.type
+    if kind not in ('cpu', 'cuda'):
+        _warn_slow(f'no fast backend for the device type {kind!r}')
         return 'reference'
+    fast = 'cpu' if kind == 'cpu' else on_cuda(x)
     reason = why_unavailable(fast, x.device)
     if reason is None:
         return fast

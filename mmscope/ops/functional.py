@@ -106,8 +106,8 @@ def causal_conv1d(
         activation (str, optional): 'silu' or None. Defaults to 'silu'.
         reverse (bool): Look ahead instead, as if the sequence were flipped,
             convolved and flipped back. Defaults to False.
-        backend (str): 'auto', 'reference' or 'cpu'. Defaults to 'auto', the
-            fastest one that runs.
+        backend (str): 'auto', 'reference', 'cpu' or 'triton'. Defaults to
+            'auto', the fastest one that runs.
 
     Returns:
         Tensor: Output (batch, seqlen, dim) in the dtype of ``x``.
@@ -121,9 +121,10 @@ def causal_conv1d(
     exact = torch.promote_types(x.dtype, torch.float32)
     weight = weight.to(exact)
     bias = bias if bias is None else bias.to(exact)
-    if resolve_conv(backend, x) == 'reference':
+    name = resolve_conv(backend, x)
+    if name == 'reference':
         return causal_conv1d_reference(x, weight, bias, activation, reverse)
-    return op('causal_conv1d_cpu')(
+    return op(f'causal_conv1d_{name}')(
         x, weight, bias, activation == 'silu', reverse
     )
 

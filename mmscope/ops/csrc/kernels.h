@@ -35,6 +35,9 @@ struct ScanArgs {
   const float* delta_bias;   // (dim,) or null
   void* out;                 // (batch, seqlen, dim)
   float* states;             // (batch, chunks, d_state, dim) or null
+  // Both directions only.
+  float* sum;                // (batch, seqlen, dim), null for one direction
+  float* maxima;             // (groups, batch, seqlen) or null
   // Backward only.
   View grad;                 // gradient of out
   void* grad_u;              // (batch, seqlen, dim)
@@ -61,6 +64,16 @@ struct ConvArgs {
   float* grad_bias;          // (batch, dim) or null
 };
 
+struct NormArgs {
+  int64_t rows, dim;
+  float eps;
+  View x;                    // (1, rows, dim)
+  const float* residual;     // (rows, dim) or null
+  const float* weight;       // (dim,)
+  float* stream;             // (rows, dim), x + residual
+  void* out;                 // (rows, dim)
+};
+
 // The kernels of one instruction set. Every function runs one task and is
 // given scratch memory, aligned to 64 bytes, of the size that goes with it.
 struct Kernels {
@@ -68,6 +81,9 @@ struct Kernels {
   int64_t lanes;  // channels in one vector
   // Task: `group` vectors of channels of one batch item, (batch, groups).
   void (*scan)(const ScanArgs&, Scalar, int64_t task, float* scratch);
+  // Task: the same, both directions one after the other.
+  void (*scan_both)(const ScanArgs& ahead, const ScanArgs& back, Scalar,
+                    int64_t task, float* scratch);
   // Task: kGroup vectors of channels of one batch item, (batch, groups).
   void (*scan_backward)(const ScanArgs&, Scalar, int64_t task, float* scratch);
   // Task: kChunk tokens of one batch item, (batch, chunks of tokens).
@@ -75,6 +91,8 @@ struct Kernels {
   // Task: kGroup vectors of channels of one batch item, (batch, groups).
   void (*conv_backward)(const ConvArgs&, Scalar, int64_t task,
                         float* scratch);
+  // Task: kChunk rows.
+  void (*norm)(const NormArgs&, Scalar in, Scalar out, int64_t task);
   int64_t (*scan_scratch)(int64_t d_state);           // in floats
   int64_t (*scan_backward_scratch)(int64_t d_state);  // in floats
   int64_t (*conv_backward_scratch)(int64_t width);    // in floats

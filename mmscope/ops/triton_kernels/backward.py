@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .launch import CHUNK, launch
-from .scan import ScanInputs, span_carries
 from .backward_kernel import scan_backward_kernel
+from .launch import CHUNK, ONE, launch
+from .scan import ScanInputs, span_carries
 
 
 def scan_backward(
@@ -57,6 +57,7 @@ def scan_backward(
         plan.span,
         *inputs.strides,
         inputs.reverse,
+        ONE,
         SCALE=scale,
         HAS_D=D is not None,
         HAS_Z=z is not None,

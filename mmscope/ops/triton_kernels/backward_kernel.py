@@ -7,7 +7,7 @@ import triton.language as tl
 from .steps import load_channels, load_rates, load_row, load_step_size
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['one'])
 def scan_backward_kernel(
     u,
     delta,
@@ -40,6 +40,7 @@ def scan_backward_kernel(
     z_batch,
     z_token,
     reverse,
+    one,
     SCALE: tl.constexpr,
     HAS_D: tl.constexpr,
     HAS_Z: tl.constexpr,
@@ -67,8 +68,8 @@ def scan_backward_kernel(
     rows = tl.arange(0, STATES)
     mask, row_mask = cols < dim, rows < d_state
     tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :]
-    local = rows[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    tile = rows[:, None] * dim + cols[None, :] * one
+    local = rows[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :] * one
     # One of the two directions is 1 where both are scanned.
     backwards = ((direction + reverse) % 2).to(tl.int32)
     sign = 1 - 2 * backwards
@@ -90,7 +91,7 @@ def scan_backward_kernel(
         CHUNK * STATES * CHANNELS
     )
     rates = load_rates(
-        A + direction * dim * d_state, cols, rows, tile_mask, d_state
+        A + direction * dim * d_state, cols, rows, tile_mask, d_state, one
     )
     skip = load_channels(D + direction * dim, cols, mask, HAS_D)
     shift = load_channels(bias + direction * dim, cols, mask, HAS_BIAS)

@@ -13,7 +13,11 @@ CHUNK = 16
 # Channels of a program: one a thread of one warp, which keeps all states of
 # a channel in one thread, so that sums over states need no exchange.
 CHANNELS = 32
-# Tokens of a program where a sequence is cut, a multiple of CHUNK.
+# Stride of 1 that kernels take as a number not known when they are compiled.
+# The compiler would read four states or channels at once and so spread a
+# channel's states over threads; unknown, it leaves a channel to one thread.
+ONE = 1
+# Tokens of a program where a sequence is cut; must be a multiple of CHUNK.
 SPAN = 128
 # Programs that are wanted at least: a few for each of 132 multiprocessors.
 ENOUGH_PROGRAMS = 1024

@@ -19,7 +19,7 @@ from .steps import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['one'])
 def scan_kernel(
     u,
     delta,
@@ -41,6 +41,7 @@ def scan_kernel(
     z_batch,
     z_token,
     reverse,
+    one,
     HAS_D: tl.constexpr,
     HAS_Z: tl.constexpr,
     HAS_BIAS: tl.constexpr,
@@ -57,7 +58,7 @@ def scan_kernel(
     rows = tl.arange(0, STATES)
     mask, row_mask = cols < dim, rows < d_state
     tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :]
+    tile = rows[:, None] * dim + cols[None, :] * one
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
     sign = 1 - 2 * reverse
@@ -70,7 +71,7 @@ def scan_kernel(
     C += batch * bc_batch
     z += batch * z_batch
     states += batch * tl.cdiv(seqlen, CHUNK) * d_state * dim
-    rates = load_rates(A, cols, rows, tile_mask, d_state)
+    rates = load_rates(A, cols, rows, tile_mask, d_state, one)
     skip = load_channels(D, cols, mask, HAS_D)
     shift = load_channels(bias, cols, mask, HAS_BIAS)
     state = tl.zeros((STATES, CHANNELS), tl.float32)
@@ -107,7 +108,7 @@ def scan_kernel(
         tl.store(out + t * dim + cols, y, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['one'])
 def both_kernel(
     u,
     delta,
@@ -130,6 +131,7 @@ def both_kernel(
     bc_token,
     z_batch,
     z_token,
+    one,
     HAS_D: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr,
@@ -152,7 +154,7 @@ def both_kernel(
     rows = tl.arange(0, STATES)
     mask, row_mask = cols < dim, rows < d_state
     tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :]
+    tile = rows[:, None] * dim + cols[None, :] * one
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
     last = begin + length - 1
@@ -170,8 +172,10 @@ def both_kernel(
     # maxima: (blocks, 2, batch, seqlen)
     maxima += (tl.program_id(0) * 2 * back + batch) * seqlen
     maxima_b = maxima + back * seqlen
-    rates_f = load_rates(A, cols, rows, tile_mask, d_state)
-    rates_b = load_rates(A + dim * d_state, cols, rows, tile_mask, d_state)
+    rates_f = load_rates(A, cols, rows, tile_mask, d_state, one)
+    rates_b = load_rates(
+        A + dim * d_state, cols, rows, tile_mask, d_state, one
+    )
     skip_f = load_channels(D, cols, mask, HAS_D)
     skip_b = load_channels(D + dim, cols, mask, HAS_D)
     shift_f = load_channels(bias, cols, mask, HAS_BIAS)
@@ -249,7 +253,7 @@ def both_kernel(
             tl.store(out + f * dim + cols, y_f, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['one'])
 def span_kernel(
     u,
     delta,
@@ -272,6 +276,7 @@ def span_kernel(
     z_batch,
     z_token,
     reverse,
+    one,
     SCALE: tl.constexpr,
     HAS_Z: tl.constexpr,
     HAS_BIAS: tl.constexpr,
@@ -292,7 +297,7 @@ def span_kernel(
     rows = tl.arange(0, STATES)
     mask, row_mask = cols < dim, rows < d_state
     tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :]
+    tile = rows[:, None] * dim + cols[None, :] * one
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
     # One of the two directions is 1 where both are scanned.
@@ -308,7 +313,7 @@ def span_kernel(
     C += direction * bc_direction + batch * bc_batch
     z += batch * z_batch
     rates = load_rates(
-        A + direction * dim * d_state, cols, rows, tile_mask, d_state
+        A + direction * dim * d_state, cols, rows, tile_mask, d_state, one
     )
     shift = load_channels(bias + direction * dim, cols, mask, HAS_BIAS)
     state = tl.zeros((STATES, CHANNELS), tl.float32)
@@ -334,7 +339,7 @@ def span_kernel(
     tl.store(totals + place * dim + cols, total, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['one'])
 def carry_kernel(
     A,
     carries,
@@ -345,6 +350,7 @@ def carry_kernel(
     spans,
     against,
     reverse,
+    one,
     CHANNELS: tl.constexpr,
     STATES: tl.constexpr,
 ):
@@ -358,10 +364,10 @@ def carry_kernel(
     rows = tl.arange(0, STATES)
     mask = cols < dim
     tile_mask = (rows < d_state)[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :]
+    tile = rows[:, None] * dim + cols[None, :] * one
     backwards = (direction + reverse + against) % 2
     rates = load_rates(
-        A + direction * dim * d_state, cols, rows, tile_mask, d_state
+        A + direction * dim * d_state, cols, rows, tile_mask, d_state, one
     )
     state = tl.zeros((STATES, CHANNELS), tl.float32)
     for i in range(spans):

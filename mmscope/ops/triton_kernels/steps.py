@@ -1,8 +1,8 @@
 """Parts of kernels: one token of a scan, and softplus.
 
-A state has the shape (states, channels): threads lie along the channels, so
-loads are coalesced in the (batch, seqlen, dim) layout and a sum over the
-states stays inside a thread.
+A state has the shape (states, channels), with a channel a thread: loads are
+coalesced in the (batch, seqlen, dim) layout and a sum over the states stays
+inside its thread. ``one`` is 1, hidden from the compiler; see ``launch.ONE``.
 """
 # ruff: noqa: ANN001, ANN201 (Triton gives annotations a meaning of its own)
 
@@ -45,9 +45,9 @@ def load_channels(start, cols, mask, IS_GIVEN: tl.constexpr):
 
 
 @triton.jit
-def load_rates(A, cols, rows, mask, d_state):
+def load_rates(A, cols, rows, mask, d_state, one):
     """Return A / log(2), (states, channels): exp(x A) = exp2(x rates)."""
-    where = A + cols[None, :] * d_state + rows[:, None]
+    where = A + cols[None, :] * d_state + rows[:, None] * one
     return tl.load(where, mask=mask, other=0.0) * 1.4426950408889634
 
 
