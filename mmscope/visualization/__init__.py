@@ -8,7 +8,7 @@ from mmscope.visualization.pictures import (
     draw_scope_overview,
     draw_scope_pictures,
 )
-from mmscope.visualization.predict import predict_views
+from mmscope.visualization.predict import predict_views, spread_by_confidence
 from mmscope.visualization.scope import scope_figure
 from mmscope.visualization.style import save
 from mmscope.visualization.views import Detections, ImageClass, ScopeView
@@ -27,4 +27,5 @@ __all__ = [
     'predict_views',
     'save',
     'scope_figure',
+    'spread_by_confidence',
 ]

@@ -108,6 +108,7 @@ def draw_content(
     view: ScopeView,
     content: Content | None,
     styles: np.ndarray | BoxStyles,
+    with_scores: bool = False,
 ) -> None:
     """Draw a label map or boxes; nothing where there is none.
 
@@ -118,6 +119,8 @@ def draw_content(
             true; a class is no picture.
         styles (np.ndarray | BoxStyles): A label map's palette, (C, 3) uint8,
             or how boxes of each class look.
+        with_scores (bool): Whether found boxes tell their scores. Defaults
+            to False.
     """
     if content is None or isinstance(content, ImageClass):
         axes.set_axis_off()
@@ -125,6 +128,8 @@ def draw_content(
     if isinstance(content, Detections):
         draw_image(axes, view)
         _draw_boxes(axes, view, content, styles)
+        if with_scores and content.scores is not None:
+            _write_scores(axes, content, styles)
         return
     axes.imshow(
         colour_labels(content, styles),
@@ -152,6 +157,25 @@ def _draw_boxes(
                 path_effects=HALO,
                 **style,
             )
+        )
+
+
+def _write_scores(axes: Axes, found: Detections, styles: BoxStyles) -> None:
+    for index in reversed(range(len(found))):
+        left, top = found.boxes[index, :2]
+        axes.text(
+            left,
+            top,
+            f'{found.scores[index]:.2f}',
+            color='white',
+            fontsize=6.5,
+            va='top',
+            clip_on=True,
+            bbox={
+                'facecolor': styles[int(found.labels[index])]['edgecolor'],
+                'edgecolor': 'none',
+                'pad': 0.8,
+            },
         )
 
 

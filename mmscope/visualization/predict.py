@@ -39,15 +39,53 @@ def predict_views(
             (sliding windows).
     """
     with evaluating(model) as backbone:
-        if not is_two_stage(backbone):
-            raise ValueError(
-                f'{type(backbone).__name__} looks at an image only once; '
-                'scope pictures need a MambaScope backbone'
-            )
+        _refuse_single_stage(backbone)
         return [
             _predict_view(model, backbone, dataset, index)
             for index in _checked(indices, len(dataset))
         ]
+
+
+def spread_by_confidence(
+    model: nn.Module, dataset: Any, number: int
+) -> list[int]:
+    """Choose images evenly from the most to the least confident.
+
+    Args:
+        model (nn.Module): See :func:`predict_views`.
+        dataset (Any): Its images are all looked at, coarsely.
+        number (int): Images, at least one.
+
+    Returns:
+        list[int]: Their indices, the most confident first.
+
+    Raises:
+        ValueError: If nothing in the model is confident of anything, or see
+            :func:`predict_views`.
+    """
+    confidences = []
+    with evaluating(model) as backbone:
+        _refuse_single_stage(backbone)
+        backbone.exit_threshold = 0.0
+        for index in range(len(dataset)):
+            (view,) = predict_views(model, dataset, [index])
+            confidences.append(view.confidence)
+    if None in confidences:
+        raise ValueError(
+            'the model has no exit head, so its images have no confidence: '
+            'choose images by their indices'
+        )
+    order = np.argsort([-value for value in confidences], kind='stable')
+    places = np.linspace(0, len(order) - 1, min(number, len(order)))
+    return [int(index) for index in order[places.round().astype(int)]]
+
+
+def _refuse_single_stage(backbone: nn.Module) -> None:
+    if not is_two_stage(backbone):
+        raise ValueError(
+            f'{type(backbone).__name__} looks at an image only once; scope '
+            'pictures need a MambaScope backbone'
+        )
 
 
 def _checked(indices: Sequence[int], number: int) -> Sequence[int]:
@@ -91,6 +129,7 @@ def _predict_view(
             None if record.confidence is None else float(record.confidence[0])
         ),
         canvas=(record.grid[0] * stride, record.grid[1] * stride),
+        threshold=backbone.exit_threshold,
     )
 
 

@@ -24,6 +24,8 @@ from mmscope.visualization.style import BLUE, GREEN, INK
 from mmscope.visualization.views import Detections, ImageClass, ScopeView
 
 PANEL_WIDTH = 2.9
+# Below this, numbers hide what they tell about.
+LEAST_FOR_SCORES = 2.4
 
 
 def scope_figure(
@@ -42,7 +44,8 @@ def scope_figure(
             maps; None spreads hues. Defaults to None.
         score_thr (float): Least score of a box that is drawn. Defaults to
             0.3.
-        panel_width (float): Inches. Defaults to 2.9.
+        panel_width (float): Inches; from 2.4 on, boxes tell their scores.
+            Defaults to 2.9.
 
     Returns:
         Figure: Image, importance, refined regions and, unless an image has
@@ -52,7 +55,7 @@ def scope_figure(
         ValueError: If there is no image.
     """
     scene = Scene.of(views, classes, palette, score_thr)
-    panels = _panels(scene)
+    panels = _panels(scene, panel_width >= LEAST_FOR_SCORES)
     figure, grid, bar = _grid(scene.views, len(panels), panel_width)
     for row, view, note in zip(grid, scene.views, scene.notes, strict=True):
         for axes, (_, draw) in zip(row, panels, strict=True):
@@ -61,15 +64,25 @@ def scope_figure(
         _row_label(row[0], view, note)
     for axes, (title, _) in zip(grid[0], panels, strict=True):
         axes.set_title(title, fontsize=11, color=INK, pad=6)
-    if scene.shows(Detections):
-        grid[-1, 3].set_xlabel(f'score at least {score_thr:g}', fontsize=8.5)
+    _state_thresholds(grid[-1], scene, score_thr)
     _add_heat_bar(figure, bar)
     add_legend(figure, scene.legend(truth=True))
     return figure
 
 
+def _state_thresholds(
+    bottom: np.ndarray, scene: Scene, score_thr: float
+) -> None:
+    if scene.shows(Detections):
+        bottom[3].set_xlabel(f'score at least {score_thr:g}', fontsize=8.5)
+    # All views come from one model; above 1 none exits.
+    threshold = scene.views[0].threshold
+    if threshold is not None and threshold <= 1:
+        bottom[2].set_xlabel(f'exits from {threshold:.4g} on', fontsize=8.5)
+
+
 def _panels(
-    scene: Scene,
+    scene: Scene, with_scores: bool
 ) -> list[tuple[str, Callable[[Axes, ScopeView], None]]]:
     panels = [
         ('image', draw_image),
@@ -80,7 +93,7 @@ def _panels(
         return panels
 
     def predicted(axes: Axes, view: ScopeView) -> None:
-        draw_content(axes, view, view.prediction, scene.styles)
+        draw_content(axes, view, view.prediction, scene.styles, with_scores)
 
     def true(axes: Axes, view: ScopeView) -> None:
         draw_content(axes, view, view.label, scene.styles)

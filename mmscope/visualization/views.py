@@ -95,6 +95,8 @@ class ScopeView:
         confidence (float | None): Confidence, None without a gate.
         canvas (tuple[float, float]): Height and width that the coarse grid
             covers, in pixels of the image; padding makes it larger.
+        threshold (float | None): Exit threshold that decided, None without.
+            Defaults to None.
     """
 
     name: str
@@ -106,6 +108,7 @@ class ScopeView:
     exited: bool
     confidence: float | None
     canvas: tuple[float, float]
+    threshold: float | None = None
 
     def verdict(self) -> str:
         """Say whether the image exits, and how sure the model was."""

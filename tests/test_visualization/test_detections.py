@@ -111,6 +111,15 @@ def test_the_least_score_is_stated_and_kept():
     assert '1 found' in '\n'.join(texts(figure))
 
 
+@pytest.mark.parametrize(
+    ('threshold', 'said'),
+    [(0.84127, 'exits from 0.8413 on'), (2.0, ''), (None, '')],
+)
+def test_the_threshold_that_decided_is_stated(threshold, said):
+    figure = scope_figure([view(threshold=threshold)], CLASSES)
+    assert panel(figure, 'refined regions').get_xlabel() == said
+
+
 def test_at_most_twenty_boxes_and_the_row_says_so():
     scores = np.linspace(0.31, 0.99, 25)
     figure = scope_figure([view(found(scores))], CLASSES)

@@ -104,6 +104,7 @@ def test_the_threshold_decides_what_is_refined(detector):
     assert exits.exited
     assert not exits.refined.any()
     assert not goes_on.exited
+    assert (exits.threshold, goes_on.threshold) == (0.0, 2.0)
     # ceil(0.8 * 16) regions.
     assert goes_on.refined.sum() == 13
     assert goes_on.confidence == pytest.approx(exits.confidence)

@@ -118,6 +118,24 @@ def test_the_gate_of_the_config_decides_by_default(
     assert [views[0].exited for views, *_ in drawn] == [True, False]
 
 
+def test_images_are_spread_over_the_confidence(
+    tool, detector_run, drawn, tmp_path
+):
+    out = ['--out', str(tmp_path / 'a.png'), '--exit-threshold', '2']
+    show(tool, detector_run, *out, '--by-confidence', '9')
+    show(tool, detector_run, *out, '--by-confidence', '2')
+    (everything, *_), (ends, *_) = drawn
+    confidences = [view.confidence for view in everything]
+    assert len(set(confidences)) == 4
+    assert confidences == sorted(confidences, reverse=True)
+    assert [view.name for view in ends] == [
+        everything[0].name,
+        everything[-1].name,
+    ]
+    # Looking for them leaves the threshold alone.
+    assert not any(view.exited for view in everything)
+
+
 def refusal(tool, run, *options):
     with pytest.raises(SystemExit) as stop:
         show(tool, run, *options)
@@ -154,7 +172,9 @@ def test_a_vim_and_sliding_windows_are_refused(tool, segmentor_run, tmp_path):
     del vim['backbone']['exit_head']
     loader = builders.dataloader(segmentor_run.folder, False)
     run = write_run(tmp_path, 'mmseg', vim, loader, 'vim')
-    assert 'VisionMamba looks at an image only once' in refusal(tool, run)
+    for options in ([], ['--by-confidence', '1']):
+        said = refusal(tool, run, *options)
+        assert 'VisionMamba looks at an image only once' in said
     slide = [
         'model.test_cfg.mode=slide',
         'model.test_cfg.crop_size=(64,64)',

@@ -1,7 +1,8 @@
 """Show where a MambaScope model looks twice, and what it finds.
 
     python tools/analysis_tools/show_scope.py CONFIG CKPT
-        [--split test|val] [--indices 0 5 9] [--exit-threshold ETA|FILE.json]
+        [--split test|val] [--indices 0 5 9 | --by-confidence 3]
+        [--exit-threshold ETA|FILE.json] [--out FILE.png | --out-dir DIR]
     python tools/analysis_tools/show_scope.py CONFIG CKPT --images a.jpg b.jpg
 
 For models of all three hosts. One row an image: token importance, the regions
@@ -39,6 +40,7 @@ from mmscope.visualization import (
     class_meta,
     draw_scope_overview,
     draw_scope_pictures,
+    spread_by_confidence,
 )
 from mmscope.visualization.scene import MOST_BOXES, SCORE_THR
 from mmscope.visualization.scope import PANEL_WIDTH
@@ -69,6 +71,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help=f'images of the split, from 0 (default: {DEFAULT_IMAGES} spread '
         'over it)',
+    )
+    source.add_argument(
+        '--by-confidence',
+        type=_count,
+        metavar='N',
+        help='N images of the split, from the one that the model is most '
+        'sure of to the one of which it is least; looks at all of them first',
     )
     source.add_argument(
         '--images', nargs='+', metavar='FILE', help='image files instead'
@@ -109,6 +118,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--cfg-options', nargs='+', action=DictAction, help='config overrides'
     )
     return parser.parse_args(argv)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'expected 1, 2, ..., got {text!r}')
+    return int(text)
 
 
 def read_threshold(text: str | None) -> float | ExitChoice | None:
@@ -157,13 +172,14 @@ def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
 
 
 def choose_images(
-    cfg: Config, args: argparse.Namespace
+    cfg: Config, args: argparse.Namespace, model: nn.Module
 ) -> tuple[Any, list[int]]:
     """Find the images to show.
 
     Args:
         cfg (Config): Of ``open_config``.
         args (argparse.Namespace): Command line.
+        model (nn.Module): Of :func:`load_model`.
 
     Returns:
         tuple[Any, list[int]]: Data set and indices.
@@ -174,6 +190,10 @@ def choose_images(
     dataset = build_dataloader(cfg, args.split).dataset
     if args.indices:
         return dataset, args.indices
+    if args.by_confidence:
+        return dataset, spread_by_confidence(
+            model, dataset, args.by_confidence
+        )
     number = min(DEFAULT_IMAGES, len(dataset))
     spread = np.linspace(0, len(dataset) - 1, number).round()
     return dataset, [int(index) for index in spread]
@@ -186,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(OSError, ValueError, KeyError, TypeError):
         cfg = open_config(args.config, args.cfg_options)
         model = load_model(cfg, args)
-        dataset, indices = choose_images(cfg, args)
+        dataset, indices = choose_images(cfg, args, model)
     drawing = {'score_thr': args.score_thr, 'panel_width': args.panel_width}
     with user_errors(OSError):
         if args.out_dir:
