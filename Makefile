@@ -5,19 +5,22 @@
 #   PYTHON=...       interpreter for the environment (default: search)
 #   VENV=...         its folder (default: .venv-<stack>)
 #   MMCV_CUDA=1      compile mmcv's CUDA ops too (needs nvcc)
+#   BENCH_JSON=...   where `make bench` writes its ratios
 
 STACK ?= onedl
 VENV ?= .venv-$(STACK)
 BIN = $(VENV)/bin
+BENCH_JSON ?= docs/results/bench.json
 # Set-up itself runs with any Python 3.9 or later.
 SETUP = PYTHONPATH=tools $(or $(shell command -v python3),$(PYTHON)) -m setup_env
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint bench
 
 help:
 	@echo 'make demo   set up, train, evaluate and picture on rendered scenes'
 	@echo 'make test   set up, check style, run all tests'
 	@echo 'make lint   set up, check style only'
+	@echo 'make bench  set up, measure speed ratios: $(BENCH_JSON)'
 	@echo 'make setup  make or refresh the virtual environment'
 	@echo 'options:    STACK=onedl|openmmlab PYTHON=... VENV=... MMCV_CUDA=1'
 
@@ -33,3 +36,7 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Five minutes on two quiet cores; says what moved since the file was written.
+bench: setup
+	$(BIN)/python tools/benchmark.py --ratios $(BENCH_JSON)

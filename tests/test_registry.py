@@ -102,6 +102,15 @@ ROOMS = {
     },
     'models/heads': {'mmscope.models.scoping', 'mmscope.registry'},
     'models/necks': {'mmscope.registry'},
+    'benchmark': {
+        'mmscope.analysis',
+        'mmscope.apis',
+        'mmscope.evaluation',
+        'mmscope.models',
+        'mmscope.ops',
+        'mmscope.testing',
+        'mmscope.visualization',
+    },
 }
 ROOMS['models/layers'].add('mmscope.models.layers')
 
@@ -125,3 +134,10 @@ def test_rooms_import_only_what_lies_below(room):
                 assert not ours or name.startswith(tuple(allowed)), (
                     f'{path}: {name}'
                 )
+
+
+def test_no_room_imports_the_benchmark():
+    root = Path(mmscope.__file__).parent
+    for path in root.rglob('*.py'):
+        if (root / 'benchmark') not in path.parents:
+            assert 'mmscope.benchmark' not in path.read_text(), path

@@ -43,6 +43,7 @@ with contextlib.redirect_stdout(sys.stderr):
         measure_grid,
     )
     from mmscope.benchmark.growth import (
+        BATCHES,
         SIDES,
         Growth,
         growth_report,
@@ -253,6 +254,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
             f'{len(args.checkpoint)} --checkpoint for '
             f'{len(args.config or [])} --config; give one for each'
         )
+    if args.growth and len(args.arch or '1') > 1:
+        parser.error(f'--growth takes one --arch, got {" ".join(args.arch)}')
     if args.plot and (args.ops or args.ratios):
         parser.error('--plot draws the grid, --config or --growth')
     default = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -361,12 +364,13 @@ def describe_grid(args: argparse.Namespace, grid: Grid) -> dict:
 
 def run_growth(args: argparse.Namespace) -> dict:
     """Measure growth with tokens, batch and, on CPU, threads."""
-    (arch,) = args.arch or ('tiny',)
+    arch = (args.arch or ('tiny',))[0]
     growth = Growth(arch, partial(builder, args, arch), limits_of(args), tell)
-    growth.tokens(args.resolutions or SIDES)
-    growth.batch()
+    sides = args.resolutions or SIDES
+    growth.tokens(sides)
+    growth.batch(args.batch_sizes or BATCHES, sides[0])
     if args.device.type == 'cpu':
-        growth.threads(thread_counts(torch.get_num_threads()))
+        growth.threads(thread_counts(torch.get_num_threads()), side=sides[0])
     return growth.result()
 
 

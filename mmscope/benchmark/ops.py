@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmscope import ops
 from mmscope.benchmark.timing import Entry, Run, race
+from mmscope.ops import causal_conv1d, selective_scan
 from mmscope.ops.reference import (
     causal_conv1d_reference,
     selective_scan_reference,
@@ -105,16 +105,14 @@ def rivals() -> dict[str, dict[str, Callable[..., Tensor]]]:
     """List what computes each operator, by operator and name."""
     return {
         'selective_scan': {
-            'cpu': partial(
-                ops.selective_scan, delta_softplus=True, backend='cpu'
-            ),
+            'cpu': partial(selective_scan, delta_softplus=True, backend='cpu'),
             'reference': partial(
                 selective_scan_reference, delta_softplus=True
             ),
             'discretised loop': discretised_scan,
         },
         'causal_conv1d': {
-            'cpu': partial(ops.causal_conv1d, backend='cpu'),
+            'cpu': partial(causal_conv1d, backend='cpu'),
             'F.conv1d': causal_conv1d_reference,
         },
     }

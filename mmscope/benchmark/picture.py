@@ -25,8 +25,8 @@ KIND_COLOURS = {DEIT: ORANGE, VIM: RED, PRODUCTS: GREY}
 PANEL = (4.4, 3.6)
 AXIS_LABELS = {
     'tokens': 'tokens of one image',
-    'batch': 'images of a forward, 224 px',
-    'threads': 'threads, batch 8, 224 px',
+    'batch': 'images of a forward',
+    'threads': 'threads, batch 8',
 }
 
 

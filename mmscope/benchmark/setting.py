@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from mmscope import ops
+from mmscope.ops import available_backends, cpu_isa
 
 ROOT = Path(__file__).resolve().parents[2]
 DTYPES = {
@@ -44,7 +44,7 @@ def describe_setting(
     on_gpu = device.type == 'cuda'
     return dict(
         machine=_processor(),
-        instruction_set=ops.cpu_isa(),
+        instruction_set=cpu_isa(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
@@ -52,7 +52,7 @@ def describe_setting(
         device=torch.cuda.get_device_name(device) if on_gpu else device.type,
         dtype=dtype,
         backend=backend,
-        backends=list(ops.available_backends(device)),
+        backends=list(available_backends(device)),
         torch=torch.__version__,
         mmpretrain=_version(),
         commit=commit(),

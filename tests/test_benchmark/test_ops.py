@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmscope import ops
+from mmscope.benchmark.ops import (
+    benchmark_ops,
+    discretised_scan,
+    ops_table,
+)
+from mmscope.ops.reference import selective_scan_reference
+from mmscope.testing import assert_close, scan_inputs
+
+
+def test_the_usual_loop_computes_the_same_scan():
+    inputs = scan_inputs()
+    expected = selective_scan_reference(**inputs, delta_softplus=True)
+    actual = discretised_scan(**inputs)
+    assert_close('scan', actual, expected, torch.float32)
+
+
+@pytest.mark.skipif(
+    ops.why_unavailable('cpu') is not None, reason='no compiled operators'
+)
+def test_every_operator_and_pass_has_a_row_with_ratios():
+    rows = benchmark_ops(1, ((1, 5, 8, 2),))
+    assert [(row['op'], row['run']) for row in rows] == [
+        (op, run)
+        for op in ('selective_scan', 'causal_conv1d')
+        for run in ('forward', 'training')
+    ]
+    for row in rows:
+        for rival, ratio in row['ratios'].items():
+            times = row['milliseconds']
+            assert ratio == pytest.approx(times[rival] / times['cpu'])
+    assert 'discretised loop' in ops_table(rows)

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import pytest
+
+from mmscope.benchmark.contestants import line_up
+
+from .conftest import load_tool
+from .tiny import CONFIG, OPTIONS, VIM_CONFIG
+
+TINY = dict(embed_dims=16, num_layers=2)
+TINY_DEIT = dict(
+    embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64
+)
+SMALL_GRID = [
+    *('--device', 'cpu', '--arch', 'tiny', '--repeats', '1'),
+    *('--batch-sizes', '1', '2', '--resolutions', '64'),
+    *('--exit-ratios', '0', '0.5'),
+]
+SETTING = {
+    'machine',
+    'instruction_set',
+    'cpu_capability',
+    'cores',
+    'threads',
+    'load',
+    'device',
+    'dtype',
+    'backend',
+    'backends',
+    'torch',
+    'mmpretrain',
+    'commit',
+}
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """The tool with a network of two layers under every name."""
+    module = load_tool('benchmark.py')
+
+    def small(arch, resolution, **options):
+        return line_up(TINY, resolution, deit_arch=TINY_DEIT, **options)
+
+    monkeypatch.setattr(module, 'line_up', small)
+    return module
+
+
+def test_the_grid_says_what_was_measured_where_and_how(tool, tmp_path, capsys):
+    out, picture = tmp_path / 'new' / 'grid.json', tmp_path / 'grid.png'
+    tool.main([*SMALL_GRID, '--json', str(out), '--plot', str(picture)])
+    result = json.loads(out.read_text())
+    assert set(result) == {
+        'setting',
+        'neck',
+        'memory',
+        'rows',
+        'skipped',
+        'losses',
+    }
+    assert set(result['setting']) == SETTING
+    cells = {(r['contestant'], r['batch']) for r in result['rows']}
+    assert {('MambaScope 50 %', 1), ('MambaScope 50 %', 2)} <= cells
+    half = [r for r in result['rows'] if r['exit_ratio'] == 0.5]
+    assert {
+        'images_per_s',
+        'images_per_s_iqr',
+        'latency_ms_p50',
+        'latency_ms_p95',
+        'memory_mib',
+        'gmacs',
+        'predicted_images_per_s',
+        'exit_share_won',
+    } <= set(half[0])
+    # Single images alternate, so a round has two forwards.
+    assert [r['forwards'] for r in half] == [2, 1]
+    text = capsys.readouterr().out
+    assert 'tiny, 64 px, batch 2' in text
+    assert 'MambaScope with half of the images exiting is slower' in text
+    assert picture.stat().st_size > 10_000
+
+
+def test_json_without_a_file_is_all_of_the_output(tool, capsys):
+    tool.main([*SMALL_GRID, '--json'])
+    assert json.loads(capsys.readouterr().out)['rows']
+
+
+def test_growth_fits_exponents_of_time_and_memory(tool, tmp_path, capsys):
+    out, picture = tmp_path / 'growth.json', tmp_path / 'growth.png'
+    tool.main(
+        [
+            *('--growth', '--device', 'cpu', '--repeats', '1'),
+            *('--resolutions', '32', '64', '--batch-sizes', '1', '2'),
+            *('--exit-ratios', '0.5', '--threads', '1'),
+            *('--json', str(out), '--plot', str(picture)),
+        ]
+    )
+    curves = json.loads(out.read_text())['growth']['curves']
+    vim = {c['axis']: c for c in curves if c['contestant'] == 'ViM'}
+    assert vim['tokens']['x'] == [4, 16]
+    assert vim['batch']['x'] == [1, 2]
+    assert vim['threads']['x'] == [1]
+    assert vim['tokens']['time_exponent'] is not None
+    assert 'tokens, ViM: time' in capsys.readouterr().out
+    assert picture.stat().st_size > 10_000
+
+
+def test_ratios_alone_are_written_and_compared(
+    tool, tmp_path, monkeypatch, capsys
+):
+    from mmscope.benchmark import ratios
+
+    monkeypatch.setattr(ratios, 'OPS_SHAPE', (1, 5, 8, 2))
+    small = partial(ratios.growth_exponents, sides=(32, 64))
+    monkeypatch.setattr(tool, 'growth_exponents', small)
+    path = tmp_path / 'bench.json'
+    args = [
+        *('--ratios', str(path), '--device', 'cpu', '--repeats', '1'),
+        *('--arch', 'tiny', '--batch-sizes', '1'),
+    ]
+    tool.main(args)
+    found = json.loads(path.read_text())
+    assert set(found) == {'setting', 'ratios'}
+    assert {
+        'tiny, batch 1: ViM / its matrix products',
+        'tiny, batch 1: MambaScope 50 % exits / ViM',
+        'tiny: exponent of the time in the tokens, ViM',
+    } <= set(found['ratios'])
+    capsys.readouterr()
+    tool.main(args)
+    assert ', before ' in capsys.readouterr().out
+
+
+@pytest.fixture
+def config_args(scenes, monkeypatch):
+    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    monkeypatch.setenv('MMSCOPE_ADE20K', str(scenes))
+    return [
+        *('--config', str(CONFIG), str(VIM_CONFIG), '--device', 'cpu'),
+        *('--images', '4', '--batch-sizes', '2', '--repeats', '1'),
+        *('--cfg-options', *OPTIONS),
+    ]
+
+
+def test_configs_are_timed_by_their_test_step(tool, config_args, capsys):
+    tool.main([*config_args, '--exit-ratios', '0', '0.5', '--json'])
+    rows = json.loads(capsys.readouterr().out)['rows']
+    names = [row['contestant'] for row in rows]
+    assert names == [
+        'mambascope_ti_upernet 0 %',
+        'mambascope_ti_upernet 50 %',
+        'vim_ti_upernet',
+    ]
+    assert [row.get('exited') for row in rows] == [0.0, 0.5, None]
+    for row in rows:
+        assert row['resolution'] == '64x64'
+        assert row['load_ms'] > 0
+        # Two batches of two images a round.
+        assert row['forwards'] == 2
+        assert 0 < row['preprocess_ms'] < row['latency_ms_p95']
+    assert rows[1]['saving_promised'] > rows[0]['saving_promised']
+
+
+def test_thresholds_are_left_to_a_gate_which_must_be_trained(
+    tool, config_args
+):
+    with pytest.raises(SystemExit, match='never trained'):
+        tool.main([*config_args, '--exit-ratios', '--exit-thresholds', '0.7'])
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (['--exit-thresholds', '0.7'], 'trained gate of a --config'),
+        (['--config', 'a.py', 'b.py', '--checkpoint', 'a.pth'], 'one for'),
+        (['--ops', '--plot', 'a.png'], '--plot draws'),
+        (['--ops', '--growth'], 'not allowed with'),
+        (['--exit-ratios', '1.5'], 'fraction in'),
+        (['--repeats', '0'], 'at least 1'),
+        (['--growth', '--arch', 'tiny', 'small'], 'takes one --arch'),
+    ],
+)
+def test_a_wrong_command_line_is_explained(tool, capsys, wrong, message):
+    with pytest.raises(SystemExit):
+        tool.parse_args(wrong)
+    assert message in capsys.readouterr().err
+
+
+def test_a_backend_that_cannot_run_is_refused(tool):
+    with pytest.raises(SystemExit, match='cannot run'):
+        tool.main([*SMALL_GRID, '--backend', 'mamba_ssm'])
