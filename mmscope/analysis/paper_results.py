@@ -12,12 +12,14 @@ class Point:
     """What a model reached at one threshold.
 
     Args:
-        score (float): Top-1 or mIoU in percent.
+        score (float): Top-1, mIoU or box AP in percent.
         exit_ratio (float): Fraction of the images that left early.
+        mask_score (float | None): Mask AP in percent. Defaults to None.
     """
 
     score: float
     exit_ratio: float
+    mask_score: float | None = None
 
 
 class Results:
@@ -74,7 +76,9 @@ class Results:
 
     @staticmethod
     def _point(sweep: dict, row: dict) -> Point:
-        return Point(row[sweep['score']], row['exit_ratio'])
+        return Point(
+            row[sweep['score']], row['exit_ratio'], row.get('segm_mAP')
+        )
 
 
 def _from_images(sweep: dict, threshold: float) -> Point | None:

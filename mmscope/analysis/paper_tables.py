@@ -8,19 +8,28 @@ sweeps of trained ones. Every cost is in GMACs of the paper's convention
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 from mmscope.analysis.costs import fine_length, is_two_stage, stage_costs
 from mmscope.analysis.paper import (
     FIGURE1,
     TABLE1,
     TABLE2,
+    TABLE3,
     TABLE5,
     TABLES,
     PaperRow,
     PaperTable,
 )
 from mmscope.analysis.paper_costs import backbone_of, classifier, first_grid
+from mmscope.analysis.paper_detection import (
+    COLUMNS,
+    detection_notes,
+    detection_rows,
+    detector,
+)
 from mmscope.analysis.paper_results import Point, Results
 from mmscope.models.scoping import num_refined
 
@@ -29,6 +38,9 @@ NOT_TRAINED = 'not trained'
 # (key of the rows, heading, format, key of a spread) of a column.
 ColumnSpec = tuple[str, str, str, str | None]
 PAPER, OURS = '*paper*', '*ours*'
+# Builds a config, by folder and stem, on the meta device; None where its host
+# is missing.
+OpenModel = Callable[[str, str], nn.Module | None]
 
 
 @dataclass(frozen=True)
@@ -141,10 +153,8 @@ def figure1(results: Results) -> Section:
     return Section(FIGURE1, columns, rows)
 
 
-def table2(
-    results: Results, count_params: Callable[[str], int | None]
-) -> Section:
-    """Segmentation models; ``count_params`` maps a config stem to a count."""
+def table2(results: Results, open_model: OpenModel) -> Section:
+    """Segmentation models."""
     rows = []
     for row in TABLE2.rows:
         found = {
@@ -154,7 +164,7 @@ def table2(
             'score_paper': row.score,
         }
         if row.key is not None:
-            found |= _segmentor(row.key, count_params(row.key))
+            found |= _segmentor(row.key, open_model(TABLE2.configs, row.key))
             found['score'] = _score(row.key, results.none_exits(row.key))
         rows.append(found)
     columns = (
@@ -170,7 +180,8 @@ def table2(
     return Section(TABLE2, columns, tuple(rows))
 
 
-def _segmentor(key: str, params: int | None) -> dict:
+def _segmentor(key: str, model: nn.Module | None) -> dict:
+    params = model and sum(p.numel() for p in model.parameters())
     backbone = backbone_of(key, img_size=512)
     costs = stage_costs(backbone, first_grid(backbone, 512))
     return {
@@ -179,6 +190,16 @@ def _segmentor(key: str, params: int | None) -> dict:
         'coarse': costs.coarse / 1e9 if is_two_stage(backbone) else None,
         'full': costs.full / 1e9,
     }
+
+
+def table3(results: Results, open_model: OpenModel) -> Section:
+    """Detectors, neck and heads included."""
+    keys = [row.key for row in TABLE3.rows if row.key is not None]
+    models = {key: open_model(TABLE3.configs, key) for key in keys}
+    costs = {key: detector(model) for key, model in models.items() if model}
+    notes = detection_notes(costs) if costs else TABLE3.notes
+    rows = detection_rows(results, costs, NOT_TRAINED)
+    return Section(replace(TABLE3, notes=notes), COLUMNS, rows)
 
 
 def table5(results: Results) -> Section:
@@ -230,24 +251,20 @@ def ablation(table: PaperTable, results: Results) -> Section:
     return Section(table, columns, rows)
 
 
-def build(
-    name: str,
-    results: Results,
-    count_params: Callable[[str], int | None],
-) -> Section:
+def build(name: str, results: Results, open_model: OpenModel) -> Section:
     """Build one table.
 
     Args:
         name (str): Key of ``mmscope.analysis.paper.TABLES``.
         results (Results): Accuracies of our runs.
-        count_params (Callable): Maps the config stem of a segmentation model
-            to its parameters, None where its host is missing.
+        open_model (OpenModel): Builds models of hosts.
 
     Returns:
         Section: Paper and ours, side by side.
     """
-    if name == 'table2':
-        return table2(results, count_params)
+    hosts = {'table2': table2, 'table3': table3}
+    if name in hosts:
+        return hosts[name](results, open_model)
     own = {'table1': table1, 'figure1': figure1, 'table5': table5}
     if name in own:
         return own[name](results)

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from mmscope.analysis.paper import TABLES
 from mmscope.analysis.paper_costs import classifier
@@ -13,8 +14,8 @@ from mmscope.analysis.paper_tables import build
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
-def rows_of(name, sweeps=None, params=None):
-    return build(name, Results(sweeps), lambda stem: params).rows
+def rows_of(name, sweeps=None):
+    return build(name, Results(sweeps), lambda *_: None).rows
 
 
 def sweep(*rows, images=(), score='top1'):
@@ -123,17 +124,19 @@ def test_no_equal_steps_round_to_table5():
 def test_table2_counts_parameters_by_config():
     asked = []
 
-    def params(stem):
-        asked.append(stem)
-        return 12_500_000
+    def open_model(folder, stem):
+        asked.append((folder, stem))
+        return nn.Linear(2500, 5000, bias=False, device='meta')
 
-    rows = build('table2', Results(), params).rows
-    assert asked == [row.key for row in TABLES['table2'].rows if row.key]
+    rows = build('table2', Results(), open_model).rows
+    assert asked == [
+        ('ade20k', row.key) for row in TABLES['table2'].rows if row.key
+    ]
     (tiny,) = [row for row in rows if row['model'] == 'MambaScope-Ti']
     assert tiny['params_M'] == 12.5
     # Those of get_flops.py on the same config, exit head aside.
     assert round(tiny['full'] * 1e9) == 8400873600 - 192 * 150
-    assert rows_of('table2', params=None)[1]['params_M'] is None
+    assert rows_of('table2')[1]['params_M'] is None
 
 
 def test_accuracies_come_from_sweeps_and_nowhere_else():
@@ -171,7 +174,7 @@ def test_every_run_has_a_config():
         for row in table.rows
         if row.key and not row.key.startswith('figure1_')
     }
-    assert len(runs) == 6 + 4 + 26
+    assert len(runs) == 6 + 4 + 4 + 26
     for folder, stem in runs:
         assert (CONFIGS / folder / f'{stem}.py').is_file()
 

@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/analysis_tools/reproduce_tables.py'
+README = str(ROOT / 'README.md')
+ENDS = ('begin', 'end')
 SWEEP = {
     'score': 'top1',
     'convention': 'paper',
@@ -109,7 +111,25 @@ def test_wrong_input_is_told(tables, options, message):
         tables('--tables', 'table6', *options)
 
 
-@pytest.mark.parametrize('options', [['--check'], ['--tables', 'table9']])
+def test_a_block_of_its_own_has_no_introduction(tables, tmp_path):
+    page = tmp_path / 'page.md'
+    lines = [f'<!-- reproduce_tables{n}: ' for n in ('', ' t6')]
+    page.write_text(
+        '\n'.join(f'{line}{end} -->' for line in lines for end in ENDS)
+    )
+    options = ('--tables', 'table6', '--insert', page)
+    tables(*options, '--block', 't6')
+    first, second = page.read_text().split(lines[1] + 'begin')
+    assert first.splitlines() == [f'{lines[0]}{end} -->' for end in ENDS]
+    assert second.startswith(' -->\n\n**Table 6.')
+    tables(*options, '--block', 't6', '--check')
+    with pytest.raises(SystemExit, match='needs one line <!-- .* t7: begin'):
+        tables(*options, '--block', 't7')
+
+
+@pytest.mark.parametrize(
+    'options', [['--check'], ['--block', 'a'], ['--tables', 'table9']]
+)
 def test_wrong_options_are_refused(tables, options):
     with pytest.raises(SystemExit) as stop:
         tables(*options)
@@ -120,13 +140,15 @@ def test_wrong_options_are_refused(tables, options):
     'options',
     [
         ['--insert', str(ROOT / 'docs/results/tables.md')],
-        ['--tables', 'table1', '--insert', str(ROOT / 'README.md')],
+        ['--tables', 'table1', '--insert', README],
+        ['--tables', 'table3', '--insert', README, '--block', 'table3'],
     ],
-    ids=['docs', 'readme'],
+    ids=['docs', 'readme', 'readme_coco'],
 )
 def test_published_tables_are_up_to_date(tables, options):
     pytest.importorskip('mmseg', reason='Table 2 needs the mmseg host')
     pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
+    pytest.importorskip('mmdet', reason='Table 3 needs the mmdet host')
     tables(*options, '--check')
 
 

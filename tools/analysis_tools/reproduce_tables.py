@@ -2,20 +2,22 @@
 
     python tools/analysis_tools/reproduce_tables.py [--tables table1 ...]
         [--results NAME=SWEEP.json ...] [--results-dir DIR]
-        [--json | --insert docs/results/tables.md [--check]]
+        [--json | --insert docs/results/tables.md [--block NAME] [--check]]
 
 Costs and parameters are computed on the spot and need no data. Accuracies
 come from the JSON of sweep_threshold.py, 'not trained' stands where there is
-none. NAME is the stem of a config in configs/imagenet, configs/miniimagenet or
-configs/ade20k, such as mambascope_s; figure1_14x14 is mambascope_s with
---cfg-options model.backbone.refine_ratio=1.0. In DIR (default:
-docs/results/imagenet) that is NAME.json or NAME/sweep.json. With --insert
-the tables replace what stands between the lines
+none. NAME is the stem of a config in configs/imagenet, configs/miniimagenet,
+configs/ade20k or configs/coco, such as mambascope_s; figure1_14x14 is
+mambascope_s with --cfg-options model.backbone.refine_ratio=1.0. In DIR
+(default: docs/results/imagenet) that is NAME.json or NAME/sweep.json. With
+--insert the tables replace what stands between the lines
 
     <!-- reproduce_tables: begin -->
     <!-- reproduce_tables: end -->
 
-and --check fails if what stands there is something else.
+and --check fails if what stands there is something else. --block NAME names
+another place of the document, "reproduce_tables NAME", which has no
+introduction.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pathlib import Path
 # Hosts print while they are imported; the tables alone go to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     import torch
+    from torch import nn
 
     from mmscope.analysis.markers import update_document
     from mmscope.analysis.paper import TABLES
@@ -41,6 +44,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.tables import Column, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
+HOSTS = {'ade20k': 'mmseg', 'coco': 'mmdet'}
 RESULTS = ROOT / 'docs/results/imagenet'
 INTRO = (
     'Paper: MambaScope, arXiv:2512.00647v2. Costs are of one image, in GMACs '
@@ -86,13 +90,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--insert', metavar='MD', help='Markdown file with the two markers'
     )
     parser.add_argument(
+        '--block', metavar='NAME', help='place in the document of --insert'
+    )
+    parser.add_argument(
         '--check',
         action='store_true',
         help='fail unless --insert is already up to date',
     )
     args = parser.parse_args(argv)
-    if args.check and not args.insert:
-        parser.error('--check needs --insert')
+    for name in ('check', 'block'):
+        if getattr(args, name) and not args.insert:
+            parser.error(f'--{name} needs --insert')
     return args
 
 
@@ -162,35 +170,40 @@ def read_sweep(key: str, path: Path) -> SweepResult:
     return sweep
 
 
-def count_params(stem: str) -> int | None:
-    """Count the parameters of a segmentation config.
+def open_model(folder: str, stem: str) -> nn.Module | None:
+    """Build a config's model without memory for its weights.
 
     Args:
-        stem (str): Of a file in configs/ade20k.
+        folder (str): In configs/.
+        stem (str): Of a file in it.
 
     Returns:
-        int | None: Parameters, None without mmsegmentation.
+        nn.Module | None: On the ``meta`` device; None without its host.
     """
-    if find_spec('mmseg') is None:
+    if find_spec(HOSTS[folder]) is None:
         return None
-    cfg = open_config(str(ROOT / f'configs/ade20k/{stem}.py'))
+    cfg = open_config(str(ROOT / f'configs/{folder}/{stem}.py'))
     # Shapes alone: no memory, no initialisation.
     with torch.device('meta'):
-        model = build_model(cfg, device='meta')
-    return sum(p.numel() for p in model.parameters())
+        return build_model(cfg, device='meta')
 
 
-def markdown(sections: list[Section], sweeps: dict[str, SweepResult]) -> str:
+def markdown(
+    sections: list[Section],
+    sweeps: dict[str, SweepResult],
+    intro: bool = True,
+) -> str:
     """Format everything for people.
 
     Args:
         sections (list[Section]): Tables.
         sweeps (dict[str, SweepResult]): Where accuracies come from.
+        intro (bool): Whether to say what the numbers are. Defaults to True.
 
     Returns:
         str: Markdown.
     """
-    parts = [INTRO]
+    parts = [INTRO] if intro else []
     for section in sections:
         table = section.table
         parts.append(f'**{table.source}. {table.title}**')
@@ -246,15 +259,14 @@ def run(args: argparse.Namespace) -> str | None:
     """
     sweeps = {k: read_sweep(k, v) for k, v in find_sweeps(args).items()}
     results = Results({k: sweep.to_dict() for k, sweep in sweeps.items()})
-    sections = {
-        name: build(name, results, count_params) for name in args.tables
-    }
+    sections = {name: build(name, results, open_model) for name in args.tables}
     if args.json:
         return to_json(sections)
-    report = markdown(list(sections.values()), sweeps)
+    report = markdown(list(sections.values()), sweeps, not args.block)
     if args.insert is None:
         return report
-    update_document(args.insert, 'reproduce_tables', report, args.check)
+    place = ' '.join(filter(None, ('reproduce_tables', args.block)))
+    update_document(args.insert, place, report, args.check)
     return None
 
 
