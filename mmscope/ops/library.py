@@ -20,13 +20,13 @@ CONV_BACKENDS = ('cpu', 'triton')
 # Those whose forward saves states for the backward.
 SAVING_BACKENDS = ('cpu', 'triton')
 
-SCAN_INPUTS = (
+_SCAN_INPUTS = (
     'Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, '
     'Tensor? z, Tensor? delta_bias'
 )
-CONV_INPUTS = 'Tensor x, Tensor weight, Tensor? bias'
-NUM_SCAN_INPUTS = 8
-NUM_CONV_INPUTS = 3
+_CONV_INPUTS = 'Tensor x, Tensor weight, Tensor? bias'
+_NUM_SCAN_INPUTS = 8
+_NUM_CONV_INPUTS = 3
 
 # Tokens between two saved states, in the C++ kernels (kChunk in kernels.h)
 # and in Triton's.
@@ -35,8 +35,7 @@ CHUNK = 16
 _library = torch.library.Library('mmscope', 'FRAGMENT')
 
 
-def define(schema: str) -> None:
-    """Declare an operator of the namespace ``mmscope``."""
+def _define(schema: str) -> None:
     # Both names appeared after torch 2.1, which has no use for the tag.
     tag = getattr(torch.Tag, 'pt2_compliant_tag', None)
     if tag is None:
@@ -45,8 +44,7 @@ def define(schema: str) -> None:
         _library.define(schema, tags=(tag,))
 
 
-def register_fake(name: str, fake: Callable) -> None:
-    """Give an operator a function that knows the shapes of its results."""
+def _register_fake(name: str, fake: Callable) -> None:
     register = getattr(torch.library, 'register_fake', None)
     # torch 2.2 and 2.3 have it under another name. For 2.1 a kernel for the
     # meta device does the same.
@@ -57,8 +55,7 @@ def register_fake(name: str, fake: Callable) -> None:
         register(f'mmscope::{name}', fake)
 
 
-def register_flops(name: str) -> Callable:
-    """Return a decorator that gives an operator its FLOP formula."""
+def _register_flops(name: str) -> Callable:
     try:
         from torch.utils.flop_counter import register_flop_formula
     except ImportError:  # torch 2.1 cannot take formulas
@@ -83,14 +80,15 @@ def implement(name: str, keys: tuple[str, ...], function: Callable) -> None:
         _library.impl(name, function, key)
 
 
-def needs_grad(inputs: tuple[Tensor | None, ...]) -> bool:
-    """Tell whether autograd will ask for a gradient of any input."""
+def _needs_grad(inputs: tuple[Tensor | None, ...]) -> bool:
     return torch.is_grad_enabled() and any(
         x is not None and x.requires_grad for x in inputs
     )
 
 
-def wanted(grads: tuple[Tensor, ...], ctx: FunctionCtx) -> list[Tensor | None]:
+def _wanted(
+    grads: tuple[Tensor, ...], ctx: FunctionCtx
+) -> list[Tensor | None]:
     """Drop the gradients that nobody asked for."""
     needed = ctx.needs_input_grad[: len(grads)]
     return [
@@ -101,7 +99,7 @@ def wanted(grads: tuple[Tensor, ...], ctx: FunctionCtx) -> list[Tensor | None]:
 # --------------------------------------------------------------------- scan
 
 
-def scan_autograd(name: str) -> Callable:
+def _scan_autograd(name: str) -> Callable:
     """Return the Autograd kernel of the scan op ``name``.
 
     Its first output has a gradient, its last one is what the backward needs.
@@ -111,8 +109,8 @@ def scan_autograd(name: str) -> Callable:
     class Scan(torch.autograd.Function):
         @staticmethod
         def forward(ctx: FunctionCtx, *args) -> tuple[Tensor, ...]:
-            inputs = args[:NUM_SCAN_INPUTS]
-            ctx.options = args[NUM_SCAN_INPUTS:]
+            inputs = args[:_NUM_SCAN_INPUTS]
+            ctx.options = args[_NUM_SCAN_INPUTS:]
             with torch._C._AutoDispatchBelowAutograd():
                 outputs = forward_op(*inputs, *ctx.options, True)
             ctx.save_for_backward(*inputs, outputs[-1])
@@ -124,14 +122,14 @@ def scan_autograd(name: str) -> Callable:
         @once_differentiable
         def backward(ctx: FunctionCtx, grad: Tensor | None, *_: None) -> tuple:
             if grad is None:
-                return (None,) * (NUM_SCAN_INPUTS + len(ctx.options))
+                return (None,) * (_NUM_SCAN_INPUTS + len(ctx.options))
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
-            return (*wanted(grads, ctx), *[None] * len(ctx.options))
+            return (*_wanted(grads, ctx), *[None] * len(ctx.options))
 
     def autograd(*args) -> tuple[Tensor, ...]:
-        if needs_grad(args[:NUM_SCAN_INPUTS]):
+        if _needs_grad(args[:_NUM_SCAN_INPUTS]):
             # The states are saved whatever the caller said.
-            return Scan.apply(*args[: NUM_SCAN_INPUTS + 2])
+            return Scan.apply(*args[: _NUM_SCAN_INPUTS + 2])
         with torch._C._AutoDispatchBelowAutograd():
             return forward_op(*args)
 
@@ -154,10 +152,9 @@ def _scan_fake(saves_states: bool) -> Callable:
     return fake
 
 
-def gradients_like(
+def _gradients_like(
     grad: Tensor, inputs: tuple[Tensor | None, ...]
 ) -> tuple[Tensor, ...]:
-    """Return unwritten gradients, with the shapes of the inputs."""
     # An absent input has an empty gradient: an op returns tensors only.
     return tuple(
         grad.new_empty((0,)) if x is None else x.new_empty(x.shape)
@@ -165,9 +162,8 @@ def gradients_like(
     )
 
 
-def scan_backward_fake(grad: Tensor, *args) -> tuple[Tensor, ...]:
-    """Return unwritten gradients of a scan's tensors."""
-    return gradients_like(grad, args[:NUM_SCAN_INPUTS])
+def _scan_backward_fake(grad: Tensor, *args) -> tuple[Tensor, ...]:
+    return _gradients_like(grad, args[:_NUM_SCAN_INPUTS])
 
 
 def _scan_flops(
@@ -191,34 +187,34 @@ def _scan_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
 
 def _register_scan(backend: str) -> None:
     name = f'selective_scan_{backend}'
-    define(
-        f'{name}({SCAN_INPUTS}, bool delta_softplus, bool reverse, '
+    _define(
+        f'{name}({_SCAN_INPUTS}, bool delta_softplus, bool reverse, '
         'bool save_states) -> (Tensor, Tensor)'
     )
-    define(
-        f'{name}_backward(Tensor grad, {SCAN_INPUTS}, Tensor states, '
+    _define(
+        f'{name}_backward(Tensor grad, {_SCAN_INPUTS}, Tensor states, '
         f'bool delta_softplus, bool reverse) -> '
-        f'({", ".join(["Tensor"] * NUM_SCAN_INPUTS)})'
+        f'({", ".join(["Tensor"] * _NUM_SCAN_INPUTS)})'
     )
-    register_fake(name, _scan_fake(saves_states=backend in SAVING_BACKENDS))
-    register_fake(f'{name}_backward', scan_backward_fake)
-    implement(name, ('Autograd',), scan_autograd(name))
-    register_flops(name)(_scan_flops)
-    register_flops(f'{name}_backward')(_scan_backward_flops)
+    _register_fake(name, _scan_fake(saves_states=backend in SAVING_BACKENDS))
+    _register_fake(f'{name}_backward', _scan_backward_fake)
+    implement(name, ('Autograd',), _scan_autograd(name))
+    _register_flops(name)(_scan_flops)
+    _register_flops(f'{name}_backward')(_scan_backward_flops)
 
 
 # -------------------------------------------------------------- convolution
 
 
-def conv_autograd(name: str) -> Callable:
+def _conv_autograd(name: str) -> Callable:
     """Return the Autograd kernel of the convolution op ``name``."""
     forward_op, backward_op = op(name), op(f'{name}_backward')
 
     class Conv(torch.autograd.Function):
         @staticmethod
         def forward(ctx: FunctionCtx, *args) -> Tensor:
-            inputs = args[:NUM_CONV_INPUTS]
-            ctx.options = args[NUM_CONV_INPUTS:]
+            inputs = args[:_NUM_CONV_INPUTS]
+            ctx.options = args[_NUM_CONV_INPUTS:]
             ctx.save_for_backward(*inputs)
             with torch._C._AutoDispatchBelowAutograd():
                 return forward_op(*args)
@@ -227,10 +223,10 @@ def conv_autograd(name: str) -> Callable:
         @once_differentiable
         def backward(ctx: FunctionCtx, grad: Tensor) -> tuple:
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
-            return (*wanted(grads, ctx), *[None] * len(ctx.options))
+            return (*_wanted(grads, ctx), *[None] * len(ctx.options))
 
     def autograd(*args) -> Tensor:
-        if needs_grad(args[:NUM_CONV_INPUTS]):
+        if _needs_grad(args[:_NUM_CONV_INPUTS]):
             return Conv.apply(*args)
         with torch._C._AutoDispatchBelowAutograd():
             return forward_op(*args)
@@ -242,9 +238,8 @@ def _conv_fake(x: Tensor, *args) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def conv_backward_fake(grad: Tensor, *args) -> tuple[Tensor, ...]:
-    """Return unwritten gradients of a convolution's tensors."""
-    return gradients_like(grad, args[:NUM_CONV_INPUTS])
+def _conv_backward_fake(grad: Tensor, *args) -> tuple[Tensor, ...]:
+    return _gradients_like(grad, args[:_NUM_CONV_INPUTS])
 
 
 def _conv_flops(x_shape: Size, weight_shape: Size, *args, **kwargs) -> int:
@@ -259,16 +254,16 @@ def _conv_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
 
 def _register_conv(backend: str) -> None:
     name = f'causal_conv1d_{backend}'
-    define(f'{name}({CONV_INPUTS}, bool silu, bool reverse) -> Tensor')
-    define(
-        f'{name}_backward(Tensor grad, {CONV_INPUTS}, bool silu, '
+    _define(f'{name}({_CONV_INPUTS}, bool silu, bool reverse) -> Tensor')
+    _define(
+        f'{name}_backward(Tensor grad, {_CONV_INPUTS}, bool silu, '
         'bool reverse) -> (Tensor, Tensor, Tensor)'
     )
-    register_fake(name, _conv_fake)
-    register_fake(f'{name}_backward', conv_backward_fake)
-    implement(name, ('Autograd',), conv_autograd(name))
-    register_flops(name)(_conv_flops)
-    register_flops(f'{name}_backward')(_conv_backward_flops)
+    _register_fake(name, _conv_fake)
+    _register_fake(f'{name}_backward', _conv_backward_fake)
+    implement(name, ('Autograd',), _conv_autograd(name))
+    _register_flops(name)(_conv_flops)
+    _register_flops(f'{name}_backward')(_conv_backward_flops)
 
 
 for _backend in SCAN_BACKENDS:

@@ -10,20 +10,7 @@ from __future__ import annotations
 
 from torch import Size, Tensor
 
-from .library import (
-    CHUNK,
-    CONV_INPUTS,
-    NUM_SCAN_INPUTS,
-    SCAN_INPUTS,
-    conv_autograd,
-    conv_backward_fake,
-    define,
-    implement,
-    register_fake,
-    register_flops,
-    scan_autograd,
-    scan_backward_fake,
-)
+from . import library
 
 CONV = 'bidirectional_conv1d_triton'
 SCAN = 'bidirectional_scan_triton'
@@ -38,7 +25,7 @@ def _scan_fake(
 ) -> tuple[Tensor, Tensor, Tensor]:
     scored, save_states = args[-2:]
     _, batch, seqlen, dim = u.shape
-    chunks = (seqlen + CHUNK - 1) // CHUNK
+    chunks = -(-seqlen // library.CHUNK)
     states = (2, batch, chunks, A.shape[2], dim)
     return (
         u.new_empty((batch, seqlen, dim)),
@@ -60,10 +47,8 @@ def _conv_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
 def _scan_flops(
     u_shape: Size, delta_shape: Size, A_shape: Size, *args, **kwargs
 ) -> int:
-    """Count two scans of one direction each; see :mod:`.library`."""
-    directions, batch, seqlen, dim = u_shape
-    one = batch * (9 * seqlen * dim * A_shape[2] + 2 * seqlen * dim)
-    return directions * one
+    one = library._scan_flops(u_shape[1:], delta_shape, A_shape[1:])
+    return u_shape[0] * one
 
 
 def _scan_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
@@ -71,34 +56,34 @@ def _scan_backward_flops(grad_shape: Size, *args, **kwargs) -> int:
 
 
 def _register_conv() -> None:
-    define(f'{CONV}({CONV_INPUTS}, bool silu) -> Tensor')
-    define(
-        f'{CONV}_backward(Tensor grad, {CONV_INPUTS}, bool silu) -> '
+    library._define(f'{CONV}({library._CONV_INPUTS}, bool silu) -> Tensor')
+    library._define(
+        f'{CONV}_backward(Tensor grad, {library._CONV_INPUTS}, bool silu) -> '
         '(Tensor, Tensor, Tensor)'
     )
-    register_fake(CONV, _conv_fake)
-    register_fake(f'{CONV}_backward', conv_backward_fake)
-    implement(CONV, ('Autograd',), conv_autograd(CONV))
-    register_flops(CONV)(_conv_flops)
-    register_flops(f'{CONV}_backward')(_conv_backward_flops)
+    library._register_fake(CONV, _conv_fake)
+    library._register_fake(f'{CONV}_backward', library._conv_backward_fake)
+    library.implement(CONV, ('Autograd',), library._conv_autograd(CONV))
+    library._register_flops(CONV)(_conv_flops)
+    library._register_flops(f'{CONV}_backward')(_conv_backward_flops)
 
 
 def _register_scan() -> None:
-    define(
-        f'{SCAN}({SCAN_INPUTS}, bool delta_softplus, bool scored, '
+    library._define(
+        f'{SCAN}({library._SCAN_INPUTS}, bool delta_softplus, bool scored, '
         'bool save_states) -> (Tensor, Tensor, Tensor)'
     )
     # Scores have no gradient; one list of options serves both ops.
-    define(
-        f'{SCAN}_backward(Tensor grad, {SCAN_INPUTS}, Tensor states, '
+    library._define(
+        f'{SCAN}_backward(Tensor grad, {library._SCAN_INPUTS}, Tensor states, '
         f'bool delta_softplus, bool scored) -> '
-        f'({", ".join(["Tensor"] * NUM_SCAN_INPUTS)})'
+        f'({", ".join(["Tensor"] * library._NUM_SCAN_INPUTS)})'
     )
-    register_fake(SCAN, _scan_fake)
-    register_fake(f'{SCAN}_backward', scan_backward_fake)
-    implement(SCAN, ('Autograd',), scan_autograd(SCAN))
-    register_flops(SCAN)(_scan_flops)
-    register_flops(f'{SCAN}_backward')(_scan_backward_flops)
+    library._register_fake(SCAN, _scan_fake)
+    library._register_fake(f'{SCAN}_backward', library._scan_backward_fake)
+    library.implement(SCAN, ('Autograd',), library._scan_autograd(SCAN))
+    library._register_flops(SCAN)(_scan_flops)
+    library._register_flops(f'{SCAN}_backward')(_scan_backward_flops)
 
 
 _register_conv()

@@ -10,7 +10,7 @@ from mmscope.ops.library import op
 from mmscope.testing import assert_close, doubled, relative_rms, run_with_grads
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from inner_inputs import inner_inputs, run_inner  # noqa: E402
+from inner_inputs import inner_inputs, run_inner
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
