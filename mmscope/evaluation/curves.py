@@ -69,7 +69,12 @@ def curve_rows(
         least by it. ``exited`` / ``exited_if_refined`` score the exited
         images with their coarse / fine predictions, ``refined`` the others;
         None where there is no such image. Then the score's extras.
+
+    Raises:
+        ValueError: If ``num_draws`` is below 1.
     """
+    if num_draws < 1:
+        raise ValueError(f'num_draws is at least 1, got {num_draws}')
     rng = np.random.default_rng(seed)
     scored, number = ends.scored, len(ends.names)
     by_gain = np.argsort(ends.primary_gain(), kind='stable')

@@ -109,6 +109,11 @@ def test_random_exits_are_as_many_and_seeded():
     assert (everyone['random'], everyone['random_std']) == (0, 0)
 
 
+def test_without_a_draw_nothing_is_compared():
+    with pytest.raises(ValueError, match='num_draws is at least 1, got 0'):
+        curve_rows(ENDS, [0.5], num_draws=0)
+
+
 def test_order_quality_is_one_for_the_oracle_and_negative_when_reversed():
     rng = np.random.default_rng(0)
     coarse, fine = rng.integers(0, 2, (2, 60))

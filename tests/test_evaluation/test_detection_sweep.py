@@ -1,6 +1,9 @@
 """A sweep of a real detector says what real gated evaluations say."""
 
+import importlib.util
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,17 +12,31 @@ import torch
 pytest.importorskip('mmdet', reason='needs the mmdet host')
 
 import det_builders
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmscope.analysis import SharedCostCounter
 from mmscope.evaluation import (
     EarlyExitMetric,
+    measure_throughput,
+    score_both_ends,
     sweep,
 )
+from mmscope.evaluation.tasks import default_score
 from mmscope.models.scoping import attach_gate
 from mmscope.registry import MODELS
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+def load_tool(name):
+    path = TOOLS / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
 
 
 @pytest.fixture(scope='module')
@@ -138,12 +155,180 @@ def test_swept_rows_equal_gated_runs_of_coco_metric(
     loader = load(own_truth(model, root, tmp_path / 'own'), with_mask=False)
     result = sweep(model, loader, num_quantiles=1, num_draws=2)
     assert len(result.rows) == 3
+    assert len({row['bbox_mAP_50'] for row in result.rows}) == 3
+    assert ('segm_mAP' in result.rows[0]) == model.with_mask
     for row in result.rows:
         real = gated_evaluation(model, loader, row['threshold'], monkeypatch)
-        print({k: v for k, v in row.items() if 'mAP' in k})
         for name in (key for key in real if 'mAP' in key):
             assert row[name] == pytest.approx(real[name], abs=1e-9)
         assert row['exit_ratio'] == real['early_exit/exit_ratio']
         assert row['mean_cost'] == pytest.approx(
             real['early_exit/mean_cost'], rel=1e-12
         )
+
+
+def test_heads_are_counted_at_the_end_that_they_run_at(root):
+    model = build(det_builders.cascade())
+    loader = load(root)
+    (sample, *_) = model.test_step(next(iter(loader)))
+    # Then the stages find different numbers of boxes, and cut out masks.
+    limit = float(sample.pred_instances.scores.median())
+    model.roi_head.test_cfg['score_thr'] = limit
+    ends = score_both_ends(model, loader, default_score(model, loader))
+    assert (ends.exit_shared != ends.full_shared).any()
+    found = ends.details['coarse_detections'] - ends.details['fine_detections']
+    change = ends.exit_shared - ends.full_shared
+    # The mask head runs on each box that is found, and on nothing else.
+    assert change.tolist() == pytest.approx((found * mask_macs()).tolist())
+
+
+def mask_macs():
+    """MACs of the mask head for one box of 4 x 4 cells, class by class."""
+    channels, cells = det_builders.CHANNELS, 4 * 4
+    convs = 2 * cells * channels * channels * 9
+    upsampled = cells * channels * channels * 4
+    return convs + upsampled + 4 * cells * channels * len(det_builders.CLASSES)
+
+
+@pytest.mark.parametrize(
+    ('wrap', 'message'),
+    [
+        (lambda data: ConcatDataset([data]), 'got ConcatDataset: name the'),
+        (lambda data: [data[0]], 'got list'),
+    ],
+)
+def test_data_sets_without_coco_annotations_are_refused(root, wrap, message):
+    model = build(det_builders.retinanet())
+    loader = SimpleNamespace(dataset=wrap(load(root, with_mask=False).dataset))
+    with pytest.raises(ValueError, match=message):
+        default_score(model, loader)
+
+
+def test_other_classes_are_refused(root):
+    model = build(det_builders.faster_rcnn())
+    loader = load(root, with_mask=False)
+    model.roi_head.bbox_head.num_classes = 3
+    with pytest.raises(ValueError, match='has 2 classes, the box head .* 3'):
+        default_score(model, loader)
+    config = det_builders.dataloader(root, False, with_mask=False)
+    config['dataset']['metainfo'] = {'classes': ('square', 'round')}
+    loader = Runner.build_dataloader(config, seed=0)
+    with pytest.raises(ValueError, match='has 1 of the 2 classes'):
+        default_score(model, loader)
+
+
+def test_masks_are_scored_where_model_and_file_have_them(root, tmp_path):
+    cascade = build(det_builders.cascade())
+    boxes = build(det_builders.faster_rcnn())
+    assert default_score(cascade, load(root)).iou_types == ('bbox', 'segm')
+    assert default_score(boxes, load(root)).iou_types == ('bbox',)
+    content = json.loads((root / 'coco.json').read_text())
+    del content['annotations'][0]['segmentation']
+    (tmp_path / 'coco.json').write_text(json.dumps(content))
+    (tmp_path / 'images').symlink_to(root / 'images')
+    bare = load(tmp_path, with_mask=False)
+    assert default_score(cascade, bare).iou_types == ('bbox',)
+
+
+def test_detectors_are_timed(root):
+    model = build(det_builders.retinanet())
+    loader = load(root, with_mask=False)
+    found = measure_throughput(
+        model, loader, [0.0, 2.0], [2], max_images=3, warmup=0, repeats=1
+    )
+    assert [entry['exit_ratio'] for entry in found] == [1, 0]
+    assert all(entry['images_per_s'] > 0 for entry in found)
+
+
+def write_run(model, config, folder):
+    """Write config and weights of a detector on its own objects."""
+    folder.mkdir(parents=True)
+    # The model finds other images for the choice than for the report.
+    val, test = (
+        load_config(folder.parent / 'val'),
+        load_config(folder.parent / 'own'),
+    )
+    gated = 'MambaScope' in config['backbone']['type']
+    hook = {'type': 'mmscope.ConfidenceGateHook'}
+    Config(
+        {
+            'default_scope': 'mmdet',
+            'model': config,
+            'val_dataloader': val,
+            'val_cfg': {'type': 'ValLoop'},
+            'val_evaluator': coco_metric(folder.parent / 'val'),
+            'test_dataloader': test,
+            'test_cfg': {'type': 'TestLoop'},
+            'test_evaluator': coco_metric(folder.parent / 'own'),
+            'custom_hooks': [hook] if gated else [],
+            'visualizer': {
+                'type': 'DetLocalVisualizer',
+                'name': str(folder),
+            },
+        }
+    ).dump(folder / 'run.py')
+    state = {'state_dict': model.state_dict(), 'meta': {}}
+    torch.save(state, folder / 'run.pth')
+    return [str(folder / 'run.py'), str(folder / 'run.pth')]
+
+
+def load_config(root):
+    return det_builders.dataloader(root, False, 1, with_mask=False)
+
+
+def coco_metric(root):
+    ann_file = str(root / 'coco.json')
+    return {'type': 'CocoMetric', 'ann_file': ann_file, 'metric': ['bbox']}
+
+
+def test_chosen_threshold_is_tested_for_real_beside_a_baseline(
+    root, tmp_path, capsys
+):
+    pytest.importorskip('matplotlib', reason='the tool draws a picture')
+    config = det_builders.retinanet()
+    vim = det_builders.retinanet()
+    vim['backbone']['type'] = 'mmscope.VisionMamba'
+    del vim['backbone']['exit_head']
+    model = build(config)
+    own_truth(model, root, tmp_path / 'own')
+    other = det_builders.write_coco(tmp_path / 'other', num=5, seed=1)
+    own_truth(model, other, tmp_path / 'val')
+    run = write_run(model, config, tmp_path / 'scope')
+    baseline = write_run(build(vim), vim, tmp_path / 'vim')
+    quick = ('--device', 'cpu', '--speed-images', '0', '--num-draws', '2')
+    sweep_tool = load_tool('analysis_tools/sweep_threshold')
+    saved, scope = tmp_path / 'eta.json', str(tmp_path / 'scope.json')
+    single = str(tmp_path / 'vim.json')
+    sweep_tool.main([*baseline, *quick, '--json', single])
+    sweep_tool.main(
+        [
+            *(*run, *quick, '--choose-on', 'val', '--max-drop', '1'),
+            *('--save-threshold', str(saved), '--num-quantiles', '1'),
+            *('--json', scope, '--out-dir', str(tmp_path / 'out')),
+            *('--baseline-json', single),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert 'bbox_mAP_50' in printed
+    assert 'chosen on 5 images of val' in printed
+    load_tool('analysis_tools/compare_runs').main(
+        [single, scope, '--names', 'ViM', 'Scope']
+    )
+    report = capsys.readouterr().out
+    assert 'bbox_mAP, all exit' in report
+    assert 'bbox_mAP_75' in report
+    chosen = json.loads(Path(scope).read_text())['meta']['chosen']['reported']
+    load_tool('test').main(
+        [
+            *(*run, '--exit-threshold', str(saved)),
+            *('--work-dir', str(tmp_path / 'test')),
+        ]
+    )
+    (log,) = (tmp_path / 'test').glob('*/2*.json')
+    real = json.loads(log.read_text())
+    # CocoMetric rounds to three digits of one.
+    assert real['coco/bbox_mAP'] == pytest.approx(
+        chosen['bbox_mAP'] / 100, abs=0.00051
+    )
+    for name in ('exit_ratio', 'mean_cost'):
+        assert real[f'early_exit/{name}'] == pytest.approx(chosen[name])

@@ -25,14 +25,14 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from torch import nn
 from torch.utils.data import DataLoader
 
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     from mmscope.analysis.costs import DIRECTIONS
-    from mmscope.apis import ExitChoice, result_sentence, user_errors
+    from mmscope.apis import ExitChoice, user_errors
     from mmscope.evaluation import (
         SweepResult,
         measure_throughput,
@@ -40,6 +40,7 @@ with contextlib.redirect_stdout(sys.stderr):
         score_both_ends,
     )
     from mmscope.evaluation.choice import choose_threshold, expected_row
+    from mmscope.evaluation.curves import NUM_DRAWS
     from mmscope.evaluation.ends import BothEnds
     from mmscope.evaluation.loading import (
         SPLITS,
@@ -47,6 +48,7 @@ with contextlib.redirect_stdout(sys.stderr):
         build_model,
         open_config,
     )
+    from mmscope.evaluation.summary import summary
     from mmscope.evaluation.sweep import check_thresholds, sweep_ends
     from mmscope.evaluation.tasks import default_score
     from mmscope.visualization import curve_figure, save
@@ -86,6 +88,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=sorted(DIRECTIONS, reverse=True),
         default='paper',
         help='scan directions counted: one (paper) or both (exact)',
+    )
+    parser.add_argument(
+        '--num-draws',
+        type=int,
+        default=NUM_DRAWS,
+        metavar='N',
+        help='random exits to compare each threshold with (default: '
+        f'{NUM_DRAWS}); a draw takes 20 ms on COCO val, else next to nothing',
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of the random exits'
@@ -185,24 +195,20 @@ def run(args: argparse.Namespace) -> SweepResult:
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
     wanted = check_thresholds(model, args.thresholds)
-    loader = build_dataloader(cfg, args.split, args.batch_size)
-    score = default_score(model, loader)
-    ends = score_both_ends(model, loader, score, args.convention)
+    loader, ends = score_split(args, cfg, model, args.split)
     choice = None
     if args.target_flops is not None or args.max_drop is not None:
         seen = ends
         if (args.choose_on or 'val') != args.split:
-            others = build_dataloader(
-                cfg, args.choose_on or 'val', args.batch_size
-            )
-            seen = score_both_ends(model, others, score, args.convention)
+            _, seen = score_split(args, cfg, model, args.choose_on or 'val')
         choice = choose(args, model, seen)
         wanted.append(choice.exit_threshold)
     result = sweep_ends(
         ends,
         args.num_quantiles,
         args.convention,
-        seed=args.seed,
+        args.num_draws,
+        args.seed,
         thresholds=wanted,
     )
     if args.speed_images > 0:
@@ -217,6 +223,26 @@ def run(args: argparse.Namespace) -> SweepResult:
     if args.no_images:
         result.images = []
     return result
+
+
+def score_split(
+    args: argparse.Namespace, cfg: Config, model: nn.Module, split: str
+) -> tuple[DataLoader, BothEnds]:
+    """Score the images of a split at both exits.
+
+    Args:
+        args (argparse.Namespace): Command line.
+        cfg (Config): Its config.
+        model (nn.Module): The swept model.
+        split (str): 'val' or 'test'.
+
+    Returns:
+        tuple[DataLoader, BothEnds]: Loader and images.
+    """
+    loader = build_dataloader(cfg, split, args.batch_size)
+    # Of this loader: a detector's score knows the objects of its images.
+    score = default_score(model, loader)
+    return loader, score_both_ends(model, loader, score, args.convention)
 
 
 def describe(
@@ -326,56 +352,6 @@ def write(
     save(curve_figure(results, names), folder / 'curve.png')
 
 
-def report(result: SweepResult) -> str:
-    """Write what people want to read.
-
-    Args:
-        result (SweepResult): The sweep.
-
-    Returns:
-        str: Table and, for a gated model, what the confidence knows.
-    """
-    lines = [result.table()]
-    if not result.confidence:
-        return lines[0]
-    if 'chosen' in result.meta:
-        lines.append(report_choice(result))
-    for name, found in result.confidence['scores'].items():
-        gain = found['gain']
-        lines.append(
-            f'gain of an image from refinement, {name}: mean '
-            f'{number(found["mean_gain"])} points; correlation with the '
-            f'confidence {number(gain["pearson"])}, by rank '
-            f'{number(gain["spearman"])} (negative: it knows who gains)'
-        )
-    order = result.confidence['order_quality']
-    lines.append(f'order of exits: {number(order)} (0: random, 1: the best)')
-    lines += [
-        f'with confidence={kind["kind"]!r}: correlation '
-        f'{number(kind["pearson"])}, by rank {number(kind["spearman"])}, '
-        f'order {number(kind["order_quality"])}'
-        for kind in result.confidence['kinds']
-    ]
-    return '\n'.join(lines)
-
-
-def report_choice(result: SweepResult) -> str:
-    """Say what was chosen, and what it gives on the reported split."""
-    chosen = dict(result.meta['chosen'])
-    row, same = chosen.pop('reported'), chosen.pop('same_images')
-    found = result_sentence(row, result.score)
-    remark = ' (the very images that it was chosen on)' if same else ''
-    return (
-        f'{ExitChoice(**chosen).sentence()}; {found} on '
-        f'{result.meta["split"]}{remark}'
-    )
-
-
-def number(value: float | None) -> str:
-    """Format a number that may be undefined."""
-    return 'undefined' if value is None else f'{value:+.3f}'
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
@@ -392,7 +368,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if args.json:
         result.to_json(args.json)
-    print(report(result))
+    print(summary(result))
 
 
 if __name__ == '__main__':
