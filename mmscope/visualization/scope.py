@@ -78,7 +78,7 @@ def _state_thresholds(
     # All views come from one model; above 1 none exits.
     threshold = scene.views[0].threshold
     if threshold is not None and threshold <= 1:
-        bottom[2].set_xlabel(f'exits from {threshold:.4g} on', fontsize=8.5)
+        bottom[2].set_xlabel(f'exit threshold {threshold:.4g}', fontsize=8.5)
 
 
 def _panels(

@@ -118,4 +118,4 @@ class ScopeView:
             text = f'{self.refined.sum()} of {self.refined.size} refined'
         if self.confidence is None:
             return text
-        return f'{text}, confidence {self.confidence:.3f}'
+        return f'{text}, confidence {self.confidence:.4f}'

@@ -113,7 +113,7 @@ def test_the_least_score_is_stated_and_kept():
 
 @pytest.mark.parametrize(
     ('threshold', 'said'),
-    [(0.84127, 'exits from 0.8413 on'), (2.0, ''), (None, '')],
+    [(0.84127, 'exit threshold 0.8413'), (2.0, ''), (None, '')],
 )
 def test_the_threshold_that_decided_is_stated(threshold, said):
     figure = scope_figure([view(threshold=threshold)], CLASSES)

@@ -68,8 +68,8 @@ def test_five_titled_panels_an_image_and_one_legend():
 def test_labels_say_who_exits_and_how_sure_the_model_was():
     figure = scope_figure([view(), view('lane', exited=True)], CLASSES)
     labels = '\n'.join(texts(figure))
-    assert '2 of 6 refined\nconfidence 0.875' in labels
-    assert 'exits early\nconfidence 0.875' in labels
+    assert '2 of 6 refined\nconfidence 0.8750' in labels
+    assert 'exits early\nconfidence 0.8750' in labels
     assert 'nothing refined' in labels
 
 
@@ -126,7 +126,7 @@ def test_gallery_shows_both_groups_with_notes():
     shown = '\n'.join(texts(figure))
     assert 'most confident' in shown
     assert 'least confident' in shown
-    assert '2 of 6 refined, confidence 0.875\nrefining: +2.0 mIoU' in shown
+    assert '2 of 6 refined, confidence 0.8750\nrefining: +2.0 mIoU' in shown
 
 
 def test_nothing_to_draw_is_an_error():
