@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
+from mmengine.registry import (
+    DATASETS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    DefaultScope,
+)
 
 pytest.importorskip('mmdet', reason='needs mmdetection')
+from mmscope.datasets import CocoDetectionDataset, DatasetLayoutError
+from mmscope.datasets.class_check import check_heads
 
 CONFIGS = Path(__file__).parents[1] / 'configs/coco'
 STEM = '{}_ti_cascade_mask_rcnn{}'
@@ -63,8 +71,10 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def test_these_are_all_the_configs():
-    assert {path.stem for path in CONFIGS.glob('*.py')} == set(PARAMETERS)
+def test_these_are_all_the_configs_of_the_paper_s_size():
+    # `_mini` learns a few images by heart.
+    stems = {path.stem for path in CONFIGS.glob('*.py')}
+    assert {s for s in stems if not s.endswith('_mini')} == set(PARAMETERS)
 
 
 @pytest.mark.parametrize('stem', PARAMETERS)
@@ -223,6 +233,98 @@ def test_the_longer_side_is_1024_in_test(size):
     packed = run(cfg.test_pipeline, size, [])
     assert max(packed['inputs'].shape[-2:]) == 1024
     assert packed['data_samples'].ori_shape == size
+
+
+# The words of the data page for "shorter side 1024".
+SHORTER_SIDE = {
+    'test_dataloader.dataset.pipeline.1.scale': (8192, 1024),
+    'model.data_preprocessor.pad_size_divisor': 32,
+}
+
+
+@pytest.mark.parametrize(
+    ('size', 'wanted'),
+    [
+        ((480, 640), (1024, 1365)),
+        ((500, 100), (5120, 1024)),
+        ((100, 500), (1024, 5120)),
+        ((50, 600), (683, 8192)),
+    ],
+)
+def test_the_shorter_side_is_1024_where_asked_for(size, wanted):
+    cfg = load(STEM.format('vim', ''), **SHORTER_SIDE)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    assert run(pipeline, size, [])['inputs'].shape[-2:] == wanted
+
+
+@torch.no_grad()
+def test_a_batch_of_any_aspect_ratio_predicts_in_its_own_coordinates():
+    tiny = {**TINY, **SHORTER_SIDE}
+    tiny['test_dataloader.dataset.pipeline.1.scale'] = (512, 64)
+    cfg = load(STEM.format('mambascope', ''), **tiny)
+    cfg.model.test_cfg.rcnn.score_thr = 0.0
+    torch.manual_seed(0)
+    model = build(cfg).eval()
+    # Height, width; the second is 1:5, the third 5:1.
+    sizes = [(48, 64), (30, 150), (150, 30), (40, 40)]
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    packed = [run(pipeline, size, []) for size in sizes]
+    shapes = [tuple(one['inputs'].shape[-2:]) for one in packed]
+    assert shapes == [(64, 85), (64, 320), (320, 64), (64, 64)]
+    data = model.data_preprocessor(
+        {key: [one[key] for one in packed] for key in packed[0]}, False
+    )
+    # No square here: the canvas is the batch's.
+    assert data['inputs'].shape[-2:] == (320, 320)
+    results = model(**data, mode='predict')
+    for size, result in zip(sizes, results, strict=True):
+        found = result.pred_instances
+        assert len(found) > 0
+        assert found.masks.shape[-2:] == size
+        limits = torch.tensor([size[1], size[0]] * 2) + 1e-3
+        assert (found.bboxes >= 0).all()
+        assert (found.bboxes <= limits).all()
+
+
+@pytest.mark.parametrize('folder', ['coco', 'bccd'])
+def test_data_that_is_not_there_is_said_by_every_config(
+    folder, tmp_path, monkeypatch
+):
+    # The environment variable of the page, and the message names it.
+    variable = f'MMSCOPE_{folder.upper()}'
+    monkeypatch.setenv(variable, str(tmp_path / 'none'))
+    for path in sorted((CONFIGS.parent / folder).glob('*.py')):
+        cfg = Config.fromfile(path)
+        for split in ('train', 'val', 'test'):
+            data = cfg[f'{split}_dataloader'].dataset
+            assert data.type == 'mmscope.CocoDetectionDataset'
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            with pytest.raises(DatasetLayoutError, match=variable) as error:
+                DATASETS.build(data)
+        assert f'{tmp_path}/none/annotations/instances_' in str(error.value)
+
+
+@pytest.mark.parametrize('folder', ['coco', 'bccd'])
+def test_every_config_has_one_number_of_classes_and_checks_it(folder):
+    classes = {
+        'coco': CocoDetectionDataset.METAINFO['classes'],
+        'bccd': ('RBC', 'WBC', 'Platelets'),
+    }[folder]
+    for path in sorted((CONFIGS.parent / folder).glob('*.py')):
+        cfg = Config.fromfile(path)
+        hooks = [hook.type for hook in cfg.custom_hooks]
+        assert hooks[-1] == 'mmscope.ClassCheckHook'
+        model = build(cfg, 'meta')
+        data = SimpleNamespace(metainfo={'classes': classes})
+        check_heads(model, data, cfg.model)
+        data.metainfo['classes'] = classes[:2]
+        with pytest.raises(DatasetLayoutError) as error:
+            check_heads(model, data, cfg.model)
+        for i in range(3):
+            key = f'model.roi_head.bbox_head.{i}.num_classes=2'
+            assert key in str(error.value)
+        early = 'model.backbone.exit_head.num_classes=2' in str(error.value)
+        assert early == path.stem.startswith('mambascope')
 
 
 def test_the_data_root_comes_from_the_environment(monkeypatch):

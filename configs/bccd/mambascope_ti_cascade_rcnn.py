@@ -24,4 +24,5 @@ model = dict(
 custom_hooks = [
     dict(type='mmscope.ConfidenceGateHook', exit_threshold=0.8),
     dict(type='mmscope.InformativeSelectionHook', begin=2 / 3),
+    dict(type='mmscope.ClassCheckHook'),
 ]

@@ -55,25 +55,21 @@ class CocoDetectionDataset(CocoDataset):
         self.strict = strict
         super().__init__(**kwargs)
 
-    def COCOAPI(self, path: str) -> COCO:
-        """Open the annotation file; the host calls it like a class.
-
-        Args:
-            path (str): The file, or a local copy of a remote one.
+    def load_data_list(self) -> list[dict]:
+        """Check file and images, then list the images with their objects.
 
         Returns:
-            COCO: With its indices built.
+            list[dict]: One entry per image, as the host builds them.
 
         Raises:
             DatasetLayoutError: If file, classes or images are not right.
         """
-        content = read_coco(path, self._name(), self.test_mode)
-        self._check(content)
-        api = COCO()
-        api.dataset = content
-        api.createIndex()
-        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
-        return api
+        # The host opens the file with this; evaluators find COCO again.
+        self.COCOAPI = self._open
+        try:
+            return super().load_data_list()
+        finally:
+            del self.COCOAPI
 
     def filter_data(self) -> list[dict]:
         """Filter as the host does, and refuse to go on with nothing.
@@ -114,6 +110,15 @@ class CocoDetectionDataset(CocoDataset):
             if not self._remote:
                 self._diagnose(self.get_data_info(idx))
             raise
+
+    def _open(self, path: str) -> COCO:
+        content = read_coco(path, self._name(), self.test_mode)
+        self._check(content)
+        api = COCO()
+        api.dataset = content
+        api.createIndex()
+        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+        return api
 
     def _check(self, content: dict) -> None:
         name = self._name()

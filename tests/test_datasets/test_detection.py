@@ -95,6 +95,7 @@ def test_a_good_file_gives_what_the_host_gives_without_a_word(
     assert ours.data_list == theirs.data_list
     assert len(ours) == 2
     assert ours.cat2label == theirs.cat2label
+    assert ours.COCOAPI is theirs.COCOAPI
     assert not said.text
 
 

@@ -6,7 +6,8 @@ test}.json` in COCO's format. test.py scores the test split. Every image has
 the same size, so no canvas differs from another.
 """
 
-dataset_type = 'CocoDataset'
+# mmdet's CocoDataset reads the same, and says less about what is wrong.
+dataset_type = 'mmscope.CocoDetectionDataset'
 data_root = '{{$MMSCOPE_BCCD:data/bccd}}'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'))
 # (longest, shortest) side.

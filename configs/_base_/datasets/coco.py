@@ -12,7 +12,8 @@ test the longer side is 1024, as in ViM's released recipe: there "shorter side
 `model.data_preprocessor.pad_size_divisor=32`; then canvases differ.
 """
 
-dataset_type = 'CocoDataset'
+# mmdet's CocoDataset reads the same, and says less about what is wrong.
+dataset_type = 'mmscope.CocoDetectionDataset'
 data_root = '{{$MMSCOPE_COCO:data/coco}}'
 scale = (1024, 1024)
 

@@ -30,4 +30,5 @@ custom_hooks = [
     # Two thirds of the run refine everything, then only informative regions
     # (ImageNet: epoch 200 of 300).
     dict(type='mmscope.InformativeSelectionHook', begin=2 / 3),
+    dict(type='mmscope.ClassCheckHook'),
 ]

@@ -180,3 +180,5 @@ model = dict(
         ),
     ),
 )
+
+custom_hooks = [dict(type='mmscope.ClassCheckHook')]

@@ -5,6 +5,12 @@ import pytest
 import torch
 
 pytest.importorskip('mmdet', reason='needs mmdetection')
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from mmscope.models.scoping import attach_gate
+from mmscope.registry import MODELS
 
 HOSTS = {
     'ours': lambda: det_builders.cascade(),
@@ -45,3 +51,34 @@ def test_hosts_train_and_test_through_the_runner(host, coco, tmp_path):
     assert scores['early_exit/mean_cost'] > 0
     assert 'coco/bbox_mAP' in scores
     assert ('coco/segm_mAP' in scores) is with_masks(host)
+
+
+@pytest.mark.parametrize('host', HOSTS)
+@torch.no_grad()
+def test_a_gate_splits_the_batch_of_any_detector(
+    host, coco, spread_confidences, assert_same_detections
+):
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(ConfigDict(HOSTS[host]())).eval()
+        loader = Runner.build_dataloader(
+            det_builders.dataloader(
+                coco, train=False, batch_size=4, with_mask=with_masks(host)
+            )
+        )
+
+    def predict(threshold):
+        attach_gate(model, threshold)
+        data = model.data_preprocessor(next(iter(loader)), False)
+        return model(**data, mode='predict')
+
+    data = model.data_preprocessor(next(iter(loader)), False)
+    values = spread_confidences(model, data['inputs'])
+    coarse, fine = predict(0.0), predict(2.0)
+    between = predict(float(values[1:3].mean()))
+    exited = model.backbone.last_exit.exited.tolist()
+    assert sorted(exited) == [False, False, True, True]
+    for i, result in enumerate(between):
+        assert_same_detections(result, (coarse if exited[i] else fine)[i])
+    scores = [r[0].pred_instances.scores for r in (coarse, fine)]
+    assert not torch.equal(*scores)

@@ -1,0 +1,58 @@
+"""An interrupted training of a detector goes on where it was."""
+
+import det_builders
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+pytest.importorskip('mmdet', reason='needs mmdetection')
+
+
+class Seed(Hook):
+    """mmdet samples boxes at random; MMEngine stores no random state."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        torch.manual_seed(runner.iter)
+
+
+def run(coco, work_dir, iters, **options):
+    runner = det_builders.runner(
+        coco,
+        work_dir,
+        det_builders.cascade(coarse_loss='detection'),
+        train_cfg={'type': 'IterBasedTrainLoop', 'max_iters': iters},
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+        param_scheduler={
+            'type': 'PolyLR',
+            'by_epoch': False,
+            'end': 4,
+            'eta_min': 0,
+        },
+        custom_hooks=[
+            {'type': 'mmscope.ConfidenceGateHook', 'exit_threshold': 0.8},
+            {'type': 'mmscope.InformativeSelectionHook', 'begin': 3},
+        ],
+        **options,
+    )
+    runner.register_hook(Seed())
+    runner.train()
+    return runner
+
+
+def test_an_interrupted_training_resumes_to_the_same_losses(coco, tmp_path):
+    whole = run(coco, tmp_path / 'whole', 4)
+    run(coco, tmp_path / 'parts', 2)
+    resumed = run(coco, tmp_path / 'parts', 4, resume=True)
+    assert resumed.iter == 4
+    assert int(resumed.model.backbone.exit_head.num_updates) == 4
+    assert resumed.model.backbone.selection
+    for name in ('loss', 'lr', 'loss_exit_coarse', 'coarse_s0.loss_mask'):
+        wanted, got = (
+            runner.message_hub.get_scalar(f'train/{name}').data[0]
+            for runner in (whole, resumed)
+        )
+        assert len(wanted) == 4
+        assert len(set(wanted)) > 1
+        assert got == pytest.approx(wanted, rel=1e-4), name
