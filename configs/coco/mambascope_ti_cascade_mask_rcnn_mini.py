@@ -18,7 +18,7 @@ _base_ = './mambascope_ti_cascade_mask_rcnn_lite.py'
 num_images = 12
 image_size = 256
 scale = (image_size, image_size)
-max_iters = 600
+max_iters = 400
 warmup_iters = 30
 
 model = dict(
