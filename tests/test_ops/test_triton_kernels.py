@@ -151,7 +151,9 @@ def test_auto_on_a_gpu_takes_what_is_installed(
     monkeypatch.setattr(
         dispatch,
         'why_unavailable',
-        lambda name, device: None if name in installed else 'missing',
+        lambda name, device: (
+            None if name in ('reference', *installed) else 'missing'
+        ),
     )
     monkeypatch.setattr(dispatch, '_warn_slow', pytest.fail)
     assert dispatch.resolve_scan('auto', ON_GPU) == scan
