@@ -89,7 +89,9 @@ def judge(claim: Mapping, sweeps: Mapping[str, Mapping]) -> dict:
             f'{better} and {worse} were scored on different images '
             f'({len(first)} and {len(second)})'
         )
-    pairs = np.array([(first[name], second[name]) for name in first])
+    # An image without objects has no AP, whoever looks at it.
+    known = [n for n in first if None not in (first[n], second[n])]
+    pairs = np.array([(first[name], second[name]) for name in known])
     change = pairs[:, 0] - pairs[:, 1]
     error = float(change.std(ddof=1)) / math.sqrt(len(change))
     margin = float(claim.get('margin', 0.0))

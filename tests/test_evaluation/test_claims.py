@@ -48,6 +48,15 @@ def test_the_difference_is_paired_image_by_image():
     assert found['verdict'] == 'undecided'
 
 
+def test_images_without_anything_to_score_are_left_out():
+    sweeps = {
+        'vim': sweep([100, None, 0, 0]),
+        'ours': sweep([100, None, 100, 0]),
+    }
+    found = judge(claim({'run': 'ours'}, {'run': 'vim'}), sweeps)
+    assert found['difference'] == pytest.approx(100 / 3)
+
+
 @pytest.mark.parametrize(
     ('lead', 'margin', 'verdict'),
     [
