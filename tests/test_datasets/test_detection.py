@@ -287,6 +287,16 @@ def test_an_image_that_breaks_later_is_named(folder):
         data[1]
 
 
+def test_images_of_remote_storage_are_not_looked_at(folder):
+    what = content(num_images=9)
+    assert '5 of 9 images' in refused(folder, what)
+    remote = {'backend_args': {'backend': 'local'}}
+    assert len(build(folder, **remote)) == 9
+    assert 'lacks 2 of the 2' in refused(
+        folder, content(classes=('ant',)), **remote
+    )
+
+
 def test_a_fault_of_the_pipeline_stays_what_it_is(folder):
     data = build(folder, content())
     data.pipeline.transforms.append(lambda results: results['nothing'])

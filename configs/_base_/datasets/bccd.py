@@ -4,6 +4,9 @@
 (default data/bccd) with `images/` and `annotations/instances_{train,val,
 test}.json` in COCO's format. test.py scores the test split. Every image has
 the same size, so no canvas differs from another.
+
+For other data in this format change `metainfo`, in the order of the file, and
+`num_classes` of the model; both are checked before training.
 """
 
 # mmdet's CocoDataset reads the same, and says less about what is wrong.

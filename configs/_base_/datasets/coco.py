@@ -2,7 +2,9 @@
 
 118,287 training and 5,000 validation images. MMSCOPE_COCO names the folder
 (default data/coco) with `train2017/`, `val2017/` and
-`annotations/instances_{train,val}2017.json`.
+`annotations/instances_{train,val}2017.json`. What is wrong with folder, file
+or classes is said before training; annotations that cannot be used are
+counted in one warning (`strict=True` in the data set: an error).
 
 Training scales an image to fit 0.1 to 2 times 1024 and crops what exceeds
 1024 (large-scale jitter); the model's preprocessor pads to the square. In
