@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .dispatch import resolve_scan
 from .functional import causal_conv1d, selective_scan
+from .fused_cpu import ScanDirection, can_fuse, fused_scan
 from .library import CONV_BACKENDS, op
 
 SCORES = ('max_norm',)
@@ -53,7 +54,8 @@ def bidirectional_inner(
     The 'triton' backend therefore has one kernel on either side: both
     convolutions in one launch (x is read once), the products of both
     directions as two batched ones, then softplus, both scans, their mean, the
-    gate and the score in one launch. The others are composed of
+    gate and the score in one launch. The 'cpu' backend has the last of these,
+    too, but without gradients. The rest is composed of
     :func:`causal_conv1d` and :func:`selective_scan`.
 
     Args:
@@ -93,9 +95,9 @@ def _max_norm(y: Tensor) -> Tensor:
     return F.softplus(y.detach().amax(-1).float())
 
 
-def _one_direction(
+def _select(
     x: Tensor, weights: DirectionWeights, reverse: bool, backend: str
-) -> Tensor:
+) -> ScanDirection:
     has_conv = backend in ('reference', *CONV_BACKENDS)
     u = causal_conv1d(
         x,
@@ -106,18 +108,8 @@ def _one_direction(
         backend=backend if has_conv else 'auto',
     )
     dt, B, C = F.linear(u, weights.x_proj).split(_parts(weights), -1)
-    return selective_scan(
-        u,
-        F.linear(dt, weights.dt_proj),
-        weights.A,
-        B,
-        C,
-        weights.D,
-        delta_bias=weights.dt_bias,
-        delta_softplus=True,
-        reverse=reverse,
-        backend=backend,
-    )
+    delta = F.linear(dt, weights.dt_proj)
+    return ScanDirection(u, delta, weights.A, B, C, weights.D, weights.dt_bias)
 
 
 def _parts(weights: DirectionWeights) -> list[int]:
@@ -133,8 +125,20 @@ def _composed(
     score: Score | str | None,
     backend: str,
 ) -> tuple[Tensor, Tensor | None]:
-    y_f = _one_direction(x, forward, False, backend)
-    y_b = _one_direction(x, backward, True, backend)
+    ahead = _select(x, forward, False, backend)
+    back = _select(x, backward, True, backend)
+    if not callable(score) and can_fuse(backend, *ahead, *back, z):
+        y, largest = fused_scan(ahead, back, z, score is not None)
+        return y, F.softplus(largest).mean(0) if score else None
+    y_f, y_b = (
+        selective_scan(
+            **direction._asdict(),
+            delta_softplus=True,
+            reverse=reverse,
+            backend=backend,
+        )
+        for direction, reverse in ((ahead, False), (back, True))
+    )
     # Both directions share the gate: (y_f g + y_b g) / 2.
     y = (y_f + y_b) * (F.silu(z) * 0.5)
     if score is None:

@@ -9,6 +9,8 @@ import torch
 
 BUILD_COMMAND = 'pip install --no-build-isolation -e .'
 ISA_VARIABLE = 'MMSCOPE_CPU_ISA'
+# The kernels that came last: an extension without them is an older build.
+NEWEST_KERNELS = ('bidirectional_scan_cpu', 'add_rms_norm_cpu')
 
 
 def extension_name() -> str:
@@ -45,9 +47,25 @@ def load() -> str | None:
             f'the compiled extension {name} cannot be loaded ({error}); it '
             f'was built against another torch or C++ library{fix}'
         )
+    if not all(map(has_kernel, NEWEST_KERNELS)):
+        return f'the compiled extension {name} is of an older mmscope{fix}'
     if wanted := os.environ.get(ISA_VARIABLE):
         torch.ops.mmscope.set_cpu_isa(wanted)
     return None
+
+
+def has_kernel(op: str) -> bool:
+    """Tell whether an operator of mmscope has a kernel for the CPU.
+
+    Args:
+        op (str): Its name, without the namespace.
+    """
+    try:
+        return torch._C._dispatch_has_kernel_for_dispatch_key(
+            f'mmscope::{op}', 'CPU'
+        )
+    except RuntimeError:  # nobody has heard of it
+        return False
 
 
 # Once, at import: torch.compile cannot trace through an import.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -226,7 +226,7 @@ class MambaScope(VisionMamba):
         cls = self._expand_cls(cls_pos, embeddings)
         encoded = self.encode(
             insert_token(embeddings, cls, middle),
-            self._score,
+            self._token_score(),
             self.score_layers,
             self.score_momentum,
         )
@@ -239,9 +239,11 @@ class MambaScope(VisionMamba):
         maps = tuple(to_map(m, (2 * grid[0], 2 * grid[1])) for m in maps)
         return CoarseStage(grid, cls, tokens, embeddings, importance, maps)
 
-    def _score(self, y: Tensor) -> Tensor:
+    def _token_score(self) -> str | Callable[[Tensor], Tensor]:
+        if self.score_metric == 'max_norm':
+            return 'max_norm'
         # Only the ranking is used, and a ranking has no gradient.
-        return token_scores(y.detach(), self.score_metric)
+        return lambda y: token_scores(y.detach(), self.score_metric)
 
     def forward_fine(self, imgs: Tensor, coarse: CoarseStage) -> FineStage:
         """Run the fine stage (Algorithms 1 and 2, Eq. 13-19).

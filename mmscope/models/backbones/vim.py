@@ -262,7 +262,7 @@ class VisionMamba(BaseModule):
     def encode(
         self,
         x: Tensor,
-        score: Callable[[Tensor], Tensor] | None = None,
+        score: str | Callable[[Tensor], Tensor] | None = None,
         score_layers: Sequence[int] = (),
         momentum: float = 0.0,
     ) -> Encoded:
@@ -270,8 +270,8 @@ class VisionMamba(BaseModule):
 
         Args:
             x (Tensor): Embedded tokens, (B, L, D).
-            score (Callable | None): Scan output to token scores. Defaults
-                to None.
+            score (str | Callable | None): See :class:`BidirectionalMamba`.
+                Defaults to None.
             score_layers (Sequence[int]): Blocks that are scored.
             momentum (float): β of the running mean over scored blocks.
 
@@ -287,7 +287,7 @@ class VisionMamba(BaseModule):
                 importance = accumulate_scores(importance, scores, momentum)
             if i in wanted:
                 levels.append(self._level(x, residual))
-        tokens = self.norm_f(add_residual(self.drop_path(x), residual))
+        tokens, _ = self.norm_f.add(self.drop_path(x), residual)
         if levels:
             levels[-1] = self.norm_f(levels[-1])
         return Encoded(tokens, levels, importance)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmscope.models.layers.drop_path import DropPath
 from mmscope.models.layers.norm import RMSNorm
-from mmscope.ops import causal_conv1d, selective_scan
+from mmscope.ops import DirectionWeights, bidirectional_inner
+
+Score = str | Callable[[Tensor], Tensor]
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 0.1, 1e-4
 
@@ -52,9 +53,6 @@ class BidirectionalMamba(nn.Module):
         self.dt_rank = dt_rank or math.ceil(embed_dims / 16)
         self.num_layers = num_layers
         self.scan_backend = scan_backend
-        # GPU scans come without a convolution of their own.
-        has_conv = scan_backend in ('reference', 'cpu')
-        self.conv_backend = scan_backend if has_conv else 'auto'
         self.in_proj = nn.Linear(embed_dims, 2 * self.d_inner, bias=False)
         for suffix in ('', '_b'):
             self._add_direction(suffix, d_conv)
@@ -97,57 +95,45 @@ class BidirectionalMamba(nn.Module):
         # The inverse of softplus, so that softplus(bias) = dt.
         dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
-    def _scan(self, x: Tensor, suffix: str) -> Tensor:
+    def _weights(self, suffix: str) -> DirectionWeights:
         conv1d = getattr(self, f'conv1d{suffix}')
         dt_proj = getattr(self, f'dt_proj{suffix}')
         a_log = self.A_b_log if suffix else self.A_log
-        reverse = bool(suffix)
-        u = causal_conv1d(
-            x,
+        return DirectionWeights(
             conv1d.weight.squeeze(1),
             conv1d.bias,
-            activation='silu',
-            reverse=reverse,
-            backend=self.conv_backend,
-        )
-        dt, b, c = getattr(self, f'x_proj{suffix}')(u).split(
-            [self.dt_rank, self.d_state, self.d_state], -1
-        )
-        return selective_scan(
-            u,
-            F.linear(dt, dt_proj.weight),
+            getattr(self, f'x_proj{suffix}').weight,
+            dt_proj.weight,
+            dt_proj.bias.float(),
             -torch.exp(a_log.float()),
-            b,
-            c,
             getattr(self, f'D{suffix}').float(),
-            delta_bias=dt_proj.bias.float(),
-            delta_softplus=True,
-            reverse=reverse,
-            backend=self.scan_backend,
         )
 
     def forward(
-        self,
-        x: Tensor,
-        score: Callable[[Tensor], Tensor] | None = None,
+        self, x: Tensor, score: Score | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Mix tokens along the sequence, both ways.
 
         Args:
             x (Tensor): Tokens, (B, L, D).
-            score (Callable | None): Maps an ungated scan output
-                (B, L, d_inner) to token scores (B, L). Defaults to None.
+            score (Callable | str | None): Maps an ungated scan output
+                (B, L, d_inner) to token scores (B, L); 'max_norm' is fast.
+                Defaults to None.
 
         Returns:
             tuple[Tensor, Tensor | None]: Mixed tokens (B, L, D) and the mean
             score of the two directions (B, L), None without ``score``.
         """
         x, z = self.in_proj(x).chunk(2, -1)
-        y_f, y_b = self._scan(x, ''), self._scan(x, '_b')
-        scores = None if score is None else (score(y_f) + score(y_b)) / 2
-        # Both directions share the gate: (y_f g + y_b g) / 2.
-        gated = (y_f + y_b) * (F.silu(z) * 0.5)
-        return self.out_proj(gated), scores
+        y, scores = bidirectional_inner(
+            x,
+            z,
+            self._weights(''),
+            self._weights('_b'),
+            score,
+            self.scan_backend,
+        )
+        return self.out_proj(y), scores
 
 
 class MambaBlock(nn.Module):
@@ -173,7 +159,7 @@ class MambaBlock(nn.Module):
         self,
         x: Tensor,
         residual: Tensor | None,
-        score: Callable[[Tensor], Tensor] | None = None,
+        score: Score | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Add the last branch to the stream and compute the next one.
 
@@ -182,14 +168,14 @@ class MambaBlock(nn.Module):
                 (B, L, D).
             residual (Tensor | None): Residual stream, (B, L, D) float32;
                 None before the first block.
-            score (Callable | None): See :class:`BidirectionalMamba`.
+            score (Callable | str | None): See :class:`BidirectionalMamba`.
 
         Returns:
             tuple[Tensor, Tensor, Tensor | None]: The mixer's output, the
             residual stream, the token scores.
         """
-        residual = add_residual(self.drop_path(x), residual)
-        x, scores = self.mixer(self.norm(residual), score)
+        normed, residual = self.norm.add(self.drop_path(x), residual)
+        x, scores = self.mixer(normed, score)
         return x, residual, scores
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmscope.ops import add_rms_norm, rms_norm
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation with a learned scale.
@@ -32,9 +34,20 @@ class RMSNorm(nn.Module):
             Tensor: (..., D) in the dtype of ``weight``, which the linear
             layers that follow expect.
         """
-        x = x.float()
-        scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
-        return (x * scale).to(self.weight.dtype) * self.weight
+        return rms_norm(x, self.weight, self.eps)
+
+    def add(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Add a branch to the residual stream, and normalise the stream.
+
+        Args:
+            x (Tensor): Branch, (..., D).
+            residual (Tensor | None): Stream; None if there is none yet.
+
+        Returns:
+            tuple[Tensor, Tensor]: The norm (..., D), and the stream in
+            float32 (float64 stays, for checks).
+        """
+        return add_rms_norm(x, residual, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         """Show the size in ``repr``."""

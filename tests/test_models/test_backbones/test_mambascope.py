@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmscope.models import MambaScope, VisionMamba
-from mmscope.models.scoping import attach_gate
+from mmscope.models.scoping import attach_gate, token_scores
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 HEAD = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 6}
@@ -178,8 +178,9 @@ def test_the_coarse_stage_is_vim_on_the_halved_image():
 def test_importance_is_the_running_mean_over_the_scored_blocks():
     model = scope(score_layers=(1, 3), score_momentum=0.5)
     seen = []
-    score = model._score
-    model._score = lambda y: seen.append(score(y)) or seen[-1]
+    model._token_score = lambda: (
+        lambda y: seen.append(token_scores(y)) or seen[-1]
+    )
     run(model, torch.randn(1, 3, 96, 96), 0)
     (f1, b1), (f2, b2) = seen[:2], seen[2:]
     mean = 0.5 * (0.5 * (f1 + b1) / 2) + 0.5 * (f2 + b2) / 2
