@@ -24,8 +24,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     import torch
@@ -33,8 +31,9 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope import ops
     from mmscope.apis import UserError, user_errors
     from mmscope.apis.memory import keep_freed_memory
+    from mmscope.benchmark.arguments import parse_args
     from mmscope.benchmark.configs import config_field, open_subject
-    from mmscope.benchmark.contestants import EXIT_RATIOS, Field, line_up
+    from mmscope.benchmark.contestants import Field, line_up
     from mmscope.benchmark.grid import (
         Cell,
         Grid,
@@ -50,7 +49,6 @@ with contextlib.redirect_stdout(sys.stderr):
         thread_counts,
     )
     from mmscope.benchmark.memory import memory_method
-    from mmscope.benchmark.models import NECKS
     from mmscope.benchmark.ops import benchmark_ops, ops_table
     from mmscope.benchmark.picture import grid_figure, growth_figure
     from mmscope.benchmark.predictions import losses
@@ -64,9 +62,9 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.benchmark.setting import (
         DTYPES,
         describe_setting,
+        noise_note,
         setting_line,
     )
-    from mmscope.models.backbones.arguments import ARCHS
     from mmscope.visualization.style import save
 
 # On CPU; on a GPU the whole grid.
@@ -75,193 +73,6 @@ GPU_GRID = {
     'batch_sizes': (1, 8, 64, 256),
     'resolutions': (224, 384, 512, 640, 768, 1024, 1248),
 }
-REPEATS = {'cpu': 10, 'cuda': 30}
-
-
-def positive(text: str) -> int:
-    """Read an integer of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f'expected an integer of at least 1, got {text!r}'
-        )
-    return int(text)
-
-
-def fraction(text: str) -> float:
-    """Read a number in [0, 1]."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f'expected a fraction in [0, 1], got {text!r}'
-        )
-    return value
-
-
-def add_what(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose what is measured."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        '--ops',
-        action='store_true',
-        help='compare the compiled scan and convolution with plain PyTorch',
-    )
-    what.add_argument(
-        '--growth',
-        action='store_true',
-        help='time and memory against tokens, batch and threads',
-    )
-    what.add_argument(
-        '--ratios',
-        metavar='FILE',
-        help='write the ratios that are comparable between machines as JSON',
-    )
-    what.add_argument(
-        '--config',
-        nargs='+',
-        metavar='FILE',
-        help='time whole models by their test_step on their test data',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        nargs='+',
-        default=[],
-        metavar='FILE',
-        help='weights, one for each --config (default: random)',
-    )
-    parser.add_argument(
-        '--images',
-        type=positive,
-        default=16,
-        help='images of a config that are timed (default: 16)',
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config overrides'
-    )
-    parser.add_argument(
-        '--matmuls',
-        action='store_true',
-        help="time ViM's matrix products alone, too: the floor",
-    )
-
-
-def add_grid(parser: argparse.ArgumentParser) -> None:
-    """Add the options that span the grid."""
-    parser.add_argument(
-        '--arch',
-        nargs='+',
-        choices=list(ARCHS),
-        help='default: tiny and small; with --growth: tiny',
-    )
-    parser.add_argument(
-        '--batch-sizes',
-        nargs='+',
-        type=positive,
-        help='default: 1 8 on CPU, 1 8 64 256 on a GPU',
-    )
-    parser.add_argument(
-        '--resolutions',
-        nargs='+',
-        type=positive,
-        metavar='PIXELS',
-        help='default: 224 512 on CPU, up to 1248 on a GPU; with --growth: '
-        f'{SIDES[0]} to {SIDES[-1]}',
-    )
-    parser.add_argument(
-        '--exit-ratios',
-        nargs='*',
-        type=fraction,
-        default=list(EXIT_RATIOS),
-        metavar='R',
-        help='fractions of the images that exit (default: 0 0.25 0.5 0.75 1)',
-    )
-    parser.add_argument(
-        '--exit-thresholds',
-        nargs='+',
-        type=float,
-        default=[],
-        metavar='ETA',
-        help="with --config: leave the exits to the model's gate",
-    )
-    parser.add_argument(
-        '--refine-ratio', type=fraction, default=0.8, help='default: 0.8'
-    )
-    parser.add_argument(
-        '--neck',
-        choices=NECKS,
-        default='none',
-        help='put a feature pyramid on every backbone (default: a classifier)',
-    )
-
-
-def add_how(parser: argparse.ArgumentParser) -> None:
-    """Add the options of device, precision, budget and output."""
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: the GPU if any)'
-    )
-    parser.add_argument('--dtype', choices=list(DTYPES), default='float32')
-    parser.add_argument(
-        '--backend', choices=['auto', *ops.BACKENDS], default='auto'
-    )
-    parser.add_argument(
-        '--threads', type=positive, help='threads of torch (default: its own)'
-    )
-    parser.add_argument(
-        '--repeats',
-        type=positive,
-        help='timed rounds at most (default: 10 on CPU, 30 on a GPU)',
-    )
-    parser.add_argument(
-        '--budget-s',
-        type=float,
-        default=60.0,
-        help='seconds of each cell (default: 60); the slowest contestants '
-        'are skipped until three rounds of the others fit',
-    )
-    parser.add_argument(
-        '--budget-gib',
-        type=float,
-        help='memory of a forward (default: seven tenths of what is free)',
-    )
-    parser.add_argument(
-        '--json',
-        nargs='?',
-        const='-',
-        metavar='FILE',
-        help='write the numbers as JSON; without FILE instead of the table',
-    )
-    parser.add_argument('--plot', metavar='FILE', help='draw them (PNG)')
-
-
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line, and fill in what depends on the device."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    for add in (add_what, add_grid, add_how):
-        add(parser)
-    args = parser.parse_args(arguments)
-    if args.exit_thresholds and not args.config:
-        parser.error(
-            '--exit-thresholds need the trained gate of a --config; without '
-            'one, force --exit-ratios'
-        )
-    if args.checkpoint and len(args.checkpoint) != len(args.config or []):
-        parser.error(
-            f'{len(args.checkpoint)} --checkpoint for '
-            f'{len(args.config or [])} --config; give one for each'
-        )
-    if args.growth and len(args.arch or '1') > 1:
-        parser.error(f'--growth takes one --arch, got {" ".join(args.arch)}')
-    if args.plot and (args.ops or args.ratios):
-        parser.error('--plot draws the grid, --config or --growth')
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
-    args.device = torch.device(args.device or default)
-    args.repeats = args.repeats or REPEATS.get(args.device.type, 10)
-    return args
 
 
 def check_device(args: argparse.Namespace) -> None:
@@ -280,7 +91,8 @@ def check_device(args: argparse.Namespace) -> None:
     backend = 'cpu' if args.ops and args.backend == 'auto' else args.backend
     reason = None
     if backend != 'auto':
-        reason = ops.why_unavailable(backend, args.device)
+        device = 'cpu' if args.ops else args.device
+        reason = ops.why_unavailable(backend, device)
     if reason:
         raise UserError(f'the {backend} backend cannot run: {reason}')
 
@@ -343,10 +155,10 @@ def run_configs(args: argparse.Namespace) -> dict:
     ]
     field = config_field(subjects, args.exit_ratios, args.exit_thresholds)
     grid = Grid()
-    height, width = subjects[0].shape
+    sizes = dict.fromkeys('x'.join(map(str, s.shape)) for s in subjects)
     for batch in batches:
         tell(f'configs, batch {batch}')
-        cell = Cell('config', batch, f'{height}x{width}')
+        cell = Cell('config', batch, ' and '.join(sizes))
         measure_cell(cell, field, limits_of(args), grid)
     return describe_grid(args, grid)
 
@@ -380,7 +192,7 @@ def run_ratios(args: argparse.Namespace, setting: dict) -> str:
     build = partial(builder, args)
     found: dict = {}
     if ops.why_unavailable('cpu', args.device) is None:
-        found.update(op_ratios(args.repeats))
+        found.update(op_ratios(min(args.repeats, 5)))
     for arch in args.arch or ('tiny', 'small'):
         for batch in args.batch_sizes or CPU_GRID['batch_sizes']:
             tell(f'{arch}, batch {batch}')
@@ -431,7 +243,7 @@ def write(args: argparse.Namespace, result: dict) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
-    args = parse_args(arguments)
+    args = parse_args(arguments, __doc__)
     with contextlib.redirect_stdout(sys.stderr), user_errors():
         check_device(args)
         if args.threads:
@@ -446,7 +258,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.json == '-':
         print(json.dumps(result, indent=2))
         return
-    print(f'{setting_line(setting)}\n\n{text}')
+    parts = [setting_line(setting), noise_note(setting), text]
+    print('\n\n'.join(filter(None, parts)))
 
 
 if __name__ == '__main__':

@@ -95,7 +95,9 @@ def _colour(row: dict) -> str:
     """One hue for MambaScope, from dark (none exits) to light."""
     if row['kind'] != SCOPE:
         return KIND_COLOURS.get(row['kind'], PURPLE)
-    ratio = row['exit_ratio'] or 0.0
+    ratio = row['exit_ratio']
+    if ratio is None:
+        ratio = row.get('exited') or 0.0
     blue = np.array([0, 0x72, 0xB2]) / 255
     return to_hex(blue * (1 - ratio) + np.array([0.62, 0.85, 0.95]) * ratio)
 

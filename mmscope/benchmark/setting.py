@@ -18,6 +18,8 @@ DTYPES = {
     'bfloat16': torch.bfloat16,
     'float16': torch.float16,
 }
+# Load average a core above which something else is running, too.
+BUSY = 0.5
 HOSTS = ('onedl-mmpretrain', 'mmpretrain')
 
 
@@ -92,4 +94,23 @@ def setting_line(setting: dict) -> str:
     return ', '.join(
         f'{key}: {"+".join(value) if isinstance(value, list) else value}'
         for key, value in setting.items()
+    )
+
+
+def noise_note(setting: dict) -> str:
+    """Warn if the machine was busy when the measurement began.
+
+    Args:
+        setting (dict): From :func:`describe_setting`.
+
+    Returns:
+        str: A sentence, '' on a quiet machine.
+    """
+    limit = BUSY * (setting['cores'] or 1)
+    if setting['load'] <= limit:
+        return ''
+    return (
+        f'NOISY MACHINE: load average {setting["load"]} on '
+        f'{setting["cores"]} cores before the first measurement; ratios hold '
+        'better than times, neither is worth publishing'
     )

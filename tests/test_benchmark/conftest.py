@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -16,13 +14,34 @@ def limits():
     return Limits(CPU, repeats=3, budget_s=20.0)
 
 
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 @pytest.fixture
-def sleeper():
+def clock(monkeypatch):
+    """The clock of all races, so that a busy machine changes no result."""
+    clock = Clock()
+    monkeypatch.setattr('mmscope.benchmark.timing.time', clock)
+    return clock
+
+
+@pytest.fixture
+def sleeper(clock):
     """Build contestants that sleep a given time for each image."""
 
     def build(name, seconds, kind=None, **options):
         def make(batch):
-            return lambda: time.sleep(seconds * batch)
+            return lambda: clock.sleep(seconds * batch)
 
         return Contestant(name, kind or name, make, **options)
 

@@ -34,7 +34,7 @@ def test_ratios_of_times_are_ours_over_the_rivals(sleeper):
     }
     floor = found['small, batch 2: ViM / its matrix products']
     assert floor == sorted(floor)
-    assert floor[1] == pytest.approx(2, rel=0.2)
+    assert floor[1] == pytest.approx(2)
     assert DEIT not in ''.join(found)
 
 

@@ -14,8 +14,11 @@ TINY = dict(embed_dims=16, num_layers=2)
 TINY_DEIT = dict(
     embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64
 )
+# Whatever the load of the machine, nobody is skipped.
+PATIENT = ['--device', 'cpu', '--repeats', '1', '--budget-s', '600']
 SMALL_GRID = [
-    *('--device', 'cpu', '--arch', 'tiny', '--repeats', '1'),
+    *PATIENT,
+    *('--arch', 'tiny'),
     *('--batch-sizes', '1', '2', '--resolutions', '64'),
     *('--exit-ratios', '0', '0.5'),
 ]
@@ -91,7 +94,7 @@ def test_growth_fits_exponents_of_time_and_memory(tool, tmp_path, capsys):
     out, picture = tmp_path / 'growth.json', tmp_path / 'growth.png'
     tool.main(
         [
-            *('--growth', '--device', 'cpu', '--repeats', '1'),
+            *('--growth', *PATIENT),
             *('--resolutions', '32', '64', '--batch-sizes', '1', '2'),
             *('--exit-ratios', '0.5', '--threads', '1'),
             *('--json', str(out), '--plot', str(picture)),
@@ -117,7 +120,7 @@ def test_ratios_alone_are_written_and_compared(
     monkeypatch.setattr(tool, 'growth_exponents', small)
     path = tmp_path / 'bench.json'
     args = [
-        *('--ratios', str(path), '--device', 'cpu', '--repeats', '1'),
+        *('--ratios', str(path), *PATIENT),
         *('--arch', 'tiny', '--batch-sizes', '1'),
     ]
     tool.main(args)
@@ -138,8 +141,8 @@ def config_args(scenes, monkeypatch):
     pytest.importorskip('mmseg', reason='needs mmsegmentation')
     monkeypatch.setenv('MMSCOPE_ADE20K', str(scenes))
     return [
-        *('--config', str(CONFIG), str(VIM_CONFIG), '--device', 'cpu'),
-        *('--images', '4', '--batch-sizes', '2', '--repeats', '1'),
+        *('--config', str(CONFIG), str(VIM_CONFIG), *PATIENT),
+        *('--images', '4', '--batch-sizes', '2'),
         *('--cfg-options', *OPTIONS),
     ]
 
@@ -170,6 +173,13 @@ def test_thresholds_are_left_to_a_gate_which_must_be_trained(
         tool.main([*config_args, '--exit-ratios', '--exit-thresholds', '0.7'])
 
 
+def test_growth_is_quicker_by_default(tool):
+    args = tool.parse_args(['--growth'], '')
+    assert (args.exit_ratios, args.budget_s) == ([0.5], 20)
+    args = tool.parse_args([], '')
+    assert (args.exit_ratios[0], args.budget_s) == (0, 60)
+
+
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
@@ -184,7 +194,7 @@ def test_thresholds_are_left_to_a_gate_which_must_be_trained(
 )
 def test_a_wrong_command_line_is_explained(tool, capsys, wrong, message):
     with pytest.raises(SystemExit):
-        tool.parse_args(wrong)
+        tool.parse_args(wrong, '')
     assert message in capsys.readouterr().err
 
 

@@ -1,0 +1,221 @@
+"""The command line of ``tools/benchmark.py``."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from mmengine.config import DictAction
+
+from mmscope.benchmark.contestants import EXIT_RATIOS
+from mmscope.benchmark.growth import SIDES
+from mmscope.benchmark.models import NECKS
+from mmscope.benchmark.setting import DTYPES
+from mmscope.models.backbones.arguments import ARCHS
+from mmscope.ops import BACKENDS
+
+REPEATS = {'cpu': 10, 'cuda': 30}
+
+
+def positive(text: str) -> int:
+    """Read an integer of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f'expected an integer of at least 1, got {text!r}'
+        )
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """Read a number in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f'expected a fraction in [0, 1], got {text!r}'
+        )
+    return value
+
+
+def add_what(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what is measured."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        '--ops',
+        action='store_true',
+        help='compare the compiled scan and convolution with plain PyTorch',
+    )
+    what.add_argument(
+        '--growth',
+        action='store_true',
+        help='time and memory against tokens, batch and threads',
+    )
+    what.add_argument(
+        '--ratios',
+        metavar='FILE',
+        help='write the ratios that are comparable between machines as JSON',
+    )
+    what.add_argument(
+        '--config',
+        nargs='+',
+        metavar='FILE',
+        help='time whole models by their test_step on their test data',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='weights, one for each --config (default: random)',
+    )
+    parser.add_argument(
+        '--images',
+        type=positive,
+        default=16,
+        help='images of a config that are timed (default: 16)',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='config overrides'
+    )
+    parser.add_argument(
+        '--matmuls',
+        action='store_true',
+        help="time ViM's matrix products alone, too: the floor",
+    )
+
+
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """Add the options that span the grid."""
+    parser.add_argument(
+        '--arch',
+        nargs='+',
+        choices=list(ARCHS),
+        help='default: tiny and small; with --growth: tiny',
+    )
+    parser.add_argument(
+        '--batch-sizes',
+        nargs='+',
+        type=positive,
+        help='default: 1 8 on CPU, 1 8 64 256 on a GPU',
+    )
+    parser.add_argument(
+        '--resolutions',
+        nargs='+',
+        type=positive,
+        metavar='PIXELS',
+        help='default: 224 512 on CPU, up to 1248 on a GPU; with --growth: '
+        f'{SIDES[0]} to {SIDES[-1]}',
+    )
+    parser.add_argument(
+        '--exit-ratios',
+        nargs='*',
+        type=fraction,
+        metavar='R',
+        help='fractions of the images that exit (default: 0 0.25 0.5 0.75 1; '
+        'with --growth: 0.5)',
+    )
+    parser.add_argument(
+        '--exit-thresholds',
+        nargs='+',
+        type=float,
+        default=[],
+        metavar='ETA',
+        help="with --config: leave the exits to the model's gate",
+    )
+    parser.add_argument(
+        '--refine-ratio', type=fraction, default=0.8, help='default: 0.8'
+    )
+    parser.add_argument(
+        '--neck',
+        choices=NECKS,
+        default='none',
+        help='put a feature pyramid on every backbone (default: a classifier)',
+    )
+
+
+def add_how(parser: argparse.ArgumentParser) -> None:
+    """Add the options of device, precision, budget and output."""
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: the GPU if any)'
+    )
+    parser.add_argument('--dtype', choices=list(DTYPES), default='float32')
+    parser.add_argument(
+        '--backend', choices=['auto', *BACKENDS], default='auto'
+    )
+    parser.add_argument(
+        '--threads', type=positive, help='threads of torch (default: its own)'
+    )
+    parser.add_argument(
+        '--repeats',
+        type=positive,
+        help='timed rounds at most (default: 10 on CPU, 30 on a GPU)',
+    )
+    parser.add_argument(
+        '--budget-s',
+        type=float,
+        help='seconds of each cell (default: 60; with --growth: 20); the '
+        'slowest contestants are skipped until three rounds of the others fit',
+    )
+    parser.add_argument(
+        '--budget-gib',
+        type=float,
+        help='memory of a forward (default: seven tenths of what is free)',
+    )
+    parser.add_argument(
+        '--json',
+        nargs='?',
+        const='-',
+        metavar='FILE',
+        help='write the numbers as JSON; without FILE instead of the table',
+    )
+    parser.add_argument('--plot', metavar='FILE', help='draw them (PNG)')
+
+
+def parse_args(
+    arguments: list[str] | None, description: str
+) -> argparse.Namespace:
+    """Read the command line, and fill in what depends on the device.
+
+    Args:
+        arguments (list[str] | None): None for those of the process.
+        description (str): Shown by --help.
+
+    Returns:
+        argparse.Namespace: Complete but for the grid.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for add in (add_what, add_grid, add_how):
+        add(parser)
+    args = parser.parse_args(arguments)
+    _check(parser, args)
+    if args.exit_ratios is None:
+        args.exit_ratios = [0.5] if args.growth else list(EXIT_RATIOS)
+    if args.budget_s is None:
+        args.budget_s = 20.0 if args.growth else 60.0
+    default = 'cuda' if torch.cuda.is_available() else 'cpu'
+    args.device = torch.device(args.device or default)
+    args.repeats = args.repeats or REPEATS.get(args.device.type, 10)
+    return args
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with a message if options contradict each other."""
+    if args.exit_thresholds and not args.config:
+        parser.error(
+            '--exit-thresholds need the trained gate of a --config; without '
+            'one, force --exit-ratios'
+        )
+    if args.checkpoint and len(args.checkpoint) != len(args.config or []):
+        parser.error(
+            f'{len(args.checkpoint)} --checkpoint for '
+            f'{len(args.config or [])} --config; give one for each'
+        )
+    if args.growth and len(args.arch or '1') > 1:
+        parser.error(f'--growth takes one --arch, got {" ".join(args.arch)}')
+    if args.plot and (args.ops or args.ratios):
+        parser.error('--plot draws the grid, --config or --growth')
