@@ -22,7 +22,12 @@ LEAVES = sorted(
 )
 SEGMENTATION = [p for p in LEAVES if p.parts[0] in ('ade20k', 'camvid')]
 # Complete experiments of our own, not deltas of the paper's.
-LENGTHS = {'camvid/vim_half_upernet.py': 100, 'cifar10/vim_mini.py': 120}
+LENGTHS = {
+    'bccd/vim_half_cascade_rcnn.py': 100,
+    'camvid/vim_half_upernet.py': 100,
+    'cifar10/vim_mini.py': 120,
+    'coco/mambascope_ti_cascade_mask_rcnn_mini.py': 120,
+}
 ARCHS = {
     'ti': 'tiny',
     's': 'small',

@@ -1,14 +1,10 @@
 """MambaScope-Ti + lite Cascade Mask R-CNN learns 12 images of COCO by heart.
 
-Not an experiment of the paper but a check that boxes, masks, exits and
-refinement learn at all, small enough for a CPU: 256 x 256 pixels, from
-scratch, trained and scored on the same 12 images.
-
+A check that boxes, masks, exits and refinement learn at all, on a CPU.
 Host:    mmdetection
 Data:    MMSCOPE_COCO=FOLDER; its first 12 training images
 Command:
 python tools/train.py configs/coco/mambascope_ti_cascade_mask_rcnn_mini.py
-Cost:    under an hour on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/coco_mini.md
 """
