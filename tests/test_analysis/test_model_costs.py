@@ -43,9 +43,10 @@ def unseen_macs(backbone, tokens):
 @pytest.fixture(autouse=True)
 def _only_products_are_counted(monkeypatch):
     # Backends differ in whether the counter knows their operators.
-    mixer = 'mmscope.models.layers.mixer'
-    monkeypatch.setattr(f'{mixer}.causal_conv1d', lambda x, *_, **__: x)
-    monkeypatch.setattr(f'{mixer}.selective_scan', lambda u, *_, **__: u)
+    inner = 'mmscope.ops.bidirectional'
+    monkeypatch.setattr(f'{inner}.causal_conv1d', lambda x, *_, **__: x)
+    monkeypatch.setattr(f'{inner}.selective_scan', lambda u, *_, **__: u)
+    monkeypatch.setattr(f'{inner}.can_fuse', lambda *_: False)
 
 
 @pytest.mark.parametrize('size', [(32, 32), (48, 80), (90, 33)])
