@@ -9,8 +9,9 @@ _base_ = './cascade_vim.py'
 
 model = dict(
     type='mmscope.EarlyExitCascadeRCNN',
-    # 'detection' trains neck and heads on the coarse maps, too.
-    coarse_loss='feature',
+    # Neck and heads train on the coarse maps, too. 'feature' is cheaper and
+    # learned far less on BCCD (docs/results/bccd.md).
+    coarse_loss='detection',
     backbone=dict(
         type='mmscope.MambaScope',
         refine_ratio=0.8,

@@ -14,7 +14,7 @@ from mmscope.models.losses import (
 from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
 
-COARSE_LOSSES = ('feature', 'detection')
+COARSE_LOSSES = ('detection', 'feature')
 
 
 @MODELS.register_module()
@@ -22,19 +22,20 @@ class EarlyExitCascadeRCNN(CascadeRCNN):
     """Cascade R-CNN whose backbone lets clear images leave early.
 
     L = detection(fine) + w_c * coarse-usable + losses of the backbone's exit
-    head. Coarse-usable is either the feature consistency of the two stages'
-    maps, which costs next to nothing, or the full detection loss on the
-    coarse maps, which runs neck and heads a second time. They are run on each
-    stage apart: mmdet's heads normalise their losses over the whole batch, so
-    one call on both stages could not be weighted. Inference is CascadeRCNN's
-    own; the backbone decides, image by image, who exits.
+    head. Coarse-usable is the full detection loss on the coarse maps, which
+    runs neck and heads a second time, or the feature consistency of the two
+    stages' maps, which costs next to nothing and learned far less where it
+    was measured (docs/results/bccd.md). Neck and heads run on each stage
+    apart: mmdet's heads normalise their losses over the whole batch, so one
+    call on both stages could not be weighted. Inference is CascadeRCNN's own;
+    the backbone decides, image by image, who exits.
 
     Example::
 
         model = dict(
             type='mmscope.EarlyExitCascadeRCNN',
             exit_threshold=0.8,
-            coarse_loss='feature',
+            coarse_loss='detection',
             backbone=dict(
                 type='mmscope.MambaScope',
                 out_type='featmap',
@@ -49,7 +50,7 @@ class EarlyExitCascadeRCNN(CascadeRCNN):
         *args (object): Of mmdet's CascadeRCNN.
         exit_threshold (float | None): η; None leaves the backbone's.
             Defaults to None.
-        coarse_loss (str): 'feature' or 'detection'. Defaults to 'feature'.
+        coarse_loss (str): 'detection' or 'feature'. Defaults to 'detection'.
         coarse_loss_weight (float): w_c. Defaults to 1.
         **kwargs (object): Of mmdet's CascadeRCNN.
 
@@ -66,7 +67,7 @@ class EarlyExitCascadeRCNN(CascadeRCNN):
         self,
         *args: object,
         exit_threshold: float | None = None,
-        coarse_loss: str = 'feature',
+        coarse_loss: str = 'detection',
         coarse_loss_weight: float = 1.0,
         **kwargs: object,
     ) -> None:

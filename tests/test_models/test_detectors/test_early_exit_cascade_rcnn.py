@@ -68,7 +68,7 @@ def test_both_stages_are_trained_and_every_parameter_learns(coco, coarse_loss):
 
 
 def test_the_plain_losses_are_those_of_the_fine_maps(coco):
-    model = build().train()
+    model = build(coarse_loss='feature').train()
     data = batch(model, coco)
     ours = losses_of(model, data)
     plain = build('CascadeRCNN').train()
@@ -224,7 +224,7 @@ def test_the_model_threshold_wins_over_the_backbone():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'coarse_loss': 'maps'}, "one of .*'feature', 'detection'.*'maps'"),
+        ({'coarse_loss': 'maps'}, "one of .*'detection', 'feature'.*'maps'"),
         ({'exit_threshold': -1}, 'exit_threshold must be'),
         (
             {'backbone': det_builders.backbone(out_type='cls_token')},
