@@ -35,7 +35,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--exit-threshold',
-        type=_threshold,
+        type=threshold_or_file,
         metavar='ETA',
         help='an image leaves after the coarse stage when its confidence '
         'reaches this: 0 all leave, > 1 nobody; or the JSON file that '
@@ -62,7 +62,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _threshold(text: str) -> float | ExitChoice:
+def threshold_or_file(text: str) -> float | ExitChoice:
+    """Read the value of ``--exit-threshold``.
+
+    Args:
+        text (str): A number, or a file that ``sweep_threshold.py`` saved.
+
+    Returns:
+        float | ExitChoice: The threshold.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is neither.
+    """
     if text.endswith('.json') or Path(text).is_file():
         try:
             return ExitChoice.read(text)

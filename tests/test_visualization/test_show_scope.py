@@ -148,19 +148,23 @@ def test_wrong_input_ends_in_a_sentence(tool, detector_run, tmp_path):
     assert '0 to 3' in said
     said = refusal(tool, detector_run, '--split', 'val')
     assert 'no val_dataloader' in said
-    said = refusal(tool, detector_run, '--exit-threshold', 'often')
-    assert 'expected a number >= 0' in said
     (tmp_path / 'cut.png').write_bytes(
         (detector_run.folder / 'images' / '0.png').read_bytes()[:900]
     )
     for name in ('none.jpg', 'cut.png'):
         said = refusal(tool, detector_run, '--images', str(tmp_path / name))
         assert f'{name} cannot be read' in said
-    (tmp_path / 'x.json').write_text(json.dumps({}))
-    said = refusal(
-        tool, detector_run, '--exit-threshold', str(tmp_path / 'x.json')
-    )
-    assert 'not a saved exit threshold' in said
+
+
+def test_a_wrong_threshold_is_refused(tool, detector_run, tmp_path, capsys):
+    file = tmp_path / 'x.json'
+    file.write_text(json.dumps({}))
+    for value, reason in (
+        ('often', 'expected a number >= 0'),
+        (str(file), 'not a saved exit threshold'),
+    ):
+        refusal(tool, detector_run, '--exit-threshold', value)
+        assert reason in capsys.readouterr().err
 
 
 def test_a_vim_and_sliding_windows_are_refused(tool, segmentor_run, tmp_path):

@@ -21,20 +21,16 @@ from mmengine.config import Config, DictAction
 from torch import nn
 
 from mmscope.analysis.costs import is_two_stage
-from mmscope.apis import (
-    ExitChoice,
-    UserError,
-    set_exit_threshold,
-    user_errors,
-)
+from mmscope.apis import set_exit_threshold, user_errors
 from mmscope.apis.adapt import GATE_HOOKS
+from mmscope.apis.config import threshold_or_file
 from mmscope.evaluation.loading import (
     SPLITS,
     build_dataloader,
     build_model,
     open_config,
 )
-from mmscope.models.scoping import attach_gate, check_threshold
+from mmscope.models.scoping import attach_gate
 from mmscope.visualization import (
     ImageFiles,
     class_meta,
@@ -84,6 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--exit-threshold',
+        type=threshold_or_file,
         metavar='ETA',
         help='a number >= 0 (0: every image exits, > 1: none does), or the '
         'file of sweep_threshold.py --save-threshold (default: the '
@@ -126,31 +123,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def read_threshold(text: str | None) -> float | ExitChoice | None:
-    """Read an exit threshold.
-
-    Args:
-        text (str | None): Number or file; None leaves the config's.
-
-    Returns:
-        float | ExitChoice | None: The threshold.
-
-    Raises:
-        UserError: If it is neither.
-    """
-    if text is None:
-        return None
-    if text.endswith('.json') or Path(text).is_file():
-        return ExitChoice.read(text)
-    try:
-        return check_threshold(float(text))
-    except ValueError as error:
-        raise UserError(
-            f'--exit-threshold {text}: expected a number >= 0 (0: every '
-            'image exits, > 1: none does) or a saved .json file'
-        ) from error
-
-
 def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     """Build the model that exits as the command line or the config says.
 
@@ -161,7 +133,7 @@ def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     Returns:
         nn.Module: In evaluation mode.
     """
-    remarks = set_exit_threshold(cfg, read_threshold(args.exit_threshold))
+    remarks = set_exit_threshold(cfg, args.exit_threshold)
     for remark in remarks:
         print(remark)
     model = build_model(cfg, args.checkpoint, args.device)
