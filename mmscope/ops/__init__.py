@@ -4,11 +4,12 @@ from .bidirectional import DirectionWeights, bidirectional_inner
 from .dispatch import BACKENDS, available_backends, why_unavailable
 from .extension import cpu_isa, cpu_isas, set_cpu_isa
 from .functional import causal_conv1d, selective_scan
-from .fused_cpu import add_rms_norm, rms_norm
+from .fused_cpu import add_residual, add_rms_norm, rms_norm
 
 __all__ = [
     'BACKENDS',
     'DirectionWeights',
+    'add_residual',
     'add_rms_norm',
     'available_backends',
     'bidirectional_inner',

@@ -87,12 +87,19 @@ def bidirectional_inner(
     name = resolve_scan(backend, x)
     if name == 'triton' and not callable(score):
         return _fused(x, z, forward, backward, score is not None)
-    return _composed(x, z, forward, backward, score, backend)
+    ahead = _select(x, forward, False, backend)
+    back = _select(x, backward, True, backend)
+    if not callable(score) and can_fuse(name, *ahead, *back, z):
+        y, largest = fused_scan(ahead, back, z, score is not None)
+        return y, F.softplus(largest).mean(0) if score else None
+    return _composed(ahead, back, z, score, backend)
 
 
 def _max_norm(y: Tensor) -> Tensor:
     # softplus is monotone: the largest softplus is that of the largest y.
-    return F.softplus(y.detach().amax(-1).float())
+    largest = y.detach().amax(-1)
+    exact = torch.promote_types(y.dtype, torch.float32)
+    return F.softplus(largest.to(exact))
 
 
 def _select(
@@ -118,18 +125,12 @@ def _parts(weights: DirectionWeights) -> list[int]:
 
 
 def _composed(
-    x: Tensor,
+    ahead: ScanDirection,
+    back: ScanDirection,
     z: Tensor,
-    forward: DirectionWeights,
-    backward: DirectionWeights,
     score: Score | str | None,
     backend: str,
 ) -> tuple[Tensor, Tensor | None]:
-    ahead = _select(x, forward, False, backend)
-    back = _select(x, backward, True, backend)
-    if not callable(score) and can_fuse(backend, *ahead, *back, z):
-        y, largest = fused_scan(ahead, back, z, score is not None)
-        return y, F.softplus(largest).mean(0) if score else None
     y_f, y_b = (
         selective_scan(
             **direction._asdict(),

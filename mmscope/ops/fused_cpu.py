@@ -35,22 +35,20 @@ class ScanDirection(NamedTuple):
     delta_bias: Tensor
 
 
-def can_fuse(backend: str, *inputs: Tensor) -> bool:
+def can_fuse(backend: str, *inputs: Tensor | None) -> bool:
     """Tell whether the fused operators serve these inputs.
 
     Args:
-        backend (str): 'auto' or one of ``BACKENDS``.
-        *inputs (Tensor): All inputs that may want a gradient.
+        backend (str): The one that was resolved, one of ``BACKENDS``.
+        *inputs (Tensor | None): All inputs that may want a gradient.
 
     Returns:
         bool: True if the backend is 'cpu', nobody wants a gradient and
         nothing is float64.
     """
-    if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+    if backend != 'cpu' or library._needs_grad(inputs):
         return False
-    if any(x.dtype == torch.float64 for x in inputs):
-        return False
-    return resolve_scan(backend, inputs[0]) == 'cpu'
+    return all(x is None or x.dtype != torch.float64 for x in inputs)
 
 
 def fused_scan(
@@ -96,12 +94,26 @@ def add_rms_norm(
         tuple[Tensor, Tensor]: The norm in the dtype of ``weight``, and the
         stream in float32 (float64 stays, for checks).
     """
-    given = (x, weight) if residual is None else (x, weight, residual)
-    if x.device.type == 'cpu' and can_fuse('auto', *given):
+    on_cpu = x.device.type == 'cpu'
+    backend = resolve_scan('auto', x) if on_cpu else 'reference'
+    if can_fuse(backend, x, residual, weight):
         return library.op(NORM)(x, residual, weight, eps)
-    stream = x.to(torch.promote_types(x.dtype, torch.float32))
-    stream = stream if residual is None else residual + stream
+    stream = add_residual(x, residual)
     return rms_norm(stream, weight, eps), stream
+
+
+def add_residual(x: Tensor, residual: Tensor | None) -> Tensor:
+    """Add a branch to the residual stream, in float32.
+
+    Args:
+        x (Tensor): Branch, any shape.
+        residual (Tensor | None): Stream, None if there is none yet.
+
+    Returns:
+        Tensor: In float32 (float64 stays, for checks).
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return x if residual is None else residual + x
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -1,7 +1,9 @@
 """Building blocks of Vision Mamba."""
 
+from mmscope.ops import add_residual
+
 from .drop_path import DropPath
-from .mixer import BidirectionalMamba, MambaBlock, add_residual
+from .mixer import BidirectionalMamba, MambaBlock
 from .norm import RMSNorm
 from .patch_embed import PatchEmbed, pad_to_multiple
 from .position import (

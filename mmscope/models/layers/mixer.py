@@ -177,17 +177,3 @@ class MambaBlock(nn.Module):
         normed, residual = self.norm.add(self.drop_path(x), residual)
         x, scores = self.mixer(normed, score)
         return x, residual, scores
-
-
-def add_residual(x: Tensor, residual: Tensor | None) -> Tensor:
-    """Add a branch to the residual stream, in float32.
-
-    Args:
-        x (Tensor): Branch, (B, L, D).
-        residual (Tensor | None): Stream, None if there is none yet.
-
-    Returns:
-        Tensor: (B, L, D) float32 (float64 stays, for checks).
-    """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return x if residual is None else residual + x
