@@ -7,6 +7,7 @@ import argparse
 import torch
 from mmengine.config import DictAction
 
+from mmscope.apis.arguments import fraction, positive
 from mmscope.benchmark.contestants import EXIT_RATIOS
 from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
@@ -15,28 +16,6 @@ from mmscope.models.backbones.arguments import ARCHS
 from mmscope.ops import BACKENDS
 
 REPEATS = {'cpu': 10, 'cuda': 30}
-
-
-def positive(text: str) -> int:
-    """Read an integer of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f'expected an integer of at least 1, got {text!r}'
-        )
-    return int(text)
-
-
-def fraction(text: str) -> float:
-    """Read a number in [0, 1]."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f'expected a fraction in [0, 1], got {text!r}'
-        )
-    return value
 
 
 def add_what(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,7 @@ with contextlib.redirect_stdout(sys.stderr):
         unknown_heads,
     )
     from mmscope.apis import UserError, user_errors
+    from mmscope.apis.arguments import fraction, whole
     from mmscope.evaluation.loading import (
         build_model,
         input_shape,
@@ -48,28 +49,6 @@ with contextlib.redirect_stdout(sys.stderr):
     )
     from mmscope.evaluation.tables import Column, format_table
     from mmscope.models.scoping import attach_gate
-
-
-def fraction(text: str) -> float:
-    """Read a number in [0, 1]."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f'expected a fraction in [0, 1], got {text!r}'
-        )
-    return value
-
-
-def number(text: str) -> int:
-    """Read a count, which may be 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(
-            f'expected a whole number, got {text!r}'
-        )
-    return int(text)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -104,13 +83,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--proposals',
-        type=number,
+        type=whole,
         help='regions that run through each box head of a two-stage detector '
         "(default: the config's test_cfg.rpn.max_per_img)",
     )
     parser.add_argument(
         '--masks',
-        type=number,
+        type=whole,
         help='detections that run through the mask head '
         "(default: the config's test_cfg.rcnn.max_per_img)",
     )

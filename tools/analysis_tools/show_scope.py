@@ -23,6 +23,7 @@ from torch import nn
 from mmscope.analysis.costs import is_two_stage
 from mmscope.apis import set_exit_threshold, user_errors
 from mmscope.apis.adapt import GATE_HOOKS
+from mmscope.apis.arguments import positive
 from mmscope.apis.config import threshold_or_file
 from mmscope.evaluation.loading import (
     SPLITS,
@@ -70,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     source.add_argument(
         '--by-confidence',
-        type=_count,
+        type=positive,
         metavar='N',
         help='N images of the split, from the one that the model is most '
         'sure of to the one of which it is least; looks at all of them first',
@@ -115,12 +116,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--cfg-options', nargs='+', action=DictAction, help='config overrides'
     )
     return parser.parse_args(argv)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f'expected 1, 2, ..., got {text!r}')
-    return int(text)
 
 
 def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
