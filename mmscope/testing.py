@@ -101,6 +101,37 @@ def scan_inputs(
     )
 
 
+def conv_inputs(
+    batch: int = 2,
+    seqlen: int = 7,
+    dim: int = 5,
+    width: int = 4,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Tensor]:
+    """Draw all inputs of a causal convolution, with float32 parameters.
+
+    Args:
+        batch (int): Sequences. Defaults to 2.
+        seqlen (int): Tokens. Defaults to 7.
+        dim (int): Channels. Defaults to 5.
+        width (int): Taps of a channel. Defaults to 4.
+        dtype (torch.dtype): Dtype of the sequences. Defaults to float32.
+
+    Returns:
+        dict[str, Tensor]: The tensors by the names of their arguments.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return dict(
+        x=draw(batch, seqlen, dim).to(dtype),
+        weight=draw(dim, width),
+        bias=draw(dim),
+    )
+
+
 def run_with_grads(
     function: Callable[..., Tensor],
     inputs: dict[str, Tensor],

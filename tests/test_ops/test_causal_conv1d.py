@@ -7,19 +7,14 @@ import torch
 
 from mmscope.ops import causal_conv1d
 from mmscope.ops.reference import causal_conv1d_reference
-from mmscope.testing import assert_close, doubled, run_with_grads
+from mmscope.testing import (
+    assert_close,
+    conv_inputs,
+    doubled,
+    run_with_grads,
+)
 
 cpu_conv = partial(causal_conv1d, backend='cpu')
-
-
-def conv_inputs(batch=2, seqlen=7, dim=5, width=4, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(0)
-    draw = partial(torch.randn, generator=generator)
-    return dict(
-        x=draw(batch, seqlen, dim).to(dtype),
-        weight=draw(dim, width),
-        bias=draw(dim),
-    )
 
 
 def check_cpu(inputs, dtype=torch.float32, **options):

@@ -5,21 +5,17 @@ import torch
 
 from mmscope.ops import causal_conv1d, selective_scan
 from mmscope.ops.library import op
-from mmscope.testing import assert_close, run_with_grads, scan_inputs
+from mmscope.testing import (
+    assert_close,
+    conv_inputs,
+    run_with_grads,
+    scan_inputs,
+)
 
 TORCH = tuple(int(part) for part in torch.__version__.split('.')[:2])
 needs_torch_2_4 = pytest.mark.skipif(
     TORCH < (2, 4), reason='torch.compile features need torch >= 2.4'
 )
-
-
-def conv_inputs(dim=5):
-    generator = torch.Generator().manual_seed(0)
-    return dict(
-        x=torch.randn(2, 7, dim, generator=generator),
-        weight=torch.randn(dim, 4, generator=generator),
-        bias=torch.randn(dim, generator=generator),
-    )
 
 
 @pytest.mark.parametrize('backend', ['reference', 'cpu'])

@@ -8,20 +8,15 @@ import torch
 from mmscope.ops import causal_conv1d
 from mmscope.ops.library import op
 from mmscope.ops.reference import causal_conv1d_reference
-from mmscope.testing import assert_close, doubled, run_with_grads
+from mmscope.testing import (
+    assert_close,
+    conv_inputs,
+    doubled,
+    run_with_grads,
+)
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 triton_conv = partial(causal_conv1d, backend='triton')
-
-
-def drawn(batch=2, seqlen=7, dim=5, width=4, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(0)
-    draw = partial(torch.randn, generator=generator)
-    return dict(
-        x=draw(batch, seqlen, dim).to(dtype),
-        weight=draw(dim, width),
-        bias=draw(dim),
-    )
 
 
 def check(inputs, dtype=torch.float32, **options):
@@ -37,28 +32,28 @@ def check(inputs, dtype=torch.float32, **options):
 @pytest.mark.parametrize('seqlen', [1, 3, 4, 13])
 @pytest.mark.parametrize('reverse', [False, True])
 def test_any_length_matches_the_reference(seqlen, reverse):
-    check(drawn(seqlen=seqlen), reverse=reverse)
+    check(conv_inputs(seqlen=seqlen), reverse=reverse)
 
 
 @pytest.mark.parametrize(('dim', 'width'), [(1, 1), (9, 2), (3, 7)])
 def test_any_width_matches_the_reference(dim, width):
-    check(drawn(dim=dim, width=width, batch=1), reverse=True)
+    check(conv_inputs(dim=dim, width=width, batch=1), reverse=True)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_matches_the_reference(dtype):
-    check(drawn(dtype=dtype, seqlen=20), dtype)
+    check(conv_inputs(dtype=dtype, seqlen=20), dtype)
 
 
 @pytest.mark.parametrize('activation', ['silu', None])
 def test_bias_may_be_absent(activation):
-    inputs = drawn(batch=1)
+    inputs = conv_inputs(batch=1)
     del inputs['bias']
     check(inputs, activation=activation)
 
 
 def test_parts_of_wider_tensors_and_transposed_ones_are_read():
-    inputs = drawn(batch=1)
+    inputs = conv_inputs(batch=1)
     x = inputs['x']
     inputs['weight'] = inputs['weight'].t().contiguous().t()
     check(inputs | dict(x=torch.cat([x, x], dim=-1)[..., :5]))
@@ -67,14 +62,14 @@ def test_parts_of_wider_tensors_and_transposed_ones_are_read():
 
 @pytest.mark.parametrize('empty', [dict(batch=0), dict(seqlen=0)])
 def test_empty_input_gives_empty_output_and_zero_gradients(empty):
-    inputs = {k: v.to(DEVICE) for k, v in drawn(**empty).items()}
+    inputs = {k: v.to(DEVICE) for k, v in conv_inputs(**empty).items()}
     result = run_with_grads(triton_conv, inputs)
     assert result.pop('out').numel() == 0
     assert not any(grad.any() for grad in result.values())
 
 
 def test_both_directions_at_once_are_two_convolutions():
-    inputs = [drawn(seqlen=6), drawn(seqlen=6)]
+    inputs = [conv_inputs(seqlen=6), conv_inputs(seqlen=6)]
     inputs[1]['weight'] = inputs[1]['weight'].flip(0)
     x = inputs[0].pop('x')
     del inputs[1]['x']
@@ -107,7 +102,7 @@ def test_both_directions_at_once_are_two_convolutions():
     'name', ['causal_conv1d_triton', 'bidirectional_conv1d_triton']
 )
 def test_op_passes_opcheck(name):
-    inputs = drawn(batch=1, seqlen=2, dim=2)
+    inputs = conv_inputs(batch=1, seqlen=2, dim=2)
     options = (True, False)
     if name.startswith('bidirectional'):
         inputs |= {k: torch.stack([inputs[k]] * 2) for k in ('weight', 'bias')}
