@@ -77,19 +77,10 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    val_dataloader,
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
+        val_dataloader['dataset'],
         ann_file='annotations/instances_test.json',
-        data_prefix=dict(img='images/'),
-        test_mode=True,
-        pipeline=test_pipeline,
     ),
 )
 
@@ -99,7 +90,6 @@ val_evaluator = dict(
     metric='bbox',
 )
 test_evaluator = dict(
-    type='CocoMetric',
+    val_evaluator,
     ann_file=data_root + '/annotations/instances_test.json',
-    metric='bbox',
 )
