@@ -4,7 +4,13 @@
 import triton
 import triton.language as tl
 
-from .steps import load_channels, load_rates, load_row, load_step_size
+from .steps import (
+    load_channels,
+    load_rates,
+    load_row,
+    load_step_size,
+    own_tile,
+)
 
 
 @triton.jit(do_not_specialize=['one'])
@@ -64,11 +70,9 @@ def scan_backward_kernel(
     row = tl.program_id(1).to(tl.int64)
     direction, batch = row // num_batch, row % num_batch
     block, part = tl.program_id(0), tl.program_id(2)
-    cols = block * CHANNELS + tl.arange(0, CHANNELS)
-    rows = tl.arange(0, STATES)
-    mask, row_mask = cols < dim, rows < d_state
-    tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :] * one
+    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
+        dim, d_state, one, CHANNELS, STATES
+    )
     local = rows[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :] * one
     # One of the two directions is 1 where both are scanned.
     backwards = ((direction + reverse) % 2).to(tl.int32)

@@ -15,6 +15,7 @@ from .steps import (
     load_rates,
     load_row,
     load_step_size,
+    own_tile,
     scan_token,
 )
 
@@ -54,11 +55,9 @@ def scan_kernel(
 ):
     """Scan one direction: u, delta, out (batch, seqlen, dim)."""
     batch = tl.program_id(1).to(tl.int64)
-    cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    rows = tl.arange(0, STATES)
-    mask, row_mask = cols < dim, rows < d_state
-    tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :] * one
+    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
+        dim, d_state, one, CHANNELS, STATES
+    )
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
     sign = 1 - 2 * reverse
@@ -150,11 +149,9 @@ def both_kernel(
     writes the result: no output of one direction gets a tensor of its own.
     """
     batch = tl.program_id(1).to(tl.int64)
-    cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    rows = tl.arange(0, STATES)
-    mask, row_mask = cols < dim, rows < d_state
-    tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :] * one
+    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
+        dim, d_state, one, CHANNELS, STATES
+    )
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
     last = begin + length - 1
@@ -293,11 +290,9 @@ def span_kernel(
     """
     row = tl.program_id(1).to(tl.int64)
     direction, batch = row // num_batch, row % num_batch
-    cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    rows = tl.arange(0, STATES)
-    mask, row_mask = cols < dim, rows < d_state
-    tile_mask = row_mask[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :] * one
+    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
+        dim, d_state, one, CHANNELS, STATES
+    )
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
     # One of the two directions is 1 where both are scanned.
@@ -360,11 +355,9 @@ def carry_kernel(
     """
     row = tl.program_id(1).to(tl.int64)
     direction = row // num_batch
-    cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    rows = tl.arange(0, STATES)
-    mask = cols < dim
-    tile_mask = (rows < d_state)[:, None] & mask[None, :]
-    tile = rows[:, None] * dim + cols[None, :] * one
+    cols, rows, mask, _, tile_mask, tile = own_tile(
+        dim, d_state, one, CHANNELS, STATES
+    )
     backwards = (direction + reverse + against) % 2
     rates = load_rates(
         A + direction * dim * d_state, cols, rows, tile_mask, d_state, one

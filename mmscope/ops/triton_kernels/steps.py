@@ -29,6 +29,21 @@ def softplus(x):
 
 
 @triton.jit
+def own_tile(dim, d_state, one, CHANNELS: tl.constexpr, STATES: tl.constexpr):
+    """Find the channels of a program (grid axis 0) and the tile of a state.
+
+    Returns the channels ``cols`` and states ``rows``, their masks, and mask
+    and offsets of the tile (states, channels) in memory (d_state, dim).
+    """
+    cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    rows = tl.arange(0, STATES)
+    mask, row_mask = cols < dim, rows < d_state
+    tile_mask = row_mask[:, None] & mask[None, :]
+    tile = rows[:, None] * dim + cols[None, :] * one
+    return cols, rows, mask, row_mask, tile_mask, tile
+
+
+@triton.jit
 def load_row(start, cols, mask):
     """Return one token's values in float32, zeros where masked."""
     return tl.load(start + cols, mask=mask, other=0.0).to(tl.float32)
