@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmscope.analysis.costs import StageCosts, direction_count, is_two_stage
 from mmscope.analysis.formulas import is_scan
 from mmscope.analysis.op_trace import FIRST, OUTSIDE, OpCall, OpTrace
+from mmscope.ops import composed
 
 STAGES = ('coarse', 'fine', 'reuse', 'shared')
 # A threshold that no confidence reaches: the gate runs, nobody exits.
@@ -184,7 +185,9 @@ def count_costs(
     weight = next(backbone.parameters())
     imgs = weight.new_zeros(1, backbone.in_channels, *shape)
     trace = OpTrace(model, backbone)
-    with nobody_exits(model, refine_ratio), torch.no_grad(), trace:
+    # Each part of a mixer has to run by itself to be seen.
+    alone = composed()
+    with nobody_exits(model, refine_ratio), torch.no_grad(), alone, trace:
         run(imgs) if run else model(imgs, mode='tensor')
     return CostBreakdown(
         trace.calls,

@@ -20,7 +20,6 @@ from mmscope.analysis.costs import scan_cost
 Formula = Callable[[Sequence[Any], Tensor], int]
 
 SCAN = re.compile(r'mmscope\.(selective|bidirectional)_scan_(?!.*_backward$)')
-FUSED_SCAN = 'mmscope.bidirectional_scan_cpu'
 CAUSAL_CONV = re.compile(r'mmscope\.causal_conv1d_(?!.*_backward$)')
 
 

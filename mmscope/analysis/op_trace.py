@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmscope.analysis.formulas import FUSED_SCAN, formula_of, op_name
+from mmscope.analysis.formulas import formula_of, op_name
 
 OUTSIDE, FIRST, FINE = 'outside', 'first', 'fine'
 
@@ -131,12 +131,7 @@ class OpTrace(TorchDispatchMode):
             return result
         inputs = list(tensors_in((args, kwargs)))
         name = op_name(func)
-        if name == FUSED_SCAN:
-            # Two scans in one call, each with the weights of its direction.
-            *pairs, _, _ = args
-            for scan in zip(*pairs, strict=True):
-                self._note(name, scan, list(scan), outputs[:1])
-        elif name != 'aten._unsafe_view':
+        if name != 'aten._unsafe_view':
             self._note(name, args, inputs, outputs)
         self._inherit(inputs, outputs)
         return result

@@ -1,6 +1,7 @@
 """Operators of Vision Mamba: selective scan and causal convolution."""
 
-from .bidirectional import DirectionWeights, bidirectional_inner
+from .bidirectional import bidirectional_inner, composed
+from .direction import DirectionWeights
 from .dispatch import BACKENDS, available_backends, why_unavailable
 from .extension import cpu_isa, cpu_isas, set_cpu_isa
 from .functional import causal_conv1d, selective_scan
@@ -14,6 +15,7 @@ __all__ = [
     'available_backends',
     'bidirectional_inner',
     'causal_conv1d',
+    'composed',
     'cpu_isa',
     'cpu_isas',
     'rms_norm',

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .checks import check_inner_inputs
+from .direction import DirectionWeights
 from .dispatch import resolve_scan
 from .functional import causal_conv1d, selective_scan
-from .fused_cpu import ScanDirection, can_fuse, fused_scan
+from .fused_cpu import can_fuse, fused_inner
 from .library import CONV_BACKENDS, op
 
 SCORES = ('max_norm',)
 Score = Callable[[Tensor], Tensor]
 
 
-class DirectionWeights(NamedTuple):
-    """What one direction of the mixer does not share with the other.
+_composing = False
 
-    ``conv_weight`` (dim, width), ``conv_bias`` (dim,), ``x_proj`` (dt_rank +
-    2 * d_state, dim), ``dt_proj`` (dim, dt_rank), ``dt_bias`` (dim,), ``A``
-    (dim, d_state) negative, ``D`` (dim,).
+
+@contextmanager
+def composed() -> Iterator[None]:
+    """Run each part of a mixer by itself, whatever the backend can fuse.
+
+    For those who count operators. It holds for all threads.
+
+    Yields:
+        None: :func:`bidirectional_inner` is composed meanwhile.
     """
-
-    conv_weight: Tensor
-    conv_bias: Tensor
-    x_proj: Tensor
-    dt_proj: Tensor
-    dt_bias: Tensor
-    A: Tensor
-    D: Tensor
+    global _composing
+    before, _composing = _composing, True
+    try:
+        yield
+    finally:
+        _composing = before
 
 
 def bidirectional_inner(
@@ -54,8 +59,9 @@ def bidirectional_inner(
     The 'triton' backend therefore has one kernel on either side: both
     convolutions in one launch (x is read once), the products of both
     directions as two batched ones, then softplus, both scans, their mean, the
-    gate and the score in one launch. The 'cpu' backend has the last of these,
-    too, but without gradients. The rest is composed of
+    gate and the score in one launch. The 'cpu' backend, where nobody wants a
+    gradient, has the products inside its kernels and runs all of this for one
+    batch item at a time, which stays in the cache. The rest is composed of
     :func:`causal_conv1d` and :func:`selective_scan`.
 
     Args:
@@ -84,15 +90,17 @@ def bidirectional_inner(
         raise ValueError(
             f'score must be one of {SCORES}, a function or None, got {score!r}'
         )
+    check_inner_inputs(x, z, forward, backward)
     name = resolve_scan(backend, x)
-    if name == 'triton' and not callable(score):
-        return _fused(x, z, forward, backward, score is not None)
-    ahead = _select(x, forward, False, backend)
-    back = _select(x, backward, True, backend)
-    if not callable(score) and can_fuse(name, *ahead, *back, z):
-        y, largest = fused_scan(ahead, back, z, score is not None)
-        return y, F.softplus(largest).mean(0) if score else None
-    return _composed(ahead, back, z, score, backend)
+    if callable(score) or _composing:
+        return _composed(x, z, forward, backward, score, backend)
+    if name == 'triton':
+        y, largest = _fused(x, z, forward, backward, score is not None)
+    elif can_fuse(name, x, z, *forward, *backward):
+        y, largest = fused_inner(x, z, forward, backward, score is not None)
+    else:
+        return _composed(x, z, forward, backward, score, backend)
+    return y, F.softplus(largest).mean(0) if score else None
 
 
 def _max_norm(y: Tensor) -> Tensor:
@@ -104,7 +112,7 @@ def _max_norm(y: Tensor) -> Tensor:
 
 def _select(
     x: Tensor, weights: DirectionWeights, reverse: bool, backend: str
-) -> ScanDirection:
+) -> dict[str, Tensor]:
     has_conv = backend in ('reference', *CONV_BACKENDS)
     u = causal_conv1d(
         x,
@@ -116,29 +124,42 @@ def _select(
     )
     dt, B, C = F.linear(u, weights.x_proj).split(_parts(weights), -1)
     delta = F.linear(dt, weights.dt_proj)
-    return ScanDirection(u, delta, weights.A, B, C, weights.D, weights.dt_bias)
+    return dict(
+        u=u,
+        delta=delta,
+        A=_decay(weights.A_log),
+        B=B,
+        C=C,
+        D=weights.D,
+        delta_bias=weights.dt_bias,
+    )
+
+
+def _decay(a_log: Tensor) -> Tensor:
+    return -a_log.to(torch.promote_types(a_log.dtype, torch.float32)).exp()
 
 
 def _parts(weights: DirectionWeights) -> list[int]:
-    d_state = weights.A.shape[1]
+    d_state = weights.A_log.shape[1]
     return [weights.dt_proj.shape[1], d_state, d_state]
 
 
 def _composed(
-    ahead: ScanDirection,
-    back: ScanDirection,
+    x: Tensor,
     z: Tensor,
+    forward: DirectionWeights,
+    backward: DirectionWeights,
     score: Score | str | None,
     backend: str,
 ) -> tuple[Tensor, Tensor | None]:
     y_f, y_b = (
         selective_scan(
-            **direction._asdict(),
+            **_select(x, weights, reverse, backend),
             delta_softplus=True,
             reverse=reverse,
             backend=backend,
         )
-        for direction, reverse in ((ahead, False), (back, True))
+        for weights, reverse in ((forward, False), (backward, True))
     )
     # Both directions share the gate: (y_f g + y_b g) / 2.
     y = (y_f + y_b) * (F.silu(z) * 0.5)
@@ -154,14 +175,14 @@ def _fused(
     forward: DirectionWeights,
     backward: DirectionWeights,
     scored: bool,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     weights = DirectionWeights(
         *(torch.stack(pair) for pair in zip(forward, backward, strict=True))
     )
     exact = (
         weights.conv_weight,
         weights.conv_bias,
-        weights.A,
+        _decay(weights.A_log),
         weights.D,
         weights.dt_bias,
     )
@@ -177,4 +198,4 @@ def _fused(
     y, largest, _ = op('bidirectional_scan_triton')(
         u, delta, A, B, C, D, z.to(u.dtype), dt_bias, True, scored, False
     )
-    return y, F.softplus(largest).mean(0) if scored else None
+    return y, largest

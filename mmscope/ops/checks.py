@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .direction import DirectionWeights
+
 ACTIVATIONS = ('silu', None)
+# The weights whose second sizes are free.
+_MATRICES = dict(
+    conv_weight='(dim, width)',
+    dt_proj='(dim, dt_rank)',
+    A_log='(dim, d_state)',
+)
 
 
 def check_scan_inputs(
@@ -77,6 +85,42 @@ def check_conv_inputs(
         )
     wanted = dict(weight=(weight, (dim, width)), bias=(bias, (dim,)))
     _check_all('causal_conv1d', 'x', x, wanted)
+
+
+def check_inner_inputs(
+    x: Tensor, z: Tensor, *directions: DirectionWeights
+) -> None:
+    """Refuse inputs of a bidirectional mixer that do not fit together.
+
+    Args:
+        x (Tensor): Input of the convolutions, (batch, seqlen, dim).
+        z (Tensor): Gate, (batch, seqlen, dim).
+        *directions (DirectionWeights): Each direction's weights.
+
+    Raises:
+        ValueError: If a shape, a dtype or a device does not fit.
+    """
+    op = 'bidirectional_inner'
+    _check_dims(op, 'x', x, '(batch, seqlen, dim)', 3)
+    wanted = dict(z=(z, tuple(x.shape)))
+    for name, weights in zip(('forward', 'backward'), directions, strict=True):
+        for field, words in _MATRICES.items():
+            matrix = getattr(weights, field)
+            _check_dims(op, f'{name}.{field}', matrix, words, 2)
+        dim, d_state = x.shape[2], weights.A_log.shape[1]
+        width, rank = weights.conv_weight.shape[1], weights.dt_proj.shape[1]
+        shapes = dict(
+            conv_weight=(dim, width),
+            conv_bias=(dim,),
+            x_proj=(rank + 2 * d_state, dim),
+            dt_proj=(dim, rank),
+            dt_bias=(dim,),
+            A_log=(dim, d_state),
+            D=(dim,),
+        )
+        for field, shape in shapes.items():
+            wanted[f'{name}.{field}'] = (getattr(weights, field), shape)
+    _check_all(op, 'x', x, wanted)
 
 
 def _check_dims(op: str, name: str, x: Tensor, words: str, dims: int) -> None:

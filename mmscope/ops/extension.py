@@ -10,7 +10,7 @@ import torch
 BUILD_COMMAND = 'pip install --no-build-isolation -e .'
 ISA_VARIABLE = 'MMSCOPE_CPU_ISA'
 # The kernels that came last: an extension without them is an older build.
-NEWEST_KERNELS = ('bidirectional_scan_cpu', 'add_rms_norm_cpu')
+NEWEST_KERNELS = ('bidirectional_inner_cpu', 'add_rms_norm_cpu')
 
 
 def extension_name() -> str:

@@ -6,33 +6,14 @@ same results of operators that have gradients.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from . import library
-from .checks import check_scan_inputs
+from .direction import DirectionWeights
 from .dispatch import resolve_scan
 
-SCAN, NORM = 'bidirectional_scan_cpu', 'add_rms_norm_cpu'
-
-
-class ScanDirection(NamedTuple):
-    """What one direction of a mixer scans.
-
-    ``u`` and ``delta`` (batch, seqlen, dim), ``A`` (dim, d_state), ``B`` and
-    ``C`` (batch, seqlen, d_state), ``D`` and ``delta_bias`` (dim,). The
-    softplus of the biased ``delta`` is the step size.
-    """
-
-    u: Tensor
-    delta: Tensor
-    A: Tensor
-    B: Tensor
-    C: Tensor
-    D: Tensor
-    delta_bias: Tensor
+INNER, NORM = 'bidirectional_inner_cpu', 'add_rms_norm_cpu'
 
 
 def can_fuse(backend: str, *inputs: Tensor | None) -> bool:
@@ -51,29 +32,31 @@ def can_fuse(backend: str, *inputs: Tensor | None) -> bool:
     return all(x is None or x.dtype != torch.float64 for x in inputs)
 
 
-def fused_scan(
-    forward: ScanDirection, backward: ScanDirection, z: Tensor, scored: bool
+def fused_inner(
+    x: Tensor,
+    z: Tensor,
+    forward: DirectionWeights,
+    backward: DirectionWeights,
+    scored: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Scan from both ends, average and gate, in one pass over memory.
+    """Run a mixer between its projections, one batch item after the other.
+
+    What lies between the kernels is float32 and small enough for a cache.
 
     Args:
-        forward (ScanDirection): Scanned from the first token.
-        backward (ScanDirection): Scanned from the last token.
+        x (Tensor): Input of both convolutions, (batch, seqlen, dim).
         z (Tensor): Gate, (batch, seqlen, dim).
+        forward (DirectionWeights): Weights of the forward direction.
+        backward (DirectionWeights): Weights of the backward direction.
         scored (bool): Whether the largest outputs are wanted.
 
     Returns:
-        tuple[Tensor, Tensor]: ``(y_f + y_b) / 2 * silu(z)``, and each
-        direction's largest ungated output over the channels, (2, batch,
-        seqlen) float32, empty unless ``scored``.
-
-    Raises:
-        ValueError: If shapes, dtypes or devices do not fit.
+        tuple[Tensor, Tensor]: ``(y_f + y_b) / 2 * silu(z)`` in the dtype of
+        ``x``, and each direction's largest ungated output over the channels,
+        (2, batch, seqlen) float32, empty unless ``scored``.
     """
-    for direction in (forward, backward):
-        check_scan_inputs(*direction[:6], z, direction.delta_bias)
     pairs = map(list, zip(forward, backward, strict=True))
-    return library.op(SCAN)(*pairs, z, scored)
+    return library.op(INNER)(x, z, *pairs, scored)
 
 
 def add_rms_norm(
@@ -123,11 +106,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (x * scale).to(weight.dtype) * weight
 
 
-def _scan_fake(u: list[Tensor], *args: object) -> tuple[Tensor, Tensor]:
-    batch, seqlen, _ = u[0].shape
+def _inner_fake(x: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    batch, seqlen, _ = x.shape
     shape = (2, batch, seqlen) if args[-1] else (0,)
-    maxima = u[0].new_empty(shape, dtype=torch.float32)
-    return torch.empty_like(u[0]), maxima
+    return x.new_empty(x.shape), x.new_empty(shape, dtype=torch.float32)
 
 
 def _norm_fake(
@@ -139,18 +121,31 @@ def _norm_fake(
     )
 
 
-def _scan_flops(
-    u: list, delta: list, A: list, *args: object, **options: object
+def _inner_flops(
+    x: torch.Size,
+    z: torch.Size,
+    conv_weight: list[torch.Size],
+    conv_bias: list[torch.Size],
+    x_proj: list[torch.Size],
+    dt_proj: list[torch.Size],
+    dt_bias: list[torch.Size],
+    A_log: list[torch.Size],
+    *args: object,
+    **options: object,
 ) -> int:
-    return sum(map(library._scan_flops, u, delta, A))
+    products = [*conv_weight, *x_proj, *dt_proj]
+    macs = x[0] * x[1] * sum(rows * columns for rows, columns in products)
+    return 2 * macs + sum(library._scan_flops(x, x, rates) for rates in A_log)
 
 
-_PAIRS = ', '.join(f'Tensor[] {name}' for name in ScanDirection._fields)
-library._define(f'{SCAN}({_PAIRS}, Tensor z, bool scored) -> (Tensor, Tensor)')
+_PAIRS = ', '.join(f'Tensor[] {name}' for name in DirectionWeights._fields)
+library._define(
+    f'{INNER}(Tensor x, Tensor z, {_PAIRS}, bool scored) -> (Tensor, Tensor)'
+)
 library._define(
     f'{NORM}(Tensor x, Tensor? residual, Tensor weight, float eps) '
     '-> (Tensor, Tensor)'
 )
-library._register_fake(SCAN, _scan_fake)
+library._register_fake(INNER, _inner_fake)
 library._register_fake(NORM, _norm_fake)
-library._register_flops(SCAN)(_scan_flops)
+library._register_flops(INNER)(_inner_flops)

@@ -29,7 +29,7 @@ def inner_inputs(
             x_proj=(draw(dt_rank + 2 * d_state, dim) / dim**0.5).to(dtype),
             dt_proj=(draw(dim, dt_rank) / dt_rank**0.5).to(dtype),
             dt_bias=draw(dim) - 2,
-            A=-torch.rand(dim, d_state, generator=generator) * 4,
+            A_log=torch.rand(dim, d_state, generator=generator).mul(4).log(),
             D=draw(dim),
         )
         return {prefix + k: v for k, v in values._asdict().items()}

@@ -27,7 +27,7 @@ def directions_of(mixer):
             x_proj=getattr(mixer, f'x_proj{suffix}').weight,
             dt_proj=dt_proj.weight,
             dt_bias=dt_proj.bias,
-            A=-a_log.exp(),
+            A_log=a_log,
             D=getattr(mixer, f'D{suffix}'),
         )
         parts.append(weights)

@@ -7,36 +7,24 @@ import pytest
 import torch
 
 from mmscope import ops
-from mmscope.ops import add_rms_norm, fused_cpu
-from mmscope.ops.fused_cpu import ScanDirection, can_fuse, fused_scan
+from mmscope.ops import add_rms_norm, composed, fused_cpu
+from mmscope.ops.fused_cpu import can_fuse, fused_inner
 from mmscope.ops.library import op
 from mmscope.testing import assert_close, doubled
 
 sys.path.insert(0, str(Path(__file__).parent))
 from inner_inputs import inner_inputs, run_inner
 
-
-def direction(batch, seqlen, dim, d_state, generator):
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    return ScanDirection(
-        u=draw(batch, seqlen, dim),
-        delta=draw(batch, seqlen, dim),
-        A=-torch.rand(dim, d_state, generator=generator) * 4,
-        B=draw(batch, seqlen, d_state),
-        C=draw(batch, seqlen, d_state),
-        D=draw(dim),
-        delta_bias=draw(dim) - 2,
-    )
+SMALL = dict(seqlen=7, batch=2)
 
 
-def scan_pair(batch=2, seqlen=7, dim=5, d_state=3):
-    generator = torch.Generator().manual_seed(0)
-    shape = (batch, seqlen, dim, d_state, generator)
-    # As the input projection leaves it: the second part of a tensor.
-    z = torch.randn(batch, seqlen, 2 * dim, generator=generator)[..., dim:]
-    return direction(*shape), direction(*shape), z
+def operands(inputs):
+    """The op's own arguments: x, z, and the weights of each direction."""
+    parts = [
+        tuple(v for k, v in inputs.items() if k.startswith(prefix))
+        for prefix in ('f_', 'b_')
+    ]
+    return inputs['x'], inputs['z'], *parts
 
 
 def check_inner(inputs, dtype=torch.float32):
@@ -50,14 +38,14 @@ def check_inner(inputs, dtype=torch.float32):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Count the fused scans."""
+    """Count the calls of the fused operator."""
     seen = []
 
     def counted(*args):
         seen.append(args)
-        return fused_scan(*args)
+        return fused_inner(*args)
 
-    monkeypatch.setattr('mmscope.ops.bidirectional.fused_scan', counted)
+    monkeypatch.setattr('mmscope.ops.bidirectional.fused_inner', counted)
     return seen
 
 
@@ -80,58 +68,84 @@ def test_bfloat16_is_as_good_as_its_digits(isa):
     check_inner(inputs, torch.bfloat16)
 
 
-def test_both_directions_are_summed_before_they_are_rounded(isa):
-    ahead, back, z = scan_pair(seqlen=40, dim=20)
-    halves = [
-        ScanDirection(*(x.bfloat16() for x in part[:6]), part.delta_bias)
-        for part in (ahead, back)
-    ]
-    out, _ = fused_scan(*halves, z.bfloat16(), False)
-    exact = [
-        ScanDirection(*(x.float() for x in part[:6]), part.delta_bias)
-        for part in halves
-    ]
-    expected, _ = fused_scan(*exact, z.bfloat16().float(), False)
-    assert torch.equal(out, expected.bfloat16())
+def test_bfloat16_is_rounded_once_at_the_end(isa):
+    inputs = inner_inputs(40, dim=20, dtype=torch.bfloat16)
+    exact = {name: x.float() for name, x in inputs.items()}
+    expected = run_inner(**exact, backend='cpu').bfloat16()
+    assert torch.equal(run_inner(**inputs, backend='cpu'), expected)
+
+
+@pytest.mark.parametrize('width', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('dt_rank', [1, 4, 9])
+def test_any_window_and_rank_match_the_reference(width, dt_rank, isa):
+    check_inner(inner_inputs(19, dim=17, width=width, dt_rank=dt_rank))
+
+
+def test_sizes_of_a_small_vim_match_the_reference(isa):
+    check_inner(inner_inputs(50, dim=768, d_state=16, dt_rank=24))
+
+
+def test_decays_close_to_one_do_not_drift(isa):
+    # 4000 tokens of memory: an exponential that is off by one unit in the
+    # last place near 1 would be off by 2e-4 in the end.
+    inputs = inner_inputs(4000, dim=16, d_state=2)
+    for prefix in ('f_', 'b_'):
+        inputs[prefix + 'A_log'].fill_(-12)
+    check_inner(inputs)
+
+
+def test_extreme_step_sizes_are_survived(isa):
+    for bias in (-90, 20, 90, 1e4):
+        inputs = inner_inputs(9)
+        inputs['f_dt_bias'].fill_(bias)
+        check_inner(inputs)
 
 
 def test_absent_channels_never_are_the_largest(isa):
     # Fewer channels than lanes, and every output below zero.
-    ahead, back, z = scan_pair(dim=3)
-    ahead, back = (
-        part._replace(
-            u=part.u.abs(), C=torch.zeros_like(part.C), D=-torch.ones(3)
-        )
-        for part in (ahead, back)
-    )
-    _, largest = fused_scan(ahead, back, z, True)
-    expected = [-part.u.amin(-1) for part in (ahead, back)]
-    torch.testing.assert_close(largest, torch.stack(expected))
+    inputs = inner_inputs(**SMALL, dim=3)
+    for prefix in ('f_', 'b_'):
+        inputs[prefix + 'x_proj'].zero_()
+        inputs[prefix + 'conv_bias'].fill_(9.0)
+        inputs[prefix + 'D'].fill_(-1.0)
+    _, largest = fused_inner(*operands(inputs), True)
+    assert (largest < -1).all()
 
 
 def test_not_a_number_stays_in_the_scores(isa):
-    ahead, back, z = scan_pair(dim=20, seqlen=4)
-    ahead.u[1, 3, 7] = torch.nan
-    _, largest = fused_scan(ahead, back, z, True)
-    assert largest[0].isnan().nonzero().tolist() == [[1, 3]]
-    assert not largest[1].isnan().any()
+    inputs = inner_inputs(**SMALL, dim=20)
+    inputs['x'][1, 3, 7] = torch.nan
+    _, largest = fused_inner(*operands(inputs), True)
+    broken = largest.isnan()
+    assert not broken[:, 0].any()
+    # The convolution looks back: each direction breaks on its own side.
+    assert broken[0, 1].tolist() == [False] * 3 + [True] * 4
+    assert broken[1, 1].tolist() == [True] * 4 + [False] * 3
 
 
-def test_number_of_threads_changes_nothing(isa):
-    pair = scan_pair(batch=3, seqlen=70, dim=100)
-    one = fused_scan(*pair, True)
+@pytest.mark.parametrize('batch', [1, 2, 3, 5])
+def test_number_of_threads_changes_nothing(batch, isa):
+    arguments = operands(inner_inputs(70, batch=batch, dim=100))
+    one = fused_inner(*arguments, True)
     torch.set_num_threads(2)
-    two = fused_scan(*pair, True)
+    two = fused_inner(*arguments, True)
     for a, b in zip(one, two, strict=True):
-        assert_close('output', a, b, torch.float64)
+        assert torch.equal(a, b)
+
+
+def test_parts_of_wider_tensors_and_transposed_ones_are_read(isa):
+    inputs = inner_inputs(**SMALL)
+    for name, x in inputs.items():
+        inputs[name] = x.mT.contiguous().mT if x.dim() > 1 else x
+    check_inner(inputs)
 
 
 @pytest.mark.parametrize('empty', [dict(batch=0), dict(seqlen=0)])
 def test_no_tokens_give_no_output(empty):
-    ahead, back, z = scan_pair(**empty)
-    out, largest = fused_scan(ahead, back, z, True)
-    assert out.shape == z.shape
-    assert largest.shape == (2, *z.shape[:2])
+    inputs = inner_inputs(**SMALL | empty)
+    out, largest = fused_inner(*operands(inputs), True)
+    assert out.shape == inputs['z'].shape
+    assert largest.shape == (2, *inputs['z'].shape[:2])
 
 
 def test_gradients_are_left_to_the_composed_scans(calls):
@@ -155,42 +169,64 @@ def test_double_precision_keeps_its_digits():
     assert run_inner(**inputs, backend='auto').dtype == torch.float64
 
 
-@pytest.mark.parametrize('name', ['u', 'B', 'D'])
-def test_wrong_shapes_are_refused(name):
-    ahead, back, z = scan_pair()
-    wrong = back._replace(**{name: getattr(back, name)[..., 1:]})
+def test_those_who_count_see_each_part(calls):
+    with composed():
+        alone = run_inner(**inner_inputs(5), backend='cpu')
+    assert not calls
+    together = run_inner(**inner_inputs(5), backend='cpu')
+    assert len(calls) == 1
+    assert_close('y', together, alone, torch.float32)
+
+
+@pytest.mark.parametrize('backend', ['reference', 'cpu'])
+@pytest.mark.parametrize(
+    'name', ['z', 'f_conv_weight', 'f_x_proj', 'b_dt_proj', 'b_A_log', 'b_D']
+)
+def test_wrong_shapes_are_refused_by_name(name, backend):
+    inputs = inner_inputs(7)
+    inputs[name] = inputs[name].repeat_interleave(2, 0)
+    shown = name.replace('f_', 'forward.').replace('b_', 'backward.')
+    with pytest.raises(ValueError, match=f': {shown} must have the shape'):
+        run_inner(**inputs, backend=backend)
+
+
+@pytest.mark.parametrize('name', ['x', 'f_conv_weight', 'b_A_log'])
+def test_wrong_dimensions_are_refused(name):
+    inputs = inner_inputs(7)
+    inputs[name] = inputs[name][0]
     with pytest.raises(ValueError, match='must have the shape'):
-        fused_scan(ahead, wrong, z, False)
-
-
-def test_directions_of_different_sizes_are_refused():
-    ahead, back, z = scan_pair()
-    longer, _, _ = scan_pair(seqlen=9)
-    with pytest.raises(ValueError, match='z must have the shape'):
-        fused_scan(ahead, longer, z, False)
+        run_inner(**inputs, backend='cpu')
 
 
 @pytest.mark.parametrize('scored', [False, True])
-def test_fake_scan_has_the_shapes_of_the_real_one(scored):
-    ahead, back, z = scan_pair()
-    real = fused_scan(ahead, back, z, scored)
-    fake = fused_scan(
-        ScanDirection(*(x.to('meta') for x in ahead)),
-        ScanDirection(*(x.to('meta') for x in back)),
-        z.to('meta'),
-        scored,
-    )
+def test_fake_op_has_the_shapes_of_the_real_one(scored):
+    inputs = inner_inputs(**SMALL)
+    real = fused_inner(*operands(inputs), scored)
+    meta = {name: x.to('meta') for name, x in inputs.items()}
+    fake = fused_inner(*operands(meta), scored)
     for r, f in zip(real, fake, strict=True):
         assert (r.shape, r.dtype, r.stride()) == (f.shape, f.dtype, f.stride())
+
+
+def test_counter_sees_products_convolutions_and_scans():
+    if not hasattr(torch.library, 'register_fake'):
+        pytest.skip('torch 2.1 counts no operators of others')
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        fused_inner(*operands(inner_inputs(7, batch=2)), False)
+    # Of a token and a direction, with 5 channels, 3 states, rank 2, width 4:
+    # (4 + 8 + 2) x 5 multiply-adds, 9 x 15 + 2 x 5 operations of the scan.
+    assert counter.get_total_flops() == 2 * 7 * 2 * (2 * 14 * 5 + 145)
 
 
 def test_fused_operators_pass_opcheck():
     opcheck = getattr(torch.library, 'opcheck', None)
     if opcheck is None:
         pytest.skip('torch.library.opcheck needs torch >= 2.4')
-    ahead, back, z = scan_pair()
-    pairs = [list(pair) for pair in zip(ahead, back, strict=True)]
-    opcheck(op(fused_cpu.SCAN), (*pairs, z, True))
+    x, z, *directions = operands(inner_inputs(**SMALL))
+    pairs = [list(pair) for pair in zip(*directions, strict=True)]
+    opcheck(op(fused_cpu.INNER), (x, z, *pairs, True))
     x, residual = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
     opcheck(op(fused_cpu.NORM), (x, residual, torch.ones(5), 1e-5))
 

@@ -105,7 +105,7 @@ class BidirectionalMamba(nn.Module):
             getattr(self, f'x_proj{suffix}').weight,
             dt_proj.weight,
             dt_proj.bias.float(),
-            -torch.exp(a_log.float()),
+            a_log,
             getattr(self, f'D{suffix}').float(),
         )
 

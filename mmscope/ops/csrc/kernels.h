@@ -35,9 +35,6 @@ struct ScanArgs {
   const float* delta_bias;   // (dim,) or null
   void* out;                 // (batch, seqlen, dim)
   float* states;             // (batch, chunks, d_state, dim) or null
-  // Both directions only.
-  float* sum;                // (batch, seqlen, dim), null for one direction
-  float* maxima;             // (groups, batch, seqlen) or null
   // Backward only.
   View grad;                 // gradient of out
   void* grad_u;              // (batch, seqlen, dim)
@@ -64,6 +61,31 @@ struct ConvArgs {
   float* grad_bias;          // (batch, dim) or null
 };
 
+// One direction of a mixer between its two projections.
+struct InnerArgs {
+  int64_t batch, seqlen, dim, d_state, rank, width, group;
+  bool reverse;
+  View x, z;
+  const float* taps;         // (dim, width)
+  const float* conv_bias;    // (dim,)
+  const float* x_proj;       // (rank + 2 * d_state, dim)
+  const float* dt_proj;      // (dim, rank)
+  const float* dt_bias;      // (dim,)
+  const float* A_log;        // (dim, d_state)
+  const float* D;            // (dim,)
+  float* packed;             // the same, (vectors, rows, lanes)
+  void* out;                 // (batch, seqlen, dim)
+  float* maxima;             // (groups, batch, seqlen) or null
+};
+
+// One batch item between the kernels; entry 1 is the backward direction's.
+// Tokens are in the order of the recurrence.
+struct InnerItem {
+  int64_t index;
+  float* panels[2];          // (chunks, vectors, kChunk, lanes)
+  float* selected[2];        // (seqlen, rank + 2 * d_state)
+};
+
 struct NormArgs {
   int64_t rows, dim;
   float eps;
@@ -81,9 +103,6 @@ struct Kernels {
   int64_t lanes;  // channels in one vector
   // Task: `group` vectors of channels of one batch item, (batch, groups).
   void (*scan)(const ScanArgs&, Scalar, int64_t task, float* scratch);
-  // Task: the same, both directions one after the other.
-  void (*scan_both)(const ScanArgs& ahead, const ScanArgs& back, Scalar,
-                    int64_t task, float* scratch);
   // Task: kGroup vectors of channels of one batch item, (batch, groups).
   void (*scan_backward)(const ScanArgs&, Scalar, int64_t task, float* scratch);
   // Task: kChunk tokens of one batch item, (batch, chunks of tokens).
@@ -91,6 +110,14 @@ struct Kernels {
   // Task: kGroup vectors of channels of one batch item, (batch, groups).
   void (*conv_backward)(const ConvArgs&, Scalar, int64_t task,
                         float* scratch);
+  // Task: one vector of channels.
+  void (*inner_pack)(const InnerArgs&, int64_t task);
+  // Convolution and selection. Task: kChunk tokens of the item.
+  void (*inner_select)(const InnerArgs&, Scalar, const InnerItem&,
+                       int64_t task);
+  // Scans and gate. Task: `group` vectors of channels of the item.
+  void (*inner_scan)(const InnerArgs& ahead, const InnerArgs& back, Scalar,
+                     const InnerItem&, int64_t task, float* scratch);
   // Task: kChunk rows.
   void (*norm)(const NormArgs&, Scalar in, Scalar out, int64_t task);
   int64_t (*scan_scratch)(int64_t d_state);           // in floats

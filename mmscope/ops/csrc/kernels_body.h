@@ -28,6 +28,7 @@ constexpr int kStates = MMSCOPE_STATES;
 #include "kernels_scan.h"
 #include "kernels_scan_backward.h"
 #include "kernels_convolution.h"
+#include "kernels_inner.h"
 #include "kernels_norm.h"
 
 static void scan(const ScanArgs& args, Scalar type, int64_t task,
@@ -36,12 +37,6 @@ static void scan(const ScanArgs& args, Scalar type, int64_t task,
     scan_group<float>(args, task, scratch);
   else
     scan_group<BFloat16>(args, task, scratch);
-}
-
-static void scan_both(const ScanArgs& ahead, const ScanArgs& back, Scalar type,
-                      int64_t task, float* scratch) {
-  scan(ahead, type, task, scratch);
-  scan(back, type, task, scratch);
 }
 
 static void scan_backward(const ScanArgs& args, Scalar type, int64_t task,
@@ -65,6 +60,23 @@ static void conv_backward(const ConvArgs& args, Scalar type, int64_t task,
     conv_group_backward<float>(args, task, scratch);
   else
     conv_group_backward<BFloat16>(args, task, scratch);
+}
+
+static void inner_select(const InnerArgs& args, Scalar type,
+                         const InnerItem& item, int64_t task) {
+  if (type == Scalar::kFloat)
+    select_chunk<float>(args, item, task);
+  else
+    select_chunk<BFloat16>(args, item, task);
+}
+
+static void inner_scan(const InnerArgs& ahead, const InnerArgs& back,
+                       Scalar type, const InnerItem& item, int64_t task,
+                       float* scratch) {
+  if (type == Scalar::kFloat)
+    scan_item<float>(ahead, back, item, task, scratch);
+  else
+    scan_item<BFloat16>(ahead, back, item, task, scratch);
 }
 
 static void norm(const NormArgs& args, Scalar in, Scalar out, int64_t task) {
@@ -92,9 +104,9 @@ static int64_t conv_backward_scratch(int64_t width) {
 #define MMSCOPE_TEXT(x) MMSCOPE_TEXT_(x)
 
 static const Kernels kTable = {
-    MMSCOPE_TEXT(MMSCOPE_ISA), kLanes, scan, scan_both, scan_backward, conv,
-    conv_backward, norm, scan_scratch, scan_backward_scratch,
-    conv_backward_scratch,
+    MMSCOPE_TEXT(MMSCOPE_ISA), kLanes, scan, scan_backward, conv, conv_backward,
+    pack_vector, inner_select, inner_scan, norm, scan_scratch,
+    scan_backward_scratch, conv_backward_scratch,
 };
 
 }  // namespace MMSCOPE_ISA

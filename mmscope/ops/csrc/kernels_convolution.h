@@ -1,18 +1,19 @@
 // The causal convolution and its gradients.
 
-// W is the width when it is known at compile time, else 0.
-template <typename T, int W>
-static void conv_column(const ConvArgs& args, int64_t item, int64_t vector,
-                        int64_t start, int64_t end) {
-  const Column<T, ConvArgs> column(args, item, vector);
-  const int64_t width = W ? W : args.width;
-  const Vec bias = column.parameter(args.bias);
-  Vec weight[W ? W : 1], window[W ? W : 1];
+// Walk one column from `start` to `end`. W is the width when it is known at
+// compile time, else 0; weight(k) is its k-th tap, write(t, y) takes an output
+// before the activation.
+template <int W, typename T, typename Args, typename Weight, typename Write>
+MMSCOPE_INLINE void slide(const Column<T, Args>& column, Weight weight,
+                          Vec bias, int64_t start, int64_t end, Write write) {
+  const View& x = column.args.x;
+  const int64_t width = column.args.width;
+  Vec taps[W ? W : 1], window[W ? W : 1];
   if (W) {
     for (int64_t k = 0; k < W; ++k) {
-      weight[k] = column.parameter(args.weight, k);
+      taps[k] = weight(k);
       const int64_t t = start - W + k;
-      window[k] = t < 0 ? Vec{} : column.read(args.x, t);
+      window[k] = t < 0 ? Vec{} : column.read(x, t);
     }
   }
   for (int64_t t = start; t < end; ++t) {
@@ -20,16 +21,25 @@ static void conv_column(const ConvArgs& args, int64_t item, int64_t vector,
     if (W) {
       MMSCOPE_UNROLL
       for (int k = 0; k + 1 < W; ++k) window[k] = window[k + 1];
-      window[W ? W - 1 : 0] = column.read(args.x, t);
+      window[W ? W - 1 : 0] = column.read(x, t);
       MMSCOPE_UNROLL
-      for (int k = 0; k < W; ++k) y += weight[k] * window[k];
+      for (int k = 0; k < W; ++k) y += taps[k] * window[k];
     } else {
       for (int64_t k = t < width - 1 ? width - 1 - t : 0; k < width; ++k)
-        y += column.parameter(args.weight, k) *
-             column.read(args.x, t - width + 1 + k);
+        y += weight(k) * column.read(x, t - width + 1 + k);
     }
-    column.write(args.out, t, args.silu ? y * sigmoid(y) : y);
+    write(t, y);
   }
+}
+
+template <typename T, typename Args, typename Weight, typename Write>
+MMSCOPE_INLINE void convolve(const Column<T, Args>& column, Weight weight,
+                             Vec bias, int64_t start, int64_t end,
+                             Write write) {
+  if (column.args.width == 4)
+    slide<4>(column, weight, bias, start, end, write);
+  else
+    slide<0>(column, weight, bias, start, end, write);
 }
 
 template <typename T>
@@ -40,10 +50,12 @@ static void conv_tokens(const ConvArgs& args, int64_t task) {
       start + kChunk < args.seqlen ? start + kChunk : args.seqlen;
   const int64_t vectors = ceil_div(args.dim, kLanes);
   for (int64_t v = 0; v < vectors; ++v) {
-    if (args.width == 4)
-      conv_column<T, 4>(args, item, v, start, end);
-    else
-      conv_column<T, 0>(args, item, v, start, end);
+    const Column<T, ConvArgs> column(args, item, v);
+    convolve(
+        column, [&](int64_t k) { return column.parameter(args.weight, k); },
+        column.parameter(args.bias), start, end, [&](int64_t t, Vec y) {
+          column.write(args.out, t, args.silu ? y * sigmoid(y) : y);
+        });
   }
 }
 

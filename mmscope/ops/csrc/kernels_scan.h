@@ -1,4 +1,4 @@
-// The selective scan, one direction or both.
+// The selective scan of one direction.
 
 // What kChunk steps of one column need, before the states are looked at.
 struct Steps {
@@ -62,13 +62,15 @@ MMSCOPE_INLINE void advance(Steps& steps, int64_t n, const Vec* A, Vec* h) {
   for (int i = 0; i < S; ++i) h[n + i] = state[i];
 }
 
-// Each lane's larger value; a NaN stays.
-MMSCOPE_INLINE Vec larger(Vec best, Vec x) {
-  return (x > best) | (x != x) ? x : best;
+// Run all states through the steps of a chunk.
+MMSCOPE_INLINE void advance(Steps& steps, int64_t d_state, const Vec* A,
+                            Vec* h) {
+  int64_t n = 0;
+  for (; n + kStates <= d_state; n += kStates)
+    advance<kStates>(steps, n, A, h);
+  for (; n < d_state; ++n) advance<1>(steps, n, A, h);
 }
 
-// What is left to do with the outputs of a chunk. Of two directions, the first
-// leaves its output in `sum`, where the second finds it.
 template <typename T>
 MMSCOPE_INLINE void write_steps(const Column<T, ScanArgs>& column,
                                 int64_t start, const Steps& steps) {
@@ -76,13 +78,6 @@ MMSCOPE_INLINE void write_steps(const Column<T, ScanArgs>& column,
   for (int64_t k = 0; k < steps.count; ++k) {
     const int64_t t = start + k;
     Vec y = steps.y[k];
-    if (args.sum) {
-      if (!args.out) {
-        column.write_float(args.sum, t, y);
-        continue;
-      }
-      y = 0.5f * (y + column.read_float(args.sum, t));
-    }
     if (args.z.data) {
       const Vec z = column.read(args.z, t);
       y *= z * sigmoid(z);
@@ -91,11 +86,10 @@ MMSCOPE_INLINE void write_steps(const Column<T, ScanArgs>& column,
   }
 }
 
-// One chunk of one column, from its state `h` before to that after. The
-// largest outputs so far are kept in `best` where maxima are wanted.
+// One chunk of one column, from its state `h` before to that after.
 template <typename T>
 static void scan_column(const Column<T, ScanArgs>& column, int64_t chunk,
-                        const Vec* A, Vec* h, Vec* best) {
+                        const Vec* A, Vec* h) {
   const ScanArgs& args = column.args;
   const int64_t start = chunk * kChunk, d_state = args.d_state;
   Steps steps;
@@ -106,31 +100,8 @@ static void scan_column(const Column<T, ScanArgs>& column, int64_t chunk,
   for (int64_t n = 0; n < d_state; ++n)
     column.write_gradient(args.states, args.chunks * d_state,
                           chunk * d_state + n, h[n]);
-  int64_t n = 0;
-  for (; n + kStates <= d_state; n += kStates)
-    advance<kStates>(steps, n, A, h);
-  for (; n < d_state; ++n) advance<1>(steps, n, A, h);
-  if (args.maxima)
-    for (int64_t k = 0; k < steps.count; ++k)
-      best[k] = larger(best[k], column.or_lowest(steps.y[k]));
+  advance(steps, d_state, A, h);
   write_steps(column, start, steps);
-}
-
-// The maxima over the channels of a group, token by token.
-static void write_maxima(const ScanArgs& args, const Group& group,
-                         int64_t chunk, const Vec* best) {
-  float* row = args.maxima +
-               (group.index * args.batch + group.item) * args.seqlen;
-  for (int64_t k = 0; k < kChunk; ++k) {
-    const int64_t t = chunk * kChunk + k;
-    if (t >= args.seqlen) break;
-    float most = best[k][0];
-    for (int i = 1; i < kLanes; ++i) {
-      const float x = best[k][i];
-      if (x > most || x != x) most = x;
-    }
-    row[args.reverse ? args.seqlen - 1 - t : t] = most;
-  }
 }
 
 template <typename T>
@@ -145,13 +116,8 @@ static void scan_group(const ScanArgs& args, int64_t task, float* scratch) {
     A[i] = column.parameter(args.A, i % d_state);
     h[i] = Vec{};
   }
-  Vec best[kChunk];
-  for (int64_t chunk = 0; chunk < args.chunks; ++chunk) {
-    if (args.maxima)
-      for (int64_t k = 0; k < kChunk; ++k) best[k] = broadcast(kLowest);
+  for (int64_t chunk = 0; chunk < args.chunks; ++chunk)
     for (int64_t i = 0; i < group.columns; ++i)
       scan_column(Columns(args, group.item, group.first + i), chunk,
-                  A + i * d_state, h + i * d_state, best);
-    if (args.maxima) write_maxima(args, group, chunk, best);
-  }
+                  A + i * d_state, h + i * d_state);
 }

@@ -1,4 +1,4 @@
-// The selective scan as operators of torch, one direction or both.
+// The selective scan as operators of torch.
 #include <torch/library.h>
 
 #include <tuple>
@@ -49,12 +49,6 @@ struct ScanInputs {
   }
 };
 
-// Wide groups read memory in longer runs; narrow ones feed more threads.
-int64_t group_size(const ScanArgs& args, int64_t vectors) {
-  return std::clamp<int64_t>(
-      args.batch * vectors / (4 * at::get_num_threads()), 1, kGroup);
-}
-
 std::tuple<Tensor, Tensor> selective_scan(
     const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
     const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
@@ -72,7 +66,7 @@ std::tuple<Tensor, Tensor> selective_scan(
   args.out = out.data_ptr();
   const Kernels* kernels = current_kernels();
   const int64_t vectors = ceil_div(args.dim, kernels->lanes);
-  args.group = group_size(args, vectors);
+  args.group = group_size(args.batch, vectors);
   if (out.numel() > 0)
     for_tasks(args.batch * ceil_div(vectors, args.group),
               args.group * args.seqlen * (args.d_state + 4),
@@ -81,46 +75,6 @@ std::tuple<Tensor, Tensor> selective_scan(
                 kernels->scan(args, scalar(in.type), task, scratch);
               });
   return {out.to(u.scalar_type()), states};
-}
-
-// Both directions at once, for inference; the second one runs backwards.
-std::tuple<Tensor, Tensor> bidirectional_scan(
-    at::TensorList u, at::TensorList delta, at::TensorList A,
-    at::TensorList B, at::TensorList C, at::TensorList D,
-    at::TensorList delta_bias, const Tensor& z, bool scored) {
-  const auto inputs = [&](int64_t d) {
-    return ScanInputs(u[d], delta[d], A[d], B[d], C[d], D[d], z,
-                      delta_bias[d], true, d == 1);
-  };
-  ScanInputs both[2] = {inputs(0), inputs(1)};
-  const ScanArgs& args = both[0].args;
-  const auto real = u[0].options().dtype(at::kFloat);
-  Tensor out =
-      at::empty(u[0].sizes(), u[0].options().dtype(both[0].type));
-  // What one direction leaves for the other, in the output's own memory
-  // where that is precise enough.
-  Tensor sum = both[0].type == at::kFloat ? out : at::empty(out.sizes(), real);
-  const Kernels* kernels = current_kernels();
-  const int64_t vectors = ceil_div(args.dim, kernels->lanes);
-  const int64_t size = group_size(args, vectors);
-  const int64_t groups = ceil_div(vectors, size);
-  Tensor maxima = at::empty({0}, real);
-  if (scored) maxima = at::empty({2, groups, args.batch, args.seqlen}, real);
-  for (int64_t d = 0; d < 2; ++d) {
-    both[d].args.group = size;
-    both[d].args.sum = pointer(sum);
-    both[d].args.maxima = scored ? pointer(maxima[d]) : nullptr;
-  }
-  both[1].args.out = out.data_ptr();
-  if (out.numel() > 0)
-    for_tasks(args.batch * groups,
-              2 * size * args.seqlen * (args.d_state + 4),
-              kernels->scan_scratch(args.d_state),
-              [&](int64_t task, float* scratch) {
-                kernels->scan_both(both[0].args, both[1].args,
-                                   scalar(both[0].type), task, scratch);
-              });
-  return {out.to(u[0].scalar_type()), scored ? maxima.amax(1) : maxima};
 }
 
 using ScanGradients =
@@ -193,7 +147,6 @@ ScanGradients selective_scan_backward(
 TORCH_LIBRARY_IMPL(mmscope, CPU, m) {
   m.impl("selective_scan_cpu", &selective_scan);
   m.impl("selective_scan_cpu_backward", &selective_scan_backward);
-  m.impl("bidirectional_scan_cpu", &bidirectional_scan);
 }
 
 }  // namespace mmscope
