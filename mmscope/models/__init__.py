@@ -2,11 +2,13 @@
 
 from importlib.util import find_spec
 
-from .backbones import MambaScope, VisionMamba
+from .backbones import CoarseBranch, FineBranch, MambaScope, VisionMamba
 from .heads import MultiLabelExitHead
 from .necks import LN2d, SimpleFPN
 
 __all__ = [
+    'CoarseBranch',
+    'FineBranch',
     'LN2d',
     'MambaScope',
     'MultiLabelExitHead',

@@ -1,6 +1,13 @@
 """Backbones."""
 
+from .branches import CoarseBranch, FineBranch
 from .mambascope import MambaScope, StageOutputs
 from .vim import VisionMamba
 
-__all__ = ['MambaScope', 'StageOutputs', 'VisionMamba']
+__all__ = [
+    'CoarseBranch',
+    'FineBranch',
+    'MambaScope',
+    'StageOutputs',
+    'VisionMamba',
+]

@@ -1,0 +1,118 @@
+"""Both stages compiled and exported."""
+
+import pytest
+import torch
+from torch.utils._pytree import tree_flatten
+
+from mmscope.models import CoarseBranch, FineBranch, MambaScope, VisionMamba
+from mmscope.testing import assert_close
+
+ARCH = {'embed_dims': 16, 'num_layers': 2}
+HOSTS = {
+    'cls_token': {},
+    'featmap': {'out_type': 'featmap', 'out_indices': (0, 1)},
+}
+TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
+needs_torch_2_4 = pytest.mark.skipif(
+    TORCH < (2, 4), reason='operators of others need torch >= 2.4'
+)
+
+
+@pytest.fixture(params=HOSTS)
+def backbone(request):
+    torch.manual_seed(0)
+    return MambaScope(arch=ARCH, img_size=64, **HOSTS[request.param]).eval()
+
+
+@pytest.fixture
+def imgs():
+    return torch.randn(2, 3, 64, 80, generator=torch.manual_seed(1))
+
+
+def assert_same(actual, expected):
+    for a, b in zip(actual, expected, strict=True):
+        assert_close('output', a, b, torch.float32)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', [(64, 64), (50, 70)])
+def test_branches_are_the_two_ends_of_the_backbone(backbone, size):
+    imgs = torch.randn(2, 3, *size)
+    output, state = CoarseBranch(backbone)(imgs)
+    refined = FineBranch(backbone)(imgs, state)
+    backbone.exit_threshold = 0.0
+    assert_same(output, backbone(imgs))
+    backbone.exit_threshold = None
+    assert_same(refined, backbone(imgs))
+    assert not torch.equal(output[-1], refined[-1])
+
+
+def test_another_backbone_is_refused_with_its_name():
+    with pytest.raises(TypeError, match='got VisionMamba; pass model.backb'):
+        CoarseBranch(VisionMamba(arch=ARCH))
+
+
+@needs_torch_2_4
+@torch.no_grad()
+def test_exported_branches_match_eager(backbone, imgs, tmp_path):
+    coarse, fine = CoarseBranch(backbone), FineBranch(backbone)
+    output, state = coarse(imgs)
+    torch.export.save(torch.export.export(coarse, (imgs,)), tmp_path / 'c.pt2')
+    exported = torch.export.load(tmp_path / 'c.pt2').module()
+    loaded_output, loaded_state = exported(imgs)
+    assert_same(loaded_output, output)
+    assert_same(loaded_state.values(), state.values())
+    exported = torch.export.export(fine, (imgs, state)).module()
+    # Other images choose other regions in the same graph.
+    for batch in (imgs, imgs.flip(-1)):
+        state = coarse(batch)[1]
+        assert_same(exported(batch, state), fine(batch, state))
+
+
+def compiled(run):
+    """Compile whole: a graph break is an error."""
+    torch._dynamo.reset()
+    return torch.compile(run, fullgraph=True, backend='aot_eager')
+
+
+@needs_torch_2_4
+@pytest.mark.parametrize('kind', ['vim', 'coarse', 'fine'])
+@pytest.mark.parametrize('train', [False, True])
+def test_stages_compile_without_a_graph_break(kind, train, backbone, imgs):
+    if kind == 'vim':
+        backbone = run = VisionMamba(arch=ARCH, img_size=64)
+        inputs = (imgs,)
+    elif kind == 'coarse':
+        run, inputs = CoarseBranch(backbone), (imgs,)
+    else:
+        run = FineBranch(backbone)
+        with torch.no_grad():
+            inputs = (imgs, CoarseBranch(backbone)(imgs)[1])
+    backbone.train(train)
+    results = []
+    for call in (run, compiled(run)):
+        backbone.zero_grad()
+        with torch.set_grad_enabled(train):
+            outputs = tree_flatten(call(*inputs))[0]
+        grads = []
+        if train:
+            sum(x.square().mean() for x in outputs).backward()
+            grads = [p.grad for p in backbone.parameters()]
+        results.append((outputs, [x for x in grads if x is not None]))
+    (expected, grads), (actual, compiled_grads) = results
+    assert_same(actual, expected)
+    assert len(grads) > (20 if train else -1)
+    for a, b in zip(compiled_grads, grads, strict=True):
+        # Of some weights the terms cancel to a hundredth.
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+@needs_torch_2_4
+@torch.no_grad()
+def test_inductor_gives_the_same_features(backbone, imgs):
+    if backbone.out_type == 'featmap':
+        pytest.skip('one host is enough for the slow compiler')
+    torch._dynamo.reset()
+    coarse = CoarseBranch(backbone)
+    fast = torch.compile(coarse, fullgraph=True)
+    assert_same(fast(imgs)[0], coarse(imgs)[0])
