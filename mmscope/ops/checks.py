@@ -7,7 +7,7 @@ from torch import Tensor
 from .direction import DirectionWeights
 
 ACTIVATIONS = ('silu', None)
-# The weights whose second sizes are free.
+# The weights that choose width, rank and number of states.
 _MATRICES = dict(
     conv_weight='(dim, width)',
     dt_proj='(dim, dt_rank)',
@@ -77,12 +77,8 @@ def check_conv_inputs(
         )
     _check_dims('causal_conv1d', 'x', x, '(batch, seqlen, dim)', 3)
     _check_dims('causal_conv1d', 'weight', weight, '(dim, width)', 2)
+    _check_taps('causal_conv1d', 'weight', weight)
     dim, width = x.shape[2], weight.shape[1]
-    if width < 1:
-        raise ValueError(
-            'causal_conv1d: weight must hold at least one tap, got shape '
-            f'{tuple(weight.shape)}'
-        )
     wanted = dict(weight=(weight, (dim, width)), bias=(bias, (dim,)))
     _check_all('causal_conv1d', 'x', x, wanted)
 
@@ -91,6 +87,8 @@ def check_inner_inputs(
     x: Tensor, z: Tensor, *directions: DirectionWeights
 ) -> None:
     """Refuse inputs of a bidirectional mixer that do not fit together.
+
+    Both directions have the same sizes.
 
     Args:
         x (Tensor): Input of the convolutions, (batch, seqlen, dim).
@@ -102,24 +100,27 @@ def check_inner_inputs(
     """
     op = 'bidirectional_inner'
     _check_dims(op, 'x', x, '(batch, seqlen, dim)', 3)
+    first, dim = directions[0], x.shape[2]
+    for field, words in _MATRICES.items():
+        _check_dims(op, f'forward.{field}', getattr(first, field), words, 2)
+    width, rank = first.conv_weight.shape[1], first.dt_proj.shape[1]
+    d_state = first.A_log.shape[1]
+    _check_taps(op, 'forward.conv_weight', first.conv_weight)
+    shapes = DirectionWeights(
+        conv_weight=(dim, width),
+        conv_bias=(dim,),
+        x_proj=(rank + 2 * d_state, dim),
+        dt_proj=(dim, rank),
+        dt_bias=(dim,),
+        A_log=(dim, d_state),
+        D=(dim,),
+    )
     wanted = dict(z=(z, tuple(x.shape)))
     for name, weights in zip(('forward', 'backward'), directions, strict=True):
-        for field, words in _MATRICES.items():
-            matrix = getattr(weights, field)
-            _check_dims(op, f'{name}.{field}', matrix, words, 2)
-        dim, d_state = x.shape[2], weights.A_log.shape[1]
-        width, rank = weights.conv_weight.shape[1], weights.dt_proj.shape[1]
-        shapes = dict(
-            conv_weight=(dim, width),
-            conv_bias=(dim,),
-            x_proj=(rank + 2 * d_state, dim),
-            dt_proj=(dim, rank),
-            dt_bias=(dim,),
-            A_log=(dim, d_state),
-            D=(dim,),
-        )
-        for field, shape in shapes.items():
-            wanted[f'{name}.{field}'] = (getattr(weights, field), shape)
+        for field, weight, shape in zip(
+            weights._fields, weights, shapes, strict=True
+        ):
+            wanted[f'{name}.{field}'] = (weight, shape)
     _check_all(op, 'x', x, wanted)
 
 
@@ -127,6 +128,14 @@ def _check_dims(op: str, name: str, x: Tensor, words: str, dims: int) -> None:
     if x.dim() != dims:
         raise ValueError(
             f'{op}: {name} must have the shape {words}, got {tuple(x.shape)}'
+        )
+
+
+def _check_taps(op: str, name: str, weight: Tensor) -> None:
+    if weight.shape[1] < 1:
+        raise ValueError(
+            f'{op}: {name} must hold at least one tap, got shape '
+            f'{tuple(weight.shape)}'
         )
 
 

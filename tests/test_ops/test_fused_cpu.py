@@ -190,6 +190,19 @@ def test_wrong_shapes_are_refused_by_name(name, backend):
         run_inner(**inputs, backend=backend)
 
 
+def test_directions_of_different_sizes_are_refused():
+    inputs = inner_inputs(7, d_state=3)
+    wider = inner_inputs(7, d_state=4)
+    inputs |= {k: v for k, v in wider.items() if k.startswith('b_')}
+    with pytest.raises(ValueError, match='backward.x_proj must have the sh'):
+        run_inner(**inputs, backend='cpu')
+
+
+def test_a_convolution_without_taps_is_refused():
+    with pytest.raises(ValueError, match='conv_weight must hold at least one'):
+        run_inner(**inner_inputs(7, width=0), backend='cpu')
+
+
 @pytest.mark.parametrize('name', ['x', 'f_conv_weight', 'b_A_log'])
 def test_wrong_dimensions_are_refused(name):
     inputs = inner_inputs(7)
