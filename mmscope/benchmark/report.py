@@ -60,27 +60,30 @@ def grid_report(result: dict) -> str:
         where MambaScope loses.
     """
     rows = result['rows']
-    parts = [_cell(title, cell) for title, cell in _cells(rows).items()]
+    parts = [
+        f'{title}\n{grid_rows(cell)}' for title, cell in cells(rows).items()
+    ]
     parts += [LEGEND.format(memory=result['memory'])]
     parts += filter(
         None,
         [_skipped(result['skipped']), _floor(rows), _shares(rows)],
     )
-    return '\n\n'.join([*parts, _losses(rows)])
+    return '\n\n'.join([*parts, loss_lines(rows)])
 
 
-def _cells(rows: Sequence[dict]) -> dict[str, list[dict]]:
-    cells: dict[str, list[dict]] = {}
+def cells(rows: Sequence[dict]) -> dict[str, list[dict]]:
+    """Sort the rows of a grid into its cells, by title."""
+    found: dict[str, list[dict]] = {}
     for row in rows:
         title = f'{row["arch"]}, {row["resolution"]} px, batch {row["batch"]}'
-        cells.setdefault(title, []).append(row)
-    return cells
+        found.setdefault(title, []).append(row)
+    return found
 
 
-def _cell(title: str, rows: Sequence[dict]) -> str:
-    vim = next((r for r in rows if r['kind'] == VIM), None)
-    shown = [_shown(row, vim) for row in rows]
-    return f'{title}\n{format_table(shown, COLUMNS)}'
+def grid_rows(cell: Sequence[dict]) -> str:
+    """Format the rows of one cell as a Markdown table."""
+    vim = next((r for r in cell if r['kind'] == VIM), None)
+    return format_table([_shown(row, vim) for row in cell], COLUMNS)
 
 
 def _shown(row: dict, vim: dict | None) -> dict:
@@ -110,7 +113,7 @@ def _skipped(skipped: Sequence[dict]) -> str:
 def _floor(rows: Sequence[dict]) -> str:
     """Ratio of ViM's time to that of its matrix products."""
     lines = []
-    for title, cell in _cells(rows).items():
+    for title, cell in cells(rows).items():
         by_name = {row['contestant']: row for row in cell}
         if {VIM, PRODUCTS} <= set(by_name):
             floor = by_name[PRODUCTS]['images_per_s']
@@ -128,7 +131,8 @@ def _shares(rows: Sequence[dict]) -> str:
     return f'share of the promised exit saving that was won, by batch: {found}'
 
 
-def _losses(rows: Sequence[dict]) -> str:
+def loss_lines(rows: Sequence[dict]) -> str:
+    """List the cells where MambaScope loses at half exits."""
     if not any(row['exit_ratio'] == LOSS_RATIO for row in rows):
         return 'where MambaScope loses: unknown, nothing ran at half exits'
     found = losses(rows)

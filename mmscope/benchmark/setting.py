@@ -61,11 +61,18 @@ def describe_setting(
     )
 
 
-def commit() -> str:
-    """Name the commit of the checkout, '-dirty' if it was edited."""
+def commit(checkout: str | Path = ROOT) -> str:
+    """Name the commit of a checkout, '-dirty' if it was edited.
+
+    Args:
+        checkout (str | Path): Its folder. Defaults to our own.
+
+    Returns:
+        str: 'unknown' outside a repository.
+    """
     described = subprocess.run(
         ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-        cwd=ROOT,
+        cwd=checkout,
         capture_output=True,
         text=True,
         check=False,

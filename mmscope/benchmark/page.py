@@ -1,0 +1,162 @@
+"""The tables of docs/results/speed.md, from the files of measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmscope.benchmark.models import SCOPE, VIM
+from mmscope.benchmark.report import LEGEND, cells, grid_rows, loss_lines
+from mmscope.benchmark.setting import setting_line
+from mmscope.evaluation.tables import Column, format_table
+
+GROWTH_COLUMNS = (
+    Column('axis', 'over'),
+    Column('contestant', 'contestant'),
+    Column('time', 'p of time', '.2f'),
+    Column('time_large', 'from 1000 tokens', '.2f'),
+    Column('memory', 'p of memory', '.2f'),
+    Column('memory_large', 'from 1000 tokens', '.2f'),
+    Column('range', 'measured'),
+)
+EXITS_COLUMNS = (
+    Column('cell', 'cell'),
+    Column('exits', 'exits %', '.0f'),
+    Column('promised', 'promised %', '.0f'),
+    Column('won', 'won %', '.0f'),
+    Column('share', 'share of the exits', '.0f'),
+)
+
+
+def ratios_section(bench: dict) -> str:
+    """Format the file that ``make bench`` writes.
+
+    Args:
+        bench (dict): ``setting`` and ``ratios``.
+
+    Returns:
+        str: Markdown.
+    """
+    rows = [
+        {'ratio': name, 'time': _quartiles(value)}
+        for name, value in bench['ratios'].items()
+    ]
+    table = format_table(rows, (Column('ratio', 'ratio'), Column('time', '')))
+    return f'{table}\n\n{setting_line(bench["setting"])}'
+
+
+def steps_section(steps: Sequence[dict]) -> str:
+    """Format what each change was worth.
+
+    Args:
+        steps (Sequence[dict]): Of tools/analysis_tools/compare_speed.py.
+
+    Returns:
+        str: Markdown.
+    """
+    names = list(dict.fromkeys(n for step in steps for n in step['ratios']))
+    columns = [
+        Column('step', 'step'),
+        Column('predicted', 'predicted', '.2f'),
+        *(Column(name, name) for name in names),
+        Column('commits', 'commits'),
+    ]
+    rows = [
+        {
+            'step': step['step'],
+            'predicted': step['predicted'],
+            'commits': f'{step["before"]} to {step["after"]}',
+            **{n: _quartiles(q) for n, q in step['ratios'].items()},
+        }
+        for step in steps
+    ]
+    return format_table(rows, columns)
+
+
+def grid_section(result: dict) -> str:
+    """Format the grid, cell by cell, and where MambaScope loses.
+
+    Args:
+        result (dict): Of tools/benchmark.py --json.
+
+    Returns:
+        str: Markdown.
+    """
+    parts = [
+        f'#### {title}\n\n{grid_rows(cell)}'
+        for title, cell in cells(result['rows']).items()
+    ]
+    parts += [
+        LEGEND.format(memory=result['memory']),
+        loss_lines(result['rows']),
+        setting_line(result['setting']),
+    ]
+    return '\n\n'.join(parts)
+
+
+def exits_section(result: dict) -> str:
+    """Format what exits save, beside what their MACs promise.
+
+    Args:
+        result (dict): Of tools/benchmark.py --json.
+
+    Returns:
+        str: Markdown: savings against ViM, and the share of the promised
+        saving that exits won against nobody exiting.
+    """
+    rows = []
+    for title, cell in cells(result['rows']).items():
+        if not any(row['kind'] == VIM for row in cell):
+            continue
+        rows += [
+            {
+                'cell': title,
+                'exits': 100 * row['exit_ratio'],
+                'promised': 100 * row['saving_promised'],
+                'won': 100 * row['saving_won'],
+                'share': _percent(row.get('exit_share_won')),
+            }
+            for row in cell
+            if row['kind'] == SCOPE
+        ]
+    return format_table(rows, EXITS_COLUMNS)
+
+
+def growth_section(result: dict) -> str:
+    """Format how time and memory grow.
+
+    Args:
+        result (dict): Of tools/benchmark.py --growth --json.
+
+    Returns:
+        str: Markdown: exponents p of y = c * x ** p, and what was skipped.
+    """
+    growth = result['growth']
+    rows = [
+        {
+            'axis': curve['axis'],
+            'contestant': curve['contestant'],
+            'time': curve['time_exponent'],
+            'time_large': curve.get('time_exponent_large'),
+            'memory': curve['memory_exponent'],
+            'memory_large': curve.get('memory_exponent_large'),
+            'range': f'{min(curve["x"]):g} to {max(curve["x"]):g}',
+        }
+        for curve in growth['curves']
+    ]
+    skipped = [
+        f'- skipped: {x["contestant"]}, {x["axis"]} {x["x"]:g}: {x["reason"]}'
+        for x in growth['skipped']
+    ]
+    parts = [format_table(rows, GROWTH_COLUMNS), '\n'.join(skipped)]
+    return '\n\n'.join(filter(None, [*parts, setting_line(result['setting'])]))
+
+
+def _quartiles(value: float | Sequence[float]) -> str:
+    if not isinstance(value, Sequence):
+        return f'{value:.3f}'
+    low, median, high = value
+    return f'{median:.2f} ({low:.2f} to {high:.2f})'
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

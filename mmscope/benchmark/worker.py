@@ -1,0 +1,46 @@
+"""Forwards of ViM by the package of another checkout, one for each line read.
+
+A program of its own, started by :mod:`mmscope.benchmark.checkouts`: two
+versions of a package cannot live in one process. It uses only what every
+version has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main() -> None:
+    """Answer every line of stdin with a forward and an empty line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkout')
+    parser.add_argument('arch')
+    parser.add_argument('batch', type=int)
+    parser.add_argument('threads', type=int)
+    args = parser.parse_args()
+    # In place of this file's own folder.
+    sys.path[0] = args.checkout
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    import torch
+
+    from mmscope.apis.memory import keep_freed_memory
+    from mmscope.models import VisionMamba
+    from mmscope.ops import why_unavailable
+
+    if reason := why_unavailable('cpu'):
+        sys.exit(f'{args.checkout}: {reason}')
+    keep_freed_memory()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    model = VisionMamba(arch=args.arch, img_size=224).eval()
+    imgs = torch.randn(args.batch, 3, 224, 224)
+    with torch.inference_mode():
+        for _ in sys.stdin:
+            model(imgs)
+            print(file=answers, flush=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,78 @@
+"""Write the tables of a page on speed from the files of measurements.
+
+    python tools/analysis_tools/speed_page.py [--page docs/results/speed.md]
+        [--check]
+
+The files lie beside the page: bench.json (make bench), speed_grid.json and
+speed_growth.json (tools/benchmark.py with --matmuls and with --growth, each
+with --json) and speed_steps.json (compare_speed.py). Each fills what stands
+between two lines such as
+
+    <!-- speed_page ratios: begin -->
+    <!-- speed_page ratios: end -->
+
+so that no number is typed by hand. --check changes nothing and fails if the
+page is not what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+with contextlib.redirect_stdout(sys.stderr):
+    from mmscope.analysis.markers import update_document
+    from mmscope.apis import UserError, user_errors
+    from mmscope.benchmark.page import (
+        exits_section,
+        grid_section,
+        growth_section,
+        ratios_section,
+        steps_section,
+    )
+
+TOOL = 'speed_page'
+SECTIONS = {
+    'ratios': ('bench.json', ratios_section),
+    'steps': ('speed_steps.json', steps_section),
+    'exits': ('speed_grid.json', exits_section),
+    'growth': ('speed_growth.json', growth_section),
+    'grid': ('speed_grid.json', grid_section),
+}
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--page', type=Path, default=Path('docs/results/speed.md')
+    )
+    parser.add_argument(
+        '--check', action='store_true', help='fail if the page is out of date'
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(arguments)
+    with user_errors():
+        for section, (name, write) in SECTIONS.items():
+            path = args.page.parent / name
+            if not path.is_file():
+                raise UserError(
+                    f'{path} does not exist: measure it, see --help'
+                )
+            report = write(json.loads(path.read_text(encoding='utf-8')))
+            tool = f'{TOOL} {section}'
+            update_document(args.page, tool, report, args.check)
+
+
+if __name__ == '__main__':
+    main()
