@@ -66,7 +66,8 @@ def grid_figure(rows: Sequence[dict]) -> Figure:
             ]
             _draw_speeds(plain_axes(panels[i][j]), cell)
             panels[i][j].set_title(f'{arch}, batch {batch}', color=INK)
-    panels[0][0].legend(frameon=False, fontsize=8)
+    lines = panels[0][0].get_legend_handles_labels()
+    figure.legend(*lines, loc='outside lower center', ncols=4, frameon=False)
     return figure
 
 

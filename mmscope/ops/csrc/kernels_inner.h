@@ -9,6 +9,11 @@ MMSCOPE_INLINE Vec* panel(const InnerArgs& args, float* panels, int64_t chunk,
   return (Vec*)panels + (chunk * ceil_div(args.dim, kLanes) + vector) * kChunk;
 }
 
+// What the selection computes of a token: the step size's projection, B and C.
+MMSCOPE_INLINE int64_t selected_size(const InnerArgs& args) {
+  return args.rank + 2 * args.d_state;
+}
+
 // The parameters of one vector of channels, packed one after the other.
 struct Packed {
   const Vec *A, *dt_proj, *taps;
@@ -63,7 +68,7 @@ constexpr int kRows = kLanes < 8 ? kLanes : 8, kTokens = kLanes / kRows;
 // `u` points at the first of `tokens` tokens in the first panel of a chunk.
 static void select_tile(const InnerArgs& args, const Vec* u, int64_t tokens,
                         int64_t first, float* selected) {
-  const int64_t columns = args.rank + 2 * args.d_state;
+  const int64_t columns = selected_size(args);
   const float* weight[kRows];
   int64_t token[kTokens];
   // Beyond the end the last one is read again.
@@ -104,7 +109,7 @@ static void select_chunk(const InnerArgs& args, const InnerItem& item,
                          int64_t chunk) {
   const int64_t start = chunk * kChunk, left = args.seqlen - start;
   const int64_t count = left < kChunk ? left : kChunk;
-  const int64_t columns = args.rank + 2 * args.d_state;
+  const int64_t columns = selected_size(args);
   float* panels = item.panels[args.reverse];
   float* selected = item.selected[args.reverse] + start * columns;
   for (int64_t v = 0; v < ceil_div(args.dim, kLanes); ++v) {
@@ -127,7 +132,7 @@ MMSCOPE_INLINE void select_steps(const InnerArgs& args, const Packed& packed,
                                  const Vec* u, const float* selected,
                                  int64_t count, Steps* steps) {
   constexpr int kTile = 8;
-  const int64_t columns = args.rank + 2 * args.d_state;
+  const int64_t columns = selected_size(args);
   steps->count = count;
   for (int64_t k = 0; k < count; k += kTile) {
     const float* dt[kTile];
@@ -197,7 +202,9 @@ template <typename T>
 static void scan_panels(const InnerArgs& args, const InnerItem& item,
                         int64_t first, int64_t vectors, float* maxima,
                         Vec* states) {
-  const int64_t columns = args.rank + 2 * args.d_state;
+  const int64_t columns = selected_size(args);
+  float* panels = item.panels[args.reverse];
+  const float* selected = item.selected[args.reverse];
   for (int64_t i = 0; i < vectors * args.d_state; ++i) states[i] = Vec{};
   for (int64_t start = 0; start < args.seqlen; start += kChunk) {
     const int64_t left = args.seqlen - start;
@@ -207,9 +214,9 @@ static void scan_panels(const InnerArgs& args, const InnerItem& item,
       const int64_t v = first + i;
       const Column<T, InnerArgs> column(args, item.index, v);
       const Packed packed(args, v);
+      const Vec* u = panel(args, panels, start / kChunk, v);
       Steps steps;
-      select_steps(args, packed, panel(args, item.panels[args.reverse], start / kChunk, v),
-                   item.selected[args.reverse] + start * columns,
+      select_steps(args, packed, u, selected + start * columns,
                    left < kChunk ? left : kChunk, &steps);
       if (args.reverse) column.prefetch(args.z, start + kChunk);
       advance(steps, args.d_state, packed.A, states + i * args.d_state);

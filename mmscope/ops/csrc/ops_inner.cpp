@@ -122,8 +122,11 @@ std::tuple<Tensor, Tensor> bidirectional_inner(
   const auto run = [&](const InnerItem& item) {
     for_tasks(2 * chunks, kChunk * vectors * 64, 0,
               [&](int64_t task, float*) {
-                kernels->inner_select(both[task / chunks].args, scalar(type),
-                                      item, task % chunks);
+                // Both directions of the same tokens, one after the other:
+                // the second finds its input in the cache.
+                const int64_t d = task % 2, chunk = task / 2;
+                kernels->inner_select(both[d].args, scalar(type), item,
+                                      d ? chunks - 1 - chunk : chunk);
               });
     for_tasks(groups, 2 * group * seqlen * (ahead.d_state + 4),
               kernels->scan_scratch(ahead.d_state),
