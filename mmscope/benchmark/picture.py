@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from mmscope.benchmark.contestants import PRODUCTS
 from mmscope.benchmark.models import DEIT, SCOPE, VIM
@@ -111,7 +112,7 @@ def growth_figure(result: dict) -> Figure:
 
     Returns:
         Figure: Time above memory, a column for each axis; a grey line is
-        linear.
+        linear (time against threads: inversely).
 
     Raises:
         ValueError: If there is no curve.
@@ -137,6 +138,7 @@ def growth_figure(result: dict) -> Figure:
 
 def _draw_growth(axes: Axes, curves: Sequence[dict], key: str) -> None:
     name = {'ms': 'time', 'mib': 'memory'}[key]
+    start = None
     for index, curve in enumerate(curves):
         known = [
             (x, y) for x, y in zip(curve['x'], curve[key], strict=True) if y
@@ -144,23 +146,31 @@ def _draw_growth(axes: Axes, curves: Sequence[dict], key: str) -> None:
         exponent = curve[f'{name}_exponent']
         if not known:
             continue
+        start = start or known[0]
         fitted = '' if exponent is None else f', p = {exponent:.2f}'
+        colour = KIND_COLOURS.get(
+            curve['contestant'], SERIES[index % len(SERIES)]
+        )
         axes.plot(
             *zip(*known, strict=True),
             'o-',
             markersize=4,
-            color=SERIES[index % len(SERIES)],
+            color=colour,
             label=f'{curve["contestant"]}{fitted}',
         )
-        if index == 0:
-            _draw_linear(axes, known)
     axes.set_xscale('log')
     axes.set_yscale('log')
+    positions = sorted({x for curve in curves for x in curve['x']})
+    axes.set_xticks(positions, [f'{x:g}' for x in positions])
+    axes.xaxis.set_minor_locator(NullLocator())
+    in_threads = curves[0]['axis'] == 'threads'
+    if start and not (in_threads and key == 'mib'):
+        _draw_linear(axes, start, positions, -1 if in_threads else 1)
     axes.legend(frameon=False, fontsize=8)
 
 
-def _draw_linear(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    x = np.array([point[0] for point in points])
-    axes.plot(
-        x, points[0][1] * x / x[0], ':', color=GREY, label='linear, p = 1'
-    )
+def _draw_linear(
+    axes: Axes, start: tuple[float, float], x: Sequence[float], power: int
+) -> None:
+    y = start[1] * (np.array(x) / start[0]) ** power
+    axes.plot(x, y, ':', color=GREY, label=f'p = {power}')

@@ -12,6 +12,8 @@ constexpr int64_t kChunk = 16;
 // Vectors of channels that share one task: at most so many in the scan's
 // forward, always so many in a backward.
 constexpr int64_t kGroup = 8;
+// The same where both directions of a batch item stay in one thread's cache.
+constexpr int64_t kItemGroup = 16;
 // Widest vector of any variant, in floats.
 constexpr int64_t kMaxLanes = 16;
 
@@ -121,6 +123,7 @@ struct Kernels {
   // Task: kChunk rows.
   void (*norm)(const NormArgs&, Scalar in, Scalar out, int64_t task);
   int64_t (*scan_scratch)(int64_t d_state);           // in floats
+  int64_t (*inner_scan_scratch)(int64_t d_state);     // in floats
   int64_t (*scan_backward_scratch)(int64_t d_state);  // in floats
   int64_t (*conv_backward_scratch)(int64_t width);    // in floats
 };

@@ -92,6 +92,10 @@ static int64_t scan_scratch(int64_t d_state) {
   return 2 * kGroup * d_state * kLanes;
 }
 
+static int64_t inner_scan_scratch(int64_t d_state) {
+  return kItemGroup * d_state * kLanes;
+}
+
 static int64_t scan_backward_scratch(int64_t d_state) {
   return (2 * kChunk + 1 + 3 * kGroup) * d_state * kLanes;
 }
@@ -106,7 +110,7 @@ static int64_t conv_backward_scratch(int64_t width) {
 static const Kernels kTable = {
     MMSCOPE_TEXT(MMSCOPE_ISA), kLanes, scan, scan_backward, conv, conv_backward,
     pack_vector, inner_select, inner_scan, norm, scan_scratch,
-    scan_backward_scratch, conv_backward_scratch,
+    inner_scan_scratch, scan_backward_scratch, conv_backward_scratch,
 };
 
 }  // namespace MMSCOPE_ISA

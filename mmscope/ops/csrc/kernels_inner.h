@@ -37,11 +37,11 @@ struct Packed {
 // Turn `columns` columns of a (dim, columns) parameter into vectors.
 MMSCOPE_INLINE Vec* pack_columns(const float* x, int64_t columns,
                                  int64_t channel, int count, Vec* rows) {
-  for (int64_t k = 0; k < columns; ++k) {
-    rows[k] = Vec{};
-    for (int i = 0; i < count; ++i)
-      rows[k][i] = x[(channel + i) * columns + k];
-  }
+  for (int64_t k = 0; k < columns; ++k) rows[k] = Vec{};
+  float* lanes = (float*)rows;
+  for (int i = 0; i < count; ++i)
+    for (int64_t k = 0; k < columns; ++k)
+      lanes[k * kLanes + i] = x[(channel + i) * columns + k];
   return rows + columns;
 }
 

@@ -87,9 +87,10 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Vectors of channels in one task of a scan: many read memory in longer runs,
 // few feed more threads.
-inline int64_t group_size(int64_t batch, int64_t vectors) {
+inline int64_t group_size(int64_t batch, int64_t vectors,
+                          int64_t most = kGroup) {
   return std::clamp<int64_t>(batch * vectors / (4 * at::get_num_threads()), 1,
-                             kGroup);
+                             most);
 }
 
 }  // namespace mmscope

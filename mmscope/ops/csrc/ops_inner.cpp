@@ -90,14 +90,15 @@ void for_items(int64_t batch, const ItemMemory& sizes, const Tensor& like,
 std::tuple<Tensor, Tensor> bidirectional_inner(
     const Tensor& x_, const Tensor& z_, at::TensorList taps,
     at::TensorList conv_bias, at::TensorList x_proj, at::TensorList dt_proj,
-    at::TensorList dt_bias, at::TensorList A_log, at::TensorList D, bool scored) {
+    at::TensorList dt_bias, at::TensorList A_log, at::TensorList D,
+    bool scored) {
   const auto type = compute_type(x_);
   const Tensor x = with_dense_channels(x_, type);
   const Tensor z = with_dense_channels(z_, type);
   const Kernels* kernels = current_kernels();
   const int64_t batch = x.size(0), seqlen = x.size(1);
   const int64_t vectors = ceil_div(x.size(2), kernels->lanes);
-  const int64_t group = group_size(batch, vectors);
+  const int64_t group = group_size(batch, vectors, kItemGroup);
   const int64_t groups = ceil_div(vectors, group);
   const auto real = x.options().dtype(at::kFloat);
   Tensor out = at::empty(x.sizes(), x.options());
@@ -129,7 +130,7 @@ std::tuple<Tensor, Tensor> bidirectional_inner(
                                       d ? chunks - 1 - chunk : chunk);
               });
     for_tasks(groups, 2 * group * seqlen * (ahead.d_state + 4),
-              kernels->scan_scratch(ahead.d_state),
+              kernels->inner_scan_scratch(ahead.d_state),
               [&](int64_t task, float* scratch) {
                 kernels->inner_scan(ahead, back, scalar(type), item, task,
                                     scratch);
