@@ -40,7 +40,9 @@ def ratios_section(bench: dict) -> str:
         {'ratio': name, 'time': _quartiles(value)}
         for name, value in bench['ratios'].items()
     ]
-    table = format_table(rows, (Column('ratio', 'ratio'), Column('time', '')))
+    table = format_table(
+        rows, (Column('ratio', 'ratio'), Column('time', 'time'))
+    )
     return f'{table}\n\n{setting_line(bench["setting"])}'
 
 

@@ -3,10 +3,8 @@
     python tools/analysis_tools/speed_page.py [--page docs/results/speed.md]
         [--check]
 
-The files lie beside the page: bench.json (make bench), speed_grid.json and
-speed_growth.json (tools/benchmark.py with --matmuls and with --growth, each
-with --json) and speed_steps.json (compare_speed.py). Each fills what stands
-between two lines such as
+The files lie beside the page, which says how each was measured. Each fills
+what stands between two lines such as
 
     <!-- speed_page ratios: begin -->
     <!-- speed_page ratios: end -->
@@ -41,6 +39,7 @@ SECTIONS = {
     'exits': ('speed_grid.json', exits_section),
     'growth': ('speed_growth.json', growth_section),
     'grid': ('speed_grid.json', grid_section),
+    'bfloat16': ('speed_bf16.json', grid_section),
 }
 
 
