@@ -13,7 +13,7 @@ import argparse
 import logging
 
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 import mmscope  # noqa: F401
 from mmscope.apis import (
@@ -25,6 +25,7 @@ from mmscope.apis import (
     check_host,
     check_pretrained,
     drop_pretrained,
+    latest_checkpoint,
     leaving_together,
     load_config,
     load_model_weights,
@@ -101,7 +102,7 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
         return []
     cfg.resume = True
     if resume == 'auto':
-        resume = find_latest_checkpoint(cfg.work_dir)
+        resume = latest_checkpoint(cfg.work_dir)
         if resume is None:
             return [f'no checkpoint in {cfg.work_dir}: starting from step 0']
     state = read_checkpoint(resume)

@@ -9,7 +9,11 @@ from .adapt import (
     set_exit_threshold,
     use_amp,
 )
-from .checkpoints import load_model_weights, read_checkpoint
+from .checkpoints import (
+    latest_checkpoint,
+    load_model_weights,
+    read_checkpoint,
+)
 from .config import add_common_arguments, check_host, load_config, walk
 from .errors import UserError, user_errors
 from .exit_choice import ExitChoice, result_sentence
@@ -26,6 +30,7 @@ __all__ = [
     'check_host',
     'check_pretrained',
     'drop_pretrained',
+    'latest_checkpoint',
     'leaving_together',
     'load_config',
     'load_model_weights',

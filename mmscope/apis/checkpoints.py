@@ -57,6 +57,34 @@ def read_checkpoint(path: str | Path) -> dict:
     return checkpoint
 
 
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """Find the checkpoint that an interrupted training goes on from.
+
+    MMEngine notes its path in ``last_checkpoint``. A run that is killed
+    while it writes leaves that note empty or absent, and the newest file
+    perhaps incomplete; then it is the newest complete file.
+
+    Args:
+        work_dir (str | Path): Folder of the training.
+
+    Returns:
+        str | None: Path; None where there is no checkpoint.
+    """
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    noted = note.read_text().strip() if note.is_file() else ''
+    if noted:
+        return noted
+    saved = [
+        path
+        for pattern in ('iter_*.pth', 'epoch_*.pth')
+        for path in folder.glob(pattern)
+        if zipfile.is_zipfile(path)
+    ]
+    newest = max(saved, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else str(newest)
+
+
 def load_model_weights(model: nn.Module, path: str | Path) -> str:
     """Load a checkpoint into a model that it must fit.
 

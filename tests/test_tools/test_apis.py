@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mmscope.apis import (
     check_host,
     check_pretrained,
     drop_pretrained,
+    latest_checkpoint,
     number_of_processes,
     use_amp,
     user_errors,
@@ -186,3 +188,19 @@ def test_debug_lets_the_exception_pass(monkeypatch):
     monkeypatch.setenv('MMSCOPE_DEBUG', '1')
     with pytest.raises(UserError), user_errors():
         raise UserError('wrong')
+
+
+def test_a_run_killed_while_it_noted_its_checkpoint_goes_on(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    for age, name in enumerate(('iter_8.pth', 'iter_4.pth', 'best_6.pth')):
+        torch.save({}, tmp_path / name)
+        os.utime(tmp_path / name, (100 - age, 100 - age))
+    # Killed while it saved: the newest file is not complete.
+    whole = (tmp_path / 'iter_8.pth').read_bytes()
+    (tmp_path / 'iter_12.pth').write_bytes(whole[:-40])
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_8.pth')
+    note = tmp_path / 'last_checkpoint'
+    note.write_text('')
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_8.pth')
+    note.write_text('elsewhere/iter_2.pth\n')
+    assert latest_checkpoint(tmp_path) == 'elsewhere/iter_2.pth'
