@@ -88,11 +88,13 @@ def check_device(args: argparse.Namespace) -> None:
         raise UserError(
             f'--device {args.device}, but torch sees no GPU: use --device cpu'
         )
-    backend = 'cpu' if args.ops and args.backend == 'auto' else args.backend
+    on_cpu = args.device.type == 'cpu'
+    # Without them --ops has nothing to compare.
+    compiled = args.ops and on_cpu and args.backend == 'auto'
+    backend = 'cpu' if compiled else args.backend
     reason = None
     if backend != 'auto':
-        device = 'cpu' if args.ops else args.device
-        reason = ops.why_unavailable(backend, device)
+        reason = ops.why_unavailable(backend, args.device)
     if reason:
         raise UserError(f'the {backend} backend cannot run: {reason}')
 
@@ -215,7 +217,7 @@ def measure(args: argparse.Namespace, setting: dict) -> tuple[dict, str]:
         tuple[dict, str]: Result for JSON, and the same for people.
     """
     if args.ops:
-        rows = benchmark_ops(args.repeats)
+        rows = benchmark_ops(args.repeats, device=args.device)
         return {'ops': rows}, ops_table(rows)
     if args.growth:
         result = run_growth(args)

@@ -1,4 +1,8 @@
-"""The compiled operators against what PyTorch alone offers."""
+"""The compiled operators against what PyTorch alone offers.
+
+The floor of an operator that is limited by memory is a copy of the tensors
+that it has to read and to write.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,14 @@ import torch
 from torch import Tensor
 
 from mmscope.benchmark.timing import Entry, Run, race
-from mmscope.ops import causal_conv1d, selective_scan
+from mmscope.models.layers import BidirectionalMamba
+from mmscope.ops import (
+    available_backends,
+    causal_conv1d,
+    composed,
+    selective_scan,
+)
+from mmscope.ops.library import CONV_BACKENDS
 from mmscope.ops.reference import (
     causal_conv1d_reference,
     selective_scan_reference,
@@ -20,6 +31,8 @@ from mmscope.testing import scan_inputs
 SHAPES = ((1, 197, 768, 16), (8, 197, 768, 16))
 WIDTH = 4
 CPU = torch.device('cpu')
+SCAN, CONV, MIXER = 'selective_scan', 'causal_conv1d', 'mixer'
+COPY = 'copy of its bytes'
 
 
 def discretised_scan(
@@ -63,18 +76,21 @@ def discretised_scan(
     return y * torch.nn.functional.silu(z)
 
 
-def interleaved_medians(runs: dict[str, Run], repeats: int) -> dict:
+def interleaved_medians(
+    runs: dict[str, Run], repeats: int, device: torch.device
+) -> dict:
     """Time rivals in turns.
 
     Args:
         runs (dict[str, Callable]): What to time, by name.
         repeats (int): Timed rounds.
+        device (torch.device): Where they work.
 
     Returns:
         dict[str, float]: Median wall-clock milliseconds by name.
     """
     entries = {name: Entry(run) for name, run in runs.items()}
-    timings = race(entries, repeats, CPU).timings
+    timings = race(entries, repeats, device).timings
     return {name: 1e3 * timing.median for name, timing in timings.items()}
 
 
@@ -101,34 +117,96 @@ def training(
     return run
 
 
-def rivals() -> dict[str, dict[str, Callable[..., Tensor]]]:
-    """List what computes each operator, by operator and name."""
+def copying(inputs: dict[str, Tensor]) -> Run:
+    """Return a run that moves as many bytes as an operator has to.
+
+    Args:
+        inputs (dict[str, Tensor]): Those of the operator, the first as large
+            as its output; smaller ones are left out.
+
+    Returns:
+        Callable: Copies, each of which reads and writes one tensor.
+    """
+    first = next(iter(inputs.values()))
+    large = [x for x in inputs.values() if x.shape == first.shape]
+    sources = large[: (len(large) + 1) // 2]
+    targets = [torch.empty_like(x) for x in sources]
+
+    def run() -> None:
+        for source, target in zip(sources, targets, strict=True):
+            target.copy_(source)
+
+    return run
+
+
+def rivals(
+    device: torch.device, mixer: BidirectionalMamba
+) -> dict[str, dict[str, Callable[..., Tensor]]]:
+    """List what computes each operator, by operator and name.
+
+    Args:
+        device (torch.device): Where they work.
+        mixer (BidirectionalMamba): The layer that is timed whole.
+
+    Returns:
+        dict[str, dict[str, Callable]]: Compiled backends first.
+    """
+    names = [x for x in available_backends(device) if x != 'reference']
+
+    def whole(x: Tensor, backend: str = 'auto') -> Tensor:
+        mixer.scan_backend = backend
+        return mixer(x)[0]
+
+    def in_parts(x: Tensor) -> Tensor:
+        with composed():
+            return whole(x)
+
     return {
-        'selective_scan': {
-            'cpu': partial(selective_scan, delta_softplus=True, backend='cpu'),
+        SCAN: {
+            **{
+                name: partial(
+                    selective_scan, delta_softplus=True, backend=name
+                )
+                for name in names
+            },
             'reference': partial(
                 selective_scan_reference, delta_softplus=True
             ),
             'discretised loop': discretised_scan,
         },
-        'causal_conv1d': {
-            'cpu': partial(causal_conv1d, backend='cpu'),
+        CONV: {
+            **{
+                name: partial(causal_conv1d, backend=name)
+                for name in names
+                if name in CONV_BACKENDS
+            },
             'F.conv1d': causal_conv1d_reference,
+        },
+        MIXER: {
+            **{name: partial(whole, backend=name) for name in names},
+            'in parts': in_parts,
         },
     }
 
 
 def op_inputs(
-    batch: int, seqlen: int, dim: int, d_state: int
+    batch: int, seqlen: int, dim: int, d_state: int, device: torch.device
 ) -> dict[str, dict[str, Tensor]]:
     """Draw the inputs of each operator for one shape."""
-    scan = scan_inputs(batch, seqlen, dim, d_state)
-    conv = dict(x=scan['u'], weight=torch.randn(dim, WIDTH), bias=scan['D'])
-    return {'selective_scan': scan, 'causal_conv1d': conv}
+    scan = {
+        name: x.to(device)
+        for name, x in scan_inputs(batch, seqlen, dim, d_state).items()
+    }
+    weight = torch.randn(dim, WIDTH, device=device)
+    conv = dict(x=scan['u'], weight=weight, bias=scan['D'])
+    tokens = torch.randn(batch, seqlen, dim // 2, device=device)
+    return {SCAN: scan, CONV: conv, MIXER: dict(x=tokens)}
 
 
 def benchmark_ops(
-    repeats: int, shapes: tuple[tuple[int, ...], ...] = SHAPES
+    repeats: int,
+    shapes: tuple[tuple[int, ...], ...] = SHAPES,
+    device: torch.device = CPU,
 ) -> list[dict]:
     """Compare the compiled operators with what PyTorch alone offers.
 
@@ -136,36 +214,43 @@ def benchmark_ops(
         repeats (int): Timed rounds of each comparison.
         shapes (tuple): (batch, tokens, channels, states) each. Defaults to
             those of ViM-S at 224 x 224 pixels.
+        device (torch.device): Where they work. Defaults to the CPU.
 
     Returns:
         list[dict]: One row per operator, pass and shape: median milliseconds
-        of each rival and their ratios to the compiled operator.
+        of each rival and their ratios to the first, a compiled operator.
     """
     return [
-        _compare(op, name, make, inputs, repeats)
+        _compare(op, name, shape, repeats, device)
         for shape in shapes
-        for op, inputs in op_inputs(*shape).items()
-        for name, make in (('forward', forward), ('training', training))
+        for op in (SCAN, CONV, MIXER)
+        for name in ('forward', 'training')
     ]
 
 
 def _compare(
     op: str,
     name: str,
-    make: Callable[..., Run],
-    inputs: dict[str, Tensor],
+    shape: tuple[int, ...],
     repeats: int,
+    device: torch.device,
 ) -> dict:
-    runs = {k: make(f, inputs) for k, f in rivals()[op].items()}
-    medians = interleaved_medians(runs, repeats)
+    inputs = op_inputs(*shape, device)[op]
+    make = forward if name == 'forward' else training
+    mixer = BidirectionalMamba(shape[2] // 2, 1, shape[3]).to(device)
+    found = rivals(device, mixer)[op]
+    runs = {rival: make(function, inputs) for rival, function in found.items()}
+    if name == 'forward' and op != MIXER:
+        runs[COPY] = copying(inputs)
+    medians = interleaved_medians(runs, repeats, device)
+    (first, base), *others = medians.items()
     return dict(
         op=op,
         run=name,
         shape=tuple(inputs[next(iter(inputs))].shape),
         milliseconds=medians,
-        ratios={
-            k: v / medians['cpu'] for k, v in medians.items() if k != 'cpu'
-        },
+        first=first,
+        ratios={rival: value / base for rival, value in others},
     )
 
 
@@ -179,11 +264,15 @@ def ops_table(rows: list[dict]) -> str:
         str: Milliseconds of each rival, and its ratio to the compiled
         operator.
     """
-    lines = ['medians in milliseconds; in brackets the ratio to cpu']
+    lines = ['medians in milliseconds; in brackets the ratio to the first']
     for row in rows:
         times = '  '.join(
             f'{name} {value:.2f}'
-            + (f' ({row["ratios"][name]:.1f}x)' if name != 'cpu' else '')
+            + (
+                f' ({row["ratios"][name]:.1f}x)'
+                if name in row['ratios']
+                else ''
+            )
             for name, value in row['milliseconds'].items()
         )
         lines.append(f'{row["op"]:<15}{row["run"]:<9}{row["shape"]}  {times}')

@@ -39,7 +39,7 @@ def op_ratios(repeats: int) -> dict[str, float]:
         dict[str, float]: Time of ours over that of each rival.
     """
     return {
-        f'{row["op"]} {row["run"]}: cpu / {rival}': 1 / ratio
+        f'{row["op"]} {row["run"]}: {row["first"]} / {rival}': 1 / ratio
         for row in benchmark_ops(repeats, (OPS_SHAPE,))
         for rival, ratio in row['ratios'].items()
     }

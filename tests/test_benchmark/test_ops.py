@@ -6,6 +6,7 @@ import torch
 from mmscope import ops
 from mmscope.benchmark.ops import (
     benchmark_ops,
+    copying,
     discretised_scan,
     ops_table,
 )
@@ -27,11 +28,26 @@ def test_every_operator_and_pass_has_a_row_with_ratios():
     rows = benchmark_ops(1, ((1, 5, 8, 2),))
     assert [(row['op'], row['run']) for row in rows] == [
         (op, run)
-        for op in ('selective_scan', 'causal_conv1d')
+        for op in ('selective_scan', 'causal_conv1d', 'mixer')
         for run in ('forward', 'training')
     ]
     for row in rows:
         for rival, ratio in row['ratios'].items():
             times = row['milliseconds']
             assert ratio == pytest.approx(times[rival] / times['cpu'])
+            assert row['first'] == 'cpu'
     assert 'discretised loop' in ops_table(rows)
+
+
+def test_floor_of_a_scan_moves_its_three_inputs_and_its_output(monkeypatch):
+    inputs = scan_inputs()
+    moved = []
+    copy = torch.Tensor.copy_
+
+    def counted(target, source):
+        moved.append(2 * source.numel())
+        return copy(target, source)
+
+    monkeypatch.setattr(torch.Tensor, 'copy_', counted)
+    copying(inputs)()
+    assert sum(moved) == 4 * inputs['u'].numel()
