@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,20 @@ def test_number_of_threads_changes_nothing(batch, isa):
     two = fused_inner(*arguments, True)
     for a, b in zip(one, two, strict=True):
         assert torch.equal(a, b)
+
+
+def test_callers_in_threads_of_their_own_do_not_meet():
+    torch.set_num_threads(2)
+    inputs = inner_inputs(60, batch=4, dim=96)
+    expected = run_inner(**inputs, backend='cpu')
+
+    def run(_):
+        with torch.no_grad():
+            return run_inner(**inputs, backend='cpu')
+
+    with ThreadPoolExecutor(4) as pool:
+        for actual in pool.map(run, range(80)):
+            assert torch.equal(actual, expected)
 
 
 def test_parts_of_wider_tensors_and_transposed_ones_are_read(isa):

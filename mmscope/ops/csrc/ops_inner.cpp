@@ -76,15 +76,38 @@ template <typename F>
 void for_items(int64_t batch, const ItemMemory& sizes, const Tensor& like,
                const F& run) {
   const int64_t threads = at::get_num_threads();
-  const Tensor memory =
-      at::empty({std::min(threads, batch), sizes.all}, like.options());
   const int64_t together = batch / threads * threads;
+  const int64_t places = together > 0 ? threads : 1;
+  const Tensor memory = at::empty({places, sizes.all}, like.options());
   at::parallel_for(0, together, 1, [&](int64_t begin, int64_t end) {
-    float* start = pointer(memory) + at::get_thread_num() * sizes.all;
+    // A caller's own threads may be more than ours; each call has memory.
+    const int64_t place = std::min<int64_t>(at::get_thread_num(), places - 1);
+    float* start = pointer(memory) + place * sizes.all;
     for (int64_t i = begin; i < end; ++i) run(sizes.place(i, start));
   });
   for (int64_t i = together; i < batch; ++i)
     run(sizes.place(i, pointer(memory)));
+}
+
+// One batch item: all of the selection, then the scans that need all of it.
+void run_item(const Kernels* kernels, const InnerArgs& ahead,
+              const InnerArgs& back, Scalar type, const InnerItem& item) {
+  const int64_t vectors = ceil_div(ahead.dim, kernels->lanes);
+  const int64_t chunks = ceil_div(ahead.seqlen, kChunk);
+  for_tasks(2 * chunks, kChunk * vectors * 64, 0, [&](int64_t task, float*) {
+    // Both directions of the same tokens, one after the other: the second
+    // finds its input in the cache.
+    const bool reverse = task % 2;
+    const int64_t chunk = task / 2;
+    kernels->inner_select(reverse ? back : ahead, type, item,
+                          reverse ? chunks - 1 - chunk : chunk);
+  });
+  for_tasks(ceil_div(vectors, ahead.group),
+            2 * ahead.group * ahead.seqlen * (ahead.d_state + 4),
+            kernels->inner_scan_scratch(ahead.d_state),
+            [&](int64_t task, float* scratch) {
+              kernels->inner_scan(ahead, back, type, item, task, scratch);
+            });
 }
 
 std::tuple<Tensor, Tensor> bidirectional_inner(
@@ -118,26 +141,12 @@ std::tuple<Tensor, Tensor> bidirectional_inner(
     args.out = out.data_ptr();
     args.maxima = scored ? pointer(maxima[d]) : nullptr;
   }
-  const InnerArgs &ahead = both[0].args, &back = both[1].args;
-  const int64_t chunks = ceil_div(seqlen, kChunk);
-  const auto run = [&](const InnerItem& item) {
-    for_tasks(2 * chunks, kChunk * vectors * 64, 0,
-              [&](int64_t task, float*) {
-                // Both directions of the same tokens, one after the other:
-                // the second finds its input in the cache.
-                const int64_t d = task % 2, chunk = task / 2;
-                kernels->inner_select(both[d].args, scalar(type), item,
-                                      d ? chunks - 1 - chunk : chunk);
-              });
-    for_tasks(groups, 2 * group * seqlen * (ahead.d_state + 4),
-              kernels->inner_scan_scratch(ahead.d_state),
-              [&](int64_t task, float* scratch) {
-                kernels->inner_scan(ahead, back, scalar(type), item, task,
-                                    scratch);
-              });
-  };
   if (out.numel() > 0)
-    for_items(batch, ItemMemory(ahead, kernels->lanes), maxima, run);
+    for_items(batch, ItemMemory(both[0].args, kernels->lanes), maxima,
+              [&](const InnerItem& item) {
+                run_item(kernels, both[0].args, both[1].args, scalar(type),
+                         item);
+              });
   return {out.to(x_.scalar_type()), scored ? maxima.amax(1) : maxima};
 }
 
