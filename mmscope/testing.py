@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -85,10 +86,7 @@ def scan_inputs(
         dict[str, Tensor]: The tensors by the names of their arguments.
     """
     generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
+    draw = partial(torch.randn, generator=generator)
     return dict(
         u=draw(batch, seqlen, dim).to(dtype),
         delta=draw(batch, seqlen, dim).to(dtype),
@@ -120,11 +118,7 @@ def conv_inputs(
     Returns:
         dict[str, Tensor]: The tensors by the names of their arguments.
     """
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
     return dict(
         x=draw(batch, seqlen, dim).to(dtype),
         weight=draw(dim, width),

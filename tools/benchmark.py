@@ -88,10 +88,10 @@ def check_device(args: argparse.Namespace) -> None:
         raise UserError(
             f'--device {args.device}, but torch sees no GPU: use --device cpu'
         )
-    on_cpu = args.device.type == 'cpu'
-    # Without them --ops has nothing to compare.
-    compiled = args.ops and on_cpu and args.backend == 'auto'
-    backend = 'cpu' if compiled else args.backend
+    backend = args.backend
+    if args.ops and backend == 'auto' and args.device.type == 'cpu':
+        # Without compiled operators there is nothing to compare.
+        backend = 'cpu'
     reason = None
     if backend != 'auto':
         reason = ops.why_unavailable(backend, args.device)

@@ -27,9 +27,9 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmscope.apis import ReplayHook, user_errors
+from mmscope.apis import ReplayHook, latest_checkpoint, user_errors
 from mmscope.datasets.demo_writer import write_scenes
 from mmscope.evaluation import SweepResult, measure_throughput, sweep
 from mmscope.evaluation.loading import (
@@ -196,8 +196,7 @@ def train(cfg: Config, recipe: dict) -> Path:
     if last.is_file():
         print(f'  finished before: {last}')
         return last
-    if (folder / 'last_checkpoint').is_file():
-        found = find_latest_checkpoint(str(folder))
+    if found := latest_checkpoint(folder):
         print(f'  going on from {found}')
         cfg.resume, cfg.load_from = True, found
     runner = _QuietRunner.from_cfg(cfg)

@@ -226,12 +226,15 @@ def growth_report(result: dict) -> str:
             f'- {curve["axis"]}, {curve["contestant"]}: '
             f'{_exponents(curve)} ({points})'
         )
-    for x in result['skipped']:
-        lines.append(
-            f'- skipped: {x["contestant"]}, {x["axis"]} {x["x"]:g}: '
-            f'{x["reason"]}'
-        )
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *skipped_lines(result)])
+
+
+def skipped_lines(result: dict) -> list[str]:
+    """Say what has no point in the curves, and why."""
+    return [
+        f'- skipped: {x["contestant"]}, {x["axis"]} {x["x"]:g}: {x["reason"]}'
+        for x in result['skipped']
+    ]
 
 
 def _exponents(curve: dict) -> str:

@@ -140,35 +140,30 @@ def copying(inputs: dict[str, Tensor]) -> Run:
 
 
 def rivals(
-    device: torch.device, mixer: BidirectionalMamba
+    dim: int, d_state: int, device: torch.device
 ) -> dict[str, dict[str, Callable[..., Tensor]]]:
     """List what computes each operator, by operator and name.
 
     Args:
+        dim (int): Channels inside a mixer.
+        d_state (int): States of a channel.
         device (torch.device): Where they work.
-        mixer (BidirectionalMamba): The layer that is timed whole.
 
     Returns:
         dict[str, dict[str, Callable]]: Compiled backends first.
     """
     names = [x for x in available_backends(device) if x != 'reference']
+    scan = partial(selective_scan, delta_softplus=True)
 
-    def whole(x: Tensor, backend: str = 'auto') -> Tensor:
-        mixer.scan_backend = backend
-        return mixer(x)[0]
-
-    def in_parts(x: Tensor) -> Tensor:
-        with composed():
-            return whole(x)
+    def mixer(backend: str = 'auto') -> Callable[..., Tensor]:
+        layer = BidirectionalMamba(
+            dim // 2, 1, d_state, scan_backend=backend
+        ).to(device)
+        return lambda x: layer(x)[0]
 
     return {
         SCAN: {
-            **{
-                name: partial(
-                    selective_scan, delta_softplus=True, backend=name
-                )
-                for name in names
-            },
+            **{name: partial(scan, backend=name) for name in names},
             'reference': partial(
                 selective_scan_reference, delta_softplus=True
             ),
@@ -183,8 +178,8 @@ def rivals(
             'F.conv1d': causal_conv1d_reference,
         },
         MIXER: {
-            **{name: partial(whole, backend=name) for name in names},
-            'in parts': in_parts,
+            **{name: mixer(name) for name in names},
+            'in parts': composed()(mixer()),
         },
     }
 
@@ -220,29 +215,22 @@ def benchmark_ops(
         list[dict]: One row per operator, pass and shape: median milliseconds
         of each rival and their ratios to the first, a compiled operator.
     """
-    return [
-        _compare(op, name, shape, repeats, device)
-        for shape in shapes
-        for op in (SCAN, CONV, MIXER)
-        for name in ('forward', 'training')
-    ]
+    rows = []
+    for shape in shapes:
+        inputs = op_inputs(*shape, device)
+        for op, functions in rivals(*shape[2:], device).items():
+            for name, make in (('forward', forward), ('training', training)):
+                runs = {k: make(f, inputs[op]) for k, f in functions.items()}
+                if name == 'forward' and op != MIXER:
+                    runs[COPY] = copying(inputs[op])
+                medians = interleaved_medians(runs, repeats, device)
+                rows.append(_row(op, name, inputs[op], medians))
+    return rows
 
 
-def _compare(
-    op: str,
-    name: str,
-    shape: tuple[int, ...],
-    repeats: int,
-    device: torch.device,
+def _row(
+    op: str, name: str, inputs: dict[str, Tensor], medians: dict[str, float]
 ) -> dict:
-    inputs = op_inputs(*shape, device)[op]
-    make = forward if name == 'forward' else training
-    mixer = BidirectionalMamba(shape[2] // 2, 1, shape[3]).to(device)
-    found = rivals(device, mixer)[op]
-    runs = {rival: make(function, inputs) for rival, function in found.items()}
-    if name == 'forward' and op != MIXER:
-        runs[COPY] = copying(inputs)
-    medians = interleaved_medians(runs, repeats, device)
     (first, base), *others = medians.items()
     return dict(
         op=op,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmscope.benchmark.growth import MANY_TOKENS, skipped_lines
 from mmscope.benchmark.models import SCOPE, VIM
-from mmscope.benchmark.report import LEGEND, cells, grid_rows, loss_lines
+from mmscope.benchmark.report import cells, grid_report
 from mmscope.benchmark.setting import setting_line
 from mmscope.evaluation.tables import Column, format_table
 
@@ -13,9 +14,9 @@ GROWTH_COLUMNS = (
     Column('axis', 'over'),
     Column('contestant', 'contestant'),
     Column('time', 'p of time', '.2f'),
-    Column('time_large', 'from 1000 tokens', '.2f'),
+    Column('time_large', f'from {MANY_TOKENS} tokens', '.2f'),
     Column('memory', 'p of memory', '.2f'),
-    Column('memory_large', 'from 1000 tokens', '.2f'),
+    Column('memory_large', f'from {MANY_TOKENS} tokens', '.2f'),
     Column('range', 'measured'),
 )
 EXITS_COLUMNS = (
@@ -83,16 +84,8 @@ def grid_section(result: dict) -> str:
     Returns:
         str: Markdown.
     """
-    parts = [
-        f'#### {title}\n\n{grid_rows(cell)}'
-        for title, cell in cells(result['rows']).items()
-    ]
-    parts += [
-        LEGEND.format(memory=result['memory']),
-        loss_lines(result['rows']),
-        setting_line(result['setting']),
-    ]
-    return '\n\n'.join(parts)
+    report = grid_report(result, '#### {}\n\n')
+    return f'{report}\n\n{setting_line(result["setting"])}'
 
 
 def exits_section(result: dict) -> str:
@@ -145,12 +138,10 @@ def growth_section(result: dict) -> str:
         }
         for curve in growth['curves']
     ]
-    skipped = [
-        f'- skipped: {x["contestant"]}, {x["axis"]} {x["x"]:g}: {x["reason"]}'
-        for x in growth['skipped']
-    ]
-    parts = [format_table(rows, GROWTH_COLUMNS), '\n'.join(skipped)]
-    return '\n\n'.join(filter(None, [*parts, setting_line(result['setting'])]))
+    table = format_table(rows, GROWTH_COLUMNS)
+    skipped = '\n'.join(skipped_lines(growth))
+    setting = setting_line(result['setting'])
+    return '\n\n'.join(filter(None, (table, skipped, setting)))
 
 
 def _quartiles(value: float | Sequence[float]) -> str:

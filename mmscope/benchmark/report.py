@@ -47,12 +47,14 @@ PLAIN = {
 }
 
 
-def grid_report(result: dict) -> str:
+def grid_report(result: dict, heading: str = '{}\n') -> str:
     """Format a grid.
 
     Args:
         result (dict): ``rows``, ``skipped`` and ``memory`` (how it was
             measured).
+        heading (str): What stands above the table of a cell, with a place
+            for its title. Defaults to a line.
 
     Returns:
         str: A table for each cell, what was skipped, the share of the
@@ -61,14 +63,15 @@ def grid_report(result: dict) -> str:
     """
     rows = result['rows']
     parts = [
-        f'{title}\n{grid_rows(cell)}' for title, cell in cells(rows).items()
+        heading.format(title) + _table(cell)
+        for title, cell in cells(rows).items()
     ]
     parts += [LEGEND.format(memory=result['memory'])]
     parts += filter(
         None,
         [_skipped(result['skipped']), _floor(rows), _shares(rows)],
     )
-    return '\n\n'.join([*parts, loss_lines(rows)])
+    return '\n\n'.join([*parts, _losses(rows)])
 
 
 def cells(rows: Sequence[dict]) -> dict[str, list[dict]]:
@@ -80,8 +83,7 @@ def cells(rows: Sequence[dict]) -> dict[str, list[dict]]:
     return found
 
 
-def grid_rows(cell: Sequence[dict]) -> str:
-    """Format the rows of one cell as a Markdown table."""
+def _table(cell: Sequence[dict]) -> str:
     vim = next((r for r in cell if r['kind'] == VIM), None)
     return format_table([_shown(row, vim) for row in cell], COLUMNS)
 
@@ -131,8 +133,7 @@ def _shares(rows: Sequence[dict]) -> str:
     return f'share of the promised exit saving that was won, by batch: {found}'
 
 
-def loss_lines(rows: Sequence[dict]) -> str:
-    """List the cells where MambaScope loses at half exits."""
+def _losses(rows: Sequence[dict]) -> str:
     if not any(row['exit_ratio'] == LOSS_RATIO for row in rows):
         return 'where MambaScope loses: unknown, nothing ran at half exits'
     found = losses(rows)

@@ -19,7 +19,6 @@ from .library import CONV_BACKENDS, op
 SCORES = ('max_norm',)
 Score = Callable[[Tensor], Tensor]
 
-
 _composing = False
 
 
@@ -92,14 +91,14 @@ def bidirectional_inner(
         )
     check_inner_inputs(x, z, forward, backward)
     name = resolve_scan(backend, x)
-    if callable(score) or _composing:
-        return _composed(x, z, forward, backward, score, backend)
-    if name == 'triton':
-        y, largest = _fused(x, z, forward, backward, score is not None)
-    elif can_fuse(name, x, z, *forward, *backward):
-        y, largest = fused_inner(x, z, forward, backward, score is not None)
+    alone = callable(score) or _composing
+    if not alone and name == 'triton':
+        fused = _fused_triton
+    elif not alone and can_fuse(name, x, z, *forward, *backward):
+        fused = fused_inner
     else:
         return _composed(x, z, forward, backward, score, backend)
+    y, largest = fused(x, z, forward, backward, score is not None)
     return y, F.softplus(largest).mean(0) if score else None
 
 
@@ -169,7 +168,7 @@ def _composed(
     return y, (score(y_f) + score(y_b)) / 2
 
 
-def _fused(
+def _fused_triton(
     x: Tensor,
     z: Tensor,
     forward: DirectionWeights,

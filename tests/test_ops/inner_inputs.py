@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from mmscope.ops import DirectionWeights, bidirectional_inner
@@ -18,9 +20,7 @@ def inner_inputs(
     seed=0,
 ):
     generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator)
+    draw = partial(torch.randn, generator=generator)
 
     def weights(prefix):
         values = DirectionWeights(

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from mmscope.models.backbones.mambascope import MambaScope
 from mmscope.models.backbones.stages import CoarseStage
-from mmscope.models.backbones.vim import crop_map
-from mmscope.models.layers import pad_to_multiple
 
 STATE = ('cls', 'tokens', 'embeddings', 'importance')
 
@@ -26,18 +24,6 @@ class _Branch(nn.Module):
                 f'{type(backbone).__name__}; pass model.backbone'
             )
         self.backbone = backbone
-
-    def _padded(self, imgs: Tensor) -> Tensor:
-        self.backbone.check_images(imgs)
-        return pad_to_multiple(imgs, 2 * self.backbone.patch_size)
-
-    def _output(
-        self, imgs: Tensor, cls: Tensor, maps: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        if self.backbone.out_type == 'cls_token':
-            return (cls,)
-        size, patch = imgs.shape[-2:], self.backbone.patch_size
-        return tuple(crop_map(level, size, patch) for level in maps)
 
 
 class CoarseBranch(_Branch):
@@ -73,9 +59,10 @@ class CoarseBranch(_Branch):
             head may judge by, ``tokens`` and ``embeddings`` (B, n, D),
             ``importance`` (B, n).
         """
-        stage = self.backbone.forward_coarse(self._padded(imgs))
+        backbone = self.backbone
+        stage = backbone.forward_coarse(backbone.pad(imgs))
         state = {name: getattr(stage, name) for name in STATE}
-        return self._output(imgs, stage.cls, stage.maps), state
+        return backbone.output(stage.cls, stage.maps, imgs.shape[-2:]), state
 
 
 class FineBranch(_Branch):
@@ -100,9 +87,9 @@ class FineBranch(_Branch):
         Returns:
             tuple[Tensor, ...]: What the backbone returns when none exits.
         """
-        padded = self._padded(imgs)
-        unit = 2 * self.backbone.patch_size
-        grid = (padded.shape[-2] // unit, padded.shape[-1] // unit)
-        coarse = CoarseStage(grid, **state, maps=())
-        stage = self.backbone.forward_fine(padded, coarse)
-        return self._output(imgs, stage.cls, stage.maps)
+        backbone = self.backbone
+        padded, size = backbone.pad(imgs), imgs.shape[-2:]
+        rows, columns = backbone.grid_of(size)
+        coarse = CoarseStage((rows // 2, columns // 2), **state, maps=())
+        stage = backbone.forward_fine(padded, coarse)
+        return backbone.output(stage.cls, stage.maps, size)

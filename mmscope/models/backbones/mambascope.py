@@ -189,16 +189,48 @@ class MambaScope(VisionMamba):
             tuple[Tensor, ...]: See ``out_type``; an image that exits gives
             its coarse result, in the same shape as a refined one.
         """
-        self.check_images(imgs)
-        padded = pad_to_multiple(imgs, 2 * self.patch_size)
-        crop = partial(crop_map, size=imgs.shape[-2:], patch=self.patch_size)
+        padded, size = self.pad(imgs), imgs.shape[-2:]
         coarse = self.forward_coarse(padded)
         if self.training:
-            return self._train_outputs(padded, coarse, crop)
-        cls, maps = self._gated(padded, coarse)
+            return self._train_outputs(padded, coarse, size)
+        return self.output(*self._gated(padded, coarse), size)
+
+    def pad(self, imgs: Tensor) -> Tensor:
+        """Pad images to whole regions.
+
+        Args:
+            imgs (Tensor): (B, C, H, W).
+
+        Returns:
+            Tensor: Sides are multiples of two patches.
+
+        Raises:
+            ValueError: If they are no images that fit the backbone.
+        """
+        self.check_images(imgs)
+        return pad_to_multiple(imgs, 2 * self.patch_size)
+
+    def output(
+        self, cls: Tensor, maps: Sequence[Tensor], size: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """Turn a stage's result into what ``out_type`` asks for.
+
+        Args:
+            cls (Tensor): (B, D).
+            maps (Sequence[Tensor]): Levels of the padded images.
+            size (Sequence[int]): (H, W) of the images before the padding.
+
+        Returns:
+            tuple[Tensor, ...]: cls, or the levels without the padding.
+        """
         if self.out_type == 'cls_token':
             return (cls,)
-        return tuple(crop(level) for level in maps)
+        return self._crop(maps, size)
+
+    def _crop(
+        self, maps: Sequence[Tensor], size: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        return tuple(crop_map(level, size, self.patch_size) for level in maps)
 
     def forward_coarse(self, imgs: Tensor) -> CoarseStage:
         """Run the coarse stage (Eq. 5).
@@ -295,11 +327,11 @@ class MambaScope(VisionMamba):
         return cls.expand(len(tokens), -1, -1).to(tokens.dtype)
 
     def _train_outputs(
-        self, imgs: Tensor, coarse: CoarseStage, crop: partial
+        self, imgs: Tensor, coarse: CoarseStage, size: Sequence[int]
     ) -> tuple[Tensor, ...]:
         fine = self.forward_fine(imgs, coarse)
-        coarse_maps = tuple(crop(level) for level in coarse.maps)
-        fine_maps = tuple(crop(level) for level in fine.maps)
+        coarse_maps = self._crop(coarse.maps, size)
+        fine_maps = self._crop(fine.maps, size)
         self.stage_outputs = StageOutputs(
             coarse.cls, fine.cls, coarse_maps, fine_maps
         )
