@@ -28,10 +28,23 @@ PARAMETERS = {
     'imagenet/mambascope_ti.py': 7_453_480,
     'imagenet/mambascope_s.py': 26_997_352,
     'imagenet/mambascope_b.py': 102_359_272,
+    # 533 places more than 14 x 14.
+    'imagenet/vim_ti_plus.py': 7_148_008 + 533 * 192,
+    'imagenet/vim_s_plus.py': 25_796_584 + 533 * 384,
+    'imagenet/videomamba_ti.py': 7_148_008,
+    'imagenet/videomamba_s.py': 25_796_584,
+    'imagenet/videomamba_scope_ti.py': 7_453_480,
+    'imagenet/videomamba_scope_s.py': 26_997_352,
     # 900 classes fewer, each 384 weights and a bias.
     'miniimagenet/mambascope_s.py': 26_997_352 - 900 * 385,
 }
-TRAINED = sorted(PARAMETERS)[:-1]
+PLUS = ('imagenet/vim_ti_plus.py', 'imagenet/vim_s_plus.py')
+TRAINED = sorted(set(PARAMETERS) - {*PLUS, 'miniimagenet/mambascope_s.py'})
+ONE_STAGE = sorted(
+    leaf
+    for leaf in PARAMETERS
+    if 'scope' not in leaf and leaf.startswith('imagenet/')
+)
 # Rows of the paper's tables: field -> file name -> value.
 ROWS = {
     'score_metric': {
@@ -149,14 +162,12 @@ def test_parameters_are_exact_and_stand_in_the_header(leaf):
     assert f'{count:,} parameters' in (CONFIGS / leaf).read_text()
 
 
-@pytest.mark.parametrize(
-    'leaf', [f'imagenet/vim_{size}.py' for size in ('ti', 's', 'b')]
-)
+@pytest.mark.parametrize('leaf', ONE_STAGE)
 def test_costs_in_the_headers_are_computed(leaf):
     backbone = build(load(leaf), 'meta').backbone
     (printed,) = re.findall(r'([\d.]+) GMACs', (CONFIGS / leaf).read_text())
     assert float(printed) == pytest.approx(
-        stage_costs(backbone, (14, 14)).fine / 1e9, abs=0.001
+        stage_costs(backbone, backbone.grid).fine / 1e9, abs=0.001
     )
 
 
@@ -173,7 +184,10 @@ def test_table_5_costs_in_the_headers_are_computed():
 
 
 @pytest.mark.parametrize('scope', ['mmseg', 'mmdet'])
-@pytest.mark.parametrize('leaf', ['vim_ti', 'mambascope_ti'])
+@pytest.mark.parametrize(
+    'leaf',
+    ['vim_ti', 'mambascope_ti', 'videomamba_ti', 'videomamba_scope_ti'],
+)
 def test_it_builds_inside_another_host(leaf, scope):
     build(load(f'imagenet/{leaf}.py'), 'meta', scope)
 
@@ -200,8 +214,26 @@ def test_recipe_is_the_paper_s_and_vim_s_where_that_is_silent(leaf):
     assert pipeline['RandomErasing'].erase_prob == 0.25
     assert pipeline['RandAugment'].magnitude_level == 9
     rates = {'ti': 0.0, 's': 0.05, 'b': 0.1}
-    size = Path(leaf).stem.split('_')[1]
+    if 'videomamba' in leaf:
+        rates['s'] = 0.15
+    size = Path(leaf).stem.split('_')[-1]
     assert cfg.model.backbone.drop_path_rate == rates[size]
+
+
+@pytest.mark.parametrize('leaf', PLUS)
+def test_stride_8_is_fine_tuned_as_vim_s_authors_do(leaf):
+    cfg = load(leaf)
+    backbone = build(cfg, 'meta').backbone
+    assert (backbone.patch_stride, backbone.grid) == (8, (27, 27))
+    assert cfg.load_from == f'checkpoints/{Path(leaf).stem}_in1k.pth'
+    assert cfg.train_cfg.max_epochs == 30
+    assert cfg.train_dataloader.batch_size == 128
+    assert cfg.auto_scale_lr == {'enable': False, 'base_batch_size': 1024}
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (1e-5, 1e-8)
+    (constant,) = cfg.param_scheduler
+    assert (constant.type, constant.factor) == ('ConstantLR', 1.0)
+    assert cfg.model.backbone.drop_path_rate == 0.0
 
 
 def test_images_are_224_wide_cropped_from_256():
@@ -333,13 +365,17 @@ def folder(tmp_path_factory):
 
 # Sizes differ by arch, which is shrunk here, and drop path alone.
 @pytest.mark.parametrize(
-    'leaf', [f'imagenet/{name}.py' for name in ('vim_s', 'mambascope_ti')]
+    'leaf',
+    [
+        f'imagenet/{name}.py'
+        for name in ('vim_s', 'mambascope_ti', 'videomamba_scope_ti')
+    ],
 )
 def test_it_trains_and_tests_in_a_runner(leaf, folder, tmp_path):
     cfg = load(leaf, **TINY, **SMALL_RUN)
     for loader in ('train', 'val', 'test'):
         cfg[f'{loader}_dataloader'].dataset.data_root = str(folder)
-    two_stage = 'mambascope' in leaf
+    two_stage = 'scope' in leaf
     if two_stage:
         hooks = cfg.custom_hooks
         find(hooks, 'mmscope.InformativeSelectionHook').begin = 1

@@ -35,6 +35,13 @@ ARCHS = {
     'mini': {'embed_dims': 64, 'num_layers': 8},
     'half': {'embed_dims': 96, 'num_layers': 12},
 }
+# First word or words of a name.
+KINDS = {
+    'vim': 'VisionMamba',
+    'mambascope': 'MambaScope',
+    'videomamba': 'VideoMamba',
+    'videomamba_scope': 'VideoMambaScope',
+}
 SCOPES = ('mmseg', 'mmdet', 'mmpretrain')
 # Backbone + neck + decode head + auxiliary head (+ exit head), 150 classes.
 PARAMETERS = {
@@ -42,6 +49,9 @@ PARAMETERS = {
     'ade20k/vim_s_upernet.py': 45_449_132,
     'ade20k/mambascope_ti_upernet.py': 12_685_826,
     'ade20k/mambascope_s_upernet.py': 46_787_138,
+    # As ViM's and MambaScope's: other places, not other weights.
+    'ade20k/videomamba_ti_upernet.py': 12_311_660,
+    'ade20k/videomamba_scope_ti_upernet.py': 12_685_826,
 }
 TINY = {
     'model.backbone.arch._delete_': True,
@@ -99,10 +109,12 @@ def test_header_says_row_host_command_and_both_scores(leaf):
 @pytest.mark.parametrize('leaf', LEAVES, ids=str)
 def test_name_matches_the_model(leaf):
     cfg = load(leaf)
-    kind, size = leaf.stem.split('_')[:2]
+    kind = max(
+        (name for name in KINDS if leaf.stem.startswith(f'{name}_')), key=len
+    )
+    size = leaf.stem.removeprefix(f'{kind}_').split('_')[0]
     assert cfg.model.backbone.arch == ARCHS[size]
-    expected = {'vim': 'VisionMamba', 'mambascope': 'MambaScope'}[kind]
-    assert cfg.model.backbone.type == f'mmscope.{expected}'
+    assert cfg.model.backbone.type == f'mmscope.{KINDS[kind]}'
 
 
 @pytest.mark.parametrize('scope', SCOPES)
@@ -263,3 +275,22 @@ def test_init_cfg_none_on_the_command_line_is_none():
     assert cfg.model.backbone.init_cfg.type == 'Pretrained'
     cfg.merge_from_dict({'model.backbone.init_cfg': value})
     assert cfg.model.backbone.init_cfg is None
+
+
+@pytest.mark.parametrize(
+    ('leaf', 'name'),
+    [
+        ('ade20k/videomamba_ti_upernet.py', 'videomamba_ti_in1k'),
+        ('ade20k/videomamba_scope_ti_upernet.py', 'videomamba_scope_ti_in1k'),
+        (
+            'coco/videomamba_scope_ti_cascade_mask_rcnn.py',
+            'videomamba_scope_ti_in1k',
+        ),
+    ],
+)
+def test_a_family_starts_from_weights_of_its_own(leaf, name):
+    assert Config.fromfile(CONFIGS / leaf).model.backbone.init_cfg == {
+        'type': 'Pretrained',
+        'checkpoint': f'checkpoints/{name}.pth',
+        'prefix': 'backbone.',
+    }

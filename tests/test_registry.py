@@ -18,11 +18,16 @@ TYPES = {
         'MultiLabelExitHead',
         'OneMaskCascadeRoIHead',
         'SimpleFPN',
+        'VideoMamba',
+        'VideoMambaScope',
         'VisionMamba',
     ],
     'hook': ['ConfidenceGateHook', 'InformativeSelectionHook'],
     'metric': ['EarlyExitMetric'],
-    'optimizer wrapper constructor': ['LayerDecayOptimWrapperConstructor'],
+    'optimizer wrapper constructor': [
+        'LayerDecayOptimWrapperConstructor',
+        'OptimWrapperConstructor',
+    ],
 }
 ALL = [(room, name) for room, names in TYPES.items() for name in names]
 # mmpretrain has an equal layer of the same name, and a host's own names win.

@@ -38,7 +38,7 @@ from mmscope.evaluation.loading import (
     open_config,
 )
 from mmscope.evaluation.scores import SegmentationScore
-from mmscope.models.scoping import attach_gate
+from mmscope.models import attach_gate
 from mmscope.visualization import (
     curve_figure,
     draw_exit_gallery,

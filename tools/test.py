@@ -26,7 +26,7 @@ from mmscope.apis import (
     set_exit_threshold,
     user_errors,
 )
-from mmscope.models.scoping import unwrap_model
+from mmscope.models.layers import unwrap_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -34,7 +34,7 @@ from mmscope.apis import (
     use_amp,
     user_errors,
 )
-from mmscope.models.scoping import unwrap_model
+from mmscope.models.layers import unwrap_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

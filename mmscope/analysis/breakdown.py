@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mmscope.analysis.costs import StageCosts, direction_count, is_two_stage
+from mmscope.analysis.costs import StageCosts, direction_count
 from mmscope.analysis.formulas import is_scan
 from mmscope.analysis.op_trace import FIRST, OUTSIDE, OpCall, OpTrace
+from mmscope.models import TwoStage, at_threshold, is_two_stage
 from mmscope.ops import composed
 
 STAGES = ('coarse', 'fine', 'reuse', 'shared')
@@ -193,7 +194,7 @@ def count_costs(
         trace.calls,
         'backbone.',
         is_two_stage(backbone),
-        getattr(backbone, 'out_type', 'featmap') == 'cls_token',
+        backbone.out_type == 'cls_token',
     )
 
 
@@ -212,7 +213,9 @@ def check_shape(shape: tuple[int, int]) -> None:
 
 @contextmanager
 def nobody_exits(
-    model: nn.Module, refine_ratio: float | None = None
+    model: nn.Module,
+    refine_ratio: float | None = None,
+    eta: float | None = NOBODY_EXITS,
 ) -> Iterator[None]:
     """Let every image of an evaluation run through both stages.
 
@@ -220,24 +223,28 @@ def nobody_exits(
         model (nn.Module): Host model; it is left as it was.
         refine_ratio (float | None): Fraction of the regions refined
             meanwhile; None for the backbone's own. Defaults to None.
+        eta (float | None): Threshold; None does not run the gate either.
+            Defaults to one that no confidence reaches.
 
     Yields:
         None: The model is in evaluation mode inside.
     """
-    backbone, training = model.backbone, model.training
-    changes: dict[str, object] = {}
-    if is_two_stage(backbone):
-        gated = getattr(backbone, 'gate', None) is not None
-        changes['exit_threshold'] = NOBODY_EXITS if gated else None
-        if refine_ratio is not None:
-            changes.update(refine_ratio=refine_ratio, selection=True)
-    before = {name: getattr(backbone, name) for name in changes}
-    model.eval()
+    training = model.training
+    with ExitStack() as changes:
+        changes.callback(model.train, training)
+        model.eval()
+        if is_two_stage(model):
+            backbone = changes.enter_context(at_threshold(model, eta))
+            changes.enter_context(_refining(backbone, refine_ratio))
+        yield
+
+
+@contextmanager
+def _refining(backbone: TwoStage, ratio: float | None) -> Iterator[None]:
+    own = backbone.refine_ratio, backbone.selection
     try:
-        for name, value in changes.items():
-            setattr(backbone, name, value)
+        if ratio is not None:
+            backbone.refine_ratio, backbone.selection = ratio, True
         yield
     finally:
-        for name, value in before.items():
-            setattr(backbone, name, value)
-        model.train(training)
+        backbone.refine_ratio, backbone.selection = own

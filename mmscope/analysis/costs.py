@@ -1,4 +1,4 @@
-"""Multiply-accumulates of ViM and MambaScope in closed form.
+"""Multiply-accumulates of token backbones in closed form.
 
 One MAC is one multiply-add of a convolution or a linear layer. The selective
 scan is the exception: its term ``9 * L * d_inner * N + 2 * L * d_inner``
@@ -19,22 +19,20 @@ Shape letters: L tokens, D channels, N = d_state, R = dt_rank.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from mmscope.analysis.counter import SharedCostCounter
-from mmscope.models.scoping.selection import num_refined
+from mmscope.models import TokenBackbone, is_two_stage
+from mmscope.models.layers import block_macs, scan_cost
 
 __all__ = [
-    'SharedCostCounter',
     'StageCosts',
     'block_macs',
     'direction_count',
-    'fine_length',
-    'is_two_stage',
+    'first_grid',
     'mean_cost',
-    'patch_embed_macs',
     'reuse_macs',
     'scan_cost',
     'stage_costs',
@@ -50,8 +48,9 @@ class StageCosts:
     """MACs of one image, by the part of the model that spends them.
 
     Args:
-        coarse (int): Coarse pass, exit head included. ViM: 0.
-        fine (int): Fine pass, paid by images that go on. ViM: everything.
+        coarse (int): Coarse pass, exit head included; 0 with one stage.
+        fine (int): Fine pass, paid by images that go on; everything with
+            one stage.
         reuse (int): Feature reuse, paid by images that go on.
         shared (int): Neck and heads, paid once by each image. Defaults to 0.
     """
@@ -92,70 +91,21 @@ def direction_count(convention: str) -> int:
     return DIRECTIONS[convention]
 
 
-def scan_cost(
-    tokens: int, d_inner: int, d_state: int, directions: int = 1
-) -> int:
-    """Count the operations of the selective scan of one block.
+def first_grid(
+    backbone: TokenBackbone, shape: Sequence[int]
+) -> tuple[int, int]:
+    """Find the grid that :func:`stage_costs` asks for.
 
     Args:
-        tokens (int): Sequence length L.
-        d_inner (int): Scanned channels.
-        d_state (int): States N a channel.
-        directions (int): Scans of the sequence. Defaults to 1.
+        backbone (TokenBackbone): Any mmscope backbone.
+        shape (Sequence[int]): Image (height, width) in pixels.
 
     Returns:
-        int: 9 * L * d_inner * N + 2 * L * d_inner for each direction.
+        tuple[int, int]: Rows and columns that the first stage looks at.
     """
-    one = 9 * tokens * d_inner * d_state + 2 * tokens * d_inner
-    return directions * one
-
-
-def block_macs(
-    tokens: int,
-    embed_dims: int,
-    d_inner: int,
-    d_state: int,
-    dt_rank: int,
-    d_conv: int,
-    directions: int = 1,
-) -> int:
-    """Count the MACs of one bidirectional Mamba block.
-
-    Args:
-        tokens (int): Sequence length L.
-        embed_dims (int): Token channels D.
-        d_inner (int): Channels inside the mixer.
-        d_state (int): States N a channel.
-        dt_rank (int): Rank R of the step-size projection.
-        d_conv (int): Width of the depthwise convolution.
-        directions (int): Directions counted; the input and the output
-            projection are shared by both. Defaults to 1.
-
-    Returns:
-        int: MACs, the scan's operations included.
-    """
-    projections = 2 * embed_dims * d_inner + d_inner * embed_dims
-    selection = d_inner * (dt_rank + 2 * d_state) + dt_rank * d_inner
-    per_direction = d_conv * d_inner + selection
-    linear = tokens * (projections + directions * per_direction)
-    return linear + scan_cost(tokens, d_inner, d_state, directions)
-
-
-def patch_embed_macs(
-    patches: int, embed_dims: int, patch_size: int, in_channels: int
-) -> int:
-    """Count the MACs of the patch convolution.
-
-    Args:
-        patches (int): Patches embedded.
-        embed_dims (int): Token channels D.
-        patch_size (int): Patch side in pixels.
-        in_channels (int): Image channels.
-
-    Returns:
-        int: MACs.
-    """
-    return patches * in_channels * patch_size**2 * embed_dims
+    rows, columns = backbone.grid_of(shape)
+    unit = backbone.grid_multiple
+    return rows // unit, columns // unit
 
 
 def reuse_macs(kind: str, regions: int, embed_dims: int) -> int:
@@ -182,21 +132,8 @@ def reuse_macs(kind: str, regions: int, embed_dims: int) -> int:
     return tokens * REUSE_SQUARES[kind] * embed_dims**2
 
 
-def fine_length(regions: int, refined: int) -> int:
-    """Count the tokens of the fine sequence (Alg. 2 of MambaScope).
-
-    Args:
-        regions (int): Coarse regions h * w.
-        refined (int): Regions k that are replaced by four fine tokens.
-
-    Returns:
-        int: 4k fine tokens, h * w - k coarse ones and cls.
-    """
-    return 4 * refined + regions - refined + 1
-
-
 def stage_costs(
-    backbone: nn.Module,
+    backbone: TokenBackbone,
     grid: tuple[int, int],
     convention: str = 'paper',
     refine_ratio: float | None = None,
@@ -204,9 +141,9 @@ def stage_costs(
     """Compute what one image costs in each stage of a backbone.
 
     Args:
-        backbone (nn.Module): ``VisionMamba`` or ``MambaScope``.
-        grid (tuple[int, int]): Coarse grid (h, w) of ``MambaScope``; patch
-            grid of ``VisionMamba``, which has no other.
+        backbone (TokenBackbone): Any mmscope backbone.
+        grid (tuple[int, int]): Coarse grid (h, w) of a two-stage backbone,
+            patch grid of another, see :func:`first_grid`.
         convention (str): 'paper' (one direction) or 'exact' (both).
             Defaults to 'paper'.
         refine_ratio (float | None): Fraction of the regions refined. None
@@ -214,42 +151,37 @@ def stage_costs(
             Defaults to None.
 
     Returns:
-        StageCosts: MACs; ``shared`` is 0, see :class:`SharedCostCounter`.
+        StageCosts: MACs; ``shared`` is 0, see
+        :class:`mmscope.analysis.SharedCostCounter`.
 
     Raises:
         ValueError: If the convention or the kind of reuse is unknown.
     """
     directions = direction_count(convention)
     regions = int(grid[0]) * int(grid[1])
-
-    def encode(tokens: int, patches: int) -> int:
-        block = block_macs(
-            tokens,
-            backbone.embed_dims,
-            backbone.d_inner,
-            backbone.d_state,
-            backbone.dt_rank,
-            backbone.d_conv,
-            directions,
-        )
-        embed = patch_embed_macs(
-            patches,
-            backbone.embed_dims,
-            backbone.patch_size,
-            backbone.in_channels,
-        )
-        return embed + backbone.num_layers * block
-
     if not is_two_stage(backbone):
-        return StageCosts(0, encode(regions + 1, regions), 0)
-    if refine_ratio is None:
-        refine_ratio = backbone.refine_ratio if backbone.selection else 1.0
-    length = fine_length(regions, num_refined(refine_ratio, regions))
+        return StageCosts(0, _one_stage(backbone, regions, directions), 0)
+    coarse, fine = (
+        backbone.num_layers * backbone.layer_macs(tokens, directions)
+        for tokens in backbone.token_counts(regions, refine_ratio)
+    )
+    coarse += backbone.embed_macs(regions)
     return StageCosts(
-        coarse=encode(regions + 1, regions) + _exit_head_macs(backbone),
-        fine=encode(length, 4 * regions),
+        coarse=coarse + _exit_head_macs(backbone.exit_head),
+        fine=fine + backbone.embed_macs(4 * regions),
         reuse=reuse_macs(backbone.feature_reuse, regions, backbone.embed_dims),
     )
+
+
+def _one_stage(backbone: TokenBackbone, patches: int, directions: int) -> int:
+    reduction, macs = backbone.reduction, backbone.embed_macs(patches)
+    if reduction is None:
+        length = patches + backbone.summary_tokens.count
+        lengths = [length] * backbone.num_layers
+    else:
+        lengths = reduction.lengths(backbone, patches)
+        macs += reduction.extra_macs(backbone, patches)
+    return macs + sum(backbone.layer_macs(n, directions) for n in lengths)
 
 
 def mean_cost(costs: StageCosts, exit_ratio: float) -> float:
@@ -273,20 +205,7 @@ def mean_cost(costs: StageCosts, exit_ratio: float) -> float:
     return costs.coarse + goes_on + costs.shared
 
 
-def is_two_stage(backbone: nn.Module) -> bool:
-    """Tell MambaScope (coarse and fine) from a single-stage backbone.
-
-    Args:
-        backbone (nn.Module): Any mmscope backbone.
-
-    Returns:
-        bool: True if the backbone refines a fraction of its regions.
-    """
-    return hasattr(backbone, 'refine_ratio')
-
-
-def _exit_head_macs(backbone: nn.Module) -> int:
+def _exit_head_macs(head: nn.Module | None) -> int:
     # The exit head sees one token, the coarse cls: a MAC a weight.
-    head = getattr(backbone, 'exit_head', None)
     layers = () if head is None else head.modules()
     return sum(m.weight.numel() for m in layers if isinstance(m, nn.Linear))

@@ -14,7 +14,8 @@ class SharedCostCounter:
     with them: sliding windows and test-time augmentation run them several
     times an image. So they are counted as they run. Forward hooks on
     ``nn.Conv2d``, ``nn.ConvTranspose2d``, ``nn.Linear`` and their subclasses
-    (mmcv's wrappers among them) add up MACs until :meth:`reset`.
+    (mmcv's wrappers among them) add up MACs until :meth:`reset`; a ``with``
+    takes them off again.
 
     Not counted: norms, activations, pooling, interpolation, deformable
     convolutions, and products written as functions (``matmul``, ``einsum``,
@@ -59,6 +60,12 @@ class SharedCostCounter:
         if num_images < 1:
             raise ValueError(f'num_images is at least 1, got {num_images}')
         return self.total / num_images
+
+    def __enter__(self) -> SharedCostCounter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
 
     def remove(self) -> None:
         """Take the hooks off the model; the count stays."""

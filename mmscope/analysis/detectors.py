@@ -45,6 +45,11 @@ class Regions:
     masks: int
 
 
+def sees_regions(model: nn.Module) -> bool:
+    """Tell whether the heads of a host model see regions of an image."""
+    return getattr(model, 'roi_head', None) is not None
+
+
 def find_regions(
     model: nn.Module, proposals: int | None = None, masks: int | None = None
 ) -> Regions | None:
@@ -65,11 +70,11 @@ def find_regions(
         ValueError: If a number is given that the model has no use for, or
             missing and not in its ``test_cfg``.
     """
-    roi_head = getattr(model, 'roi_head', None)
-    known = roi_head is not None and not unknown_heads(model)
+    known = sees_regions(model) and not unknown_heads(model)
+    with_mask = known and model.roi_head.with_mask
     for name, given, used in (
         ('proposals', proposals, known),
-        ('masks', masks, known and roi_head.with_mask),
+        ('masks', masks, with_mask),
     ):
         if given is not None and not used:
             raise ValueError(
@@ -80,7 +85,7 @@ def find_regions(
         return None
     if proposals is None:
         proposals = _most(model, 'rpn')
-    if not roi_head.with_mask:
+    if not with_mask:
         return Regions(proposals, 0)
     return Regions(proposals, _most(model, 'rcnn') if masks is None else masks)
 
@@ -105,11 +110,11 @@ def unknown_heads(model: nn.Module) -> list[str]:
         list[str]: ``['roi_head']`` for a RoI head that is none of
         ``KNOWN_ROI_HEADS``, or one with a shared head; else nothing.
     """
-    roi_head = getattr(model, 'roi_head', None)
-    if roi_head is None:
+    if not sees_regions(model):
         return []
-    known = type(roi_head).__name__ in KNOWN_ROI_HEADS
-    return [] if known and not roi_head.with_shared_head else ['roi_head']
+    known = type(model.roi_head).__name__ in KNOWN_ROI_HEADS
+    alone = known and not model.roi_head.with_shared_head
+    return [] if alone else ['roi_head']
 
 
 def between_layers(model: nn.Module, regions: Regions | None) -> list[str]:
@@ -213,8 +218,7 @@ def count_behind(
     """
     check_shape(shape)
     backbone = model.eval().backbone
-    grid = (-(-side // backbone.patch_size) for side in shape)
-    size = (1, backbone.embed_dims, *grid)
+    size = (1, backbone.embed_dims, *map(backbone.num_cells, shape))
     maps = [torch.empty(size, device='meta') for _ in backbone.out_indices]
     forward = DetectorForward(model, regions)
     with torch.no_grad(), OpTrace(model, backbone) as trace:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 from torch._ops import OpOverload
 
-from mmscope.analysis.costs import scan_cost
+from mmscope.models.layers import scan_cost
 
 Formula = Callable[[Sequence[Any], Tensor], int]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mmscope.analysis.breakdown import check_shape
-from mmscope.analysis.costs import StageCosts, is_two_stage, stage_costs
+from mmscope.analysis.breakdown import check_shape, nobody_exits
+from mmscope.analysis.costs import StageCosts, first_grid, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
+from mmscope.models import TokenBackbone, is_two_stage
 
 
 def model_costs(
@@ -41,29 +40,25 @@ def model_costs(
         ValueError: If the shape is not two positive integers.
     """
     check_shape(shape)
-    grid, outside = _trace(model, shape)
-    return add_heads(
-        stage_costs(model.backbone, grid, convention, refine_ratio),
-        model.backbone,
-        outside,
-    )
+    outside = _count_outside(model, shape)
+    return closed_form(model, shape, outside, convention, refine_ratio)
 
 
 def add_heads(
-    costs: StageCosts, backbone: nn.Module, outside: int
+    costs: StageCosts, backbone: TokenBackbone, outside: int
 ) -> StageCosts:
     """Add what runs behind a backbone to the stages that pay for it.
 
     Args:
         costs (StageCosts): The backbone's own.
-        backbone (nn.Module): Backbone.
+        backbone (TokenBackbone): Backbone.
         outside (int): MACs of neck and heads in one forward.
 
     Returns:
         StageCosts: ``outside`` is ``shared`` in dense tasks; a classifier's
         head is run by each stage.
     """
-    if getattr(backbone, 'out_type', 'featmap') != 'cls_token':
+    if backbone.out_type != 'cls_token':
         return replace(costs, shared=outside)
     coarse = costs.coarse + outside if is_two_stage(backbone) else 0
     return replace(costs, coarse=coarse, fine=costs.fine + outside)
@@ -93,56 +88,18 @@ def closed_form(
         ValueError: If the convention is unknown.
     """
     backbone = model.backbone
-    stride = backbone.stride_patches
-    rows, columns = backbone.grid_of(shape)
-    grid = (rows // stride, columns // stride)
+    grid = first_grid(backbone, shape)
     costs = stage_costs(backbone, grid, convention, refine_ratio)
     return add_heads(costs, backbone, outside)
 
 
-def _trace(
-    model: nn.Module, shape: tuple[int, int]
-) -> tuple[tuple[int, int], int]:
-    """Run one image; give the first grid and the MACs outside the backbone."""
-    backbone, training = model.backbone, model.training
+def _count_outside(model: nn.Module, shape: tuple[int, int]) -> int:
+    """Run one image and count the MACs outside the backbone."""
+    backbone = model.backbone
     weight = next(model.parameters())
     imgs = weight.new_zeros(1, backbone.in_channels, *shape)
-    counter = SharedCostCounter(model, backbone)
-    threshold = getattr(backbone, 'exit_threshold', None)
-    if threshold is not None:
-        backbone.exit_threshold = None
-    model.eval()
-    try:
-        with torch.no_grad(), record_patch_grids(backbone) as grids:
-            model(imgs, mode='tensor')
-    finally:
-        counter.remove()
-        model.train(training)
-        if threshold is not None:
-            backbone.exit_threshold = threshold
-    return grids[0], counter.total
-
-
-@contextmanager
-def record_patch_grids(
-    backbone: nn.Module,
-) -> Iterator[list[tuple[int, int]]]:
-    """Note the grid of every call of the patch embedding.
-
-    Args:
-        backbone (nn.Module): Backbone with ``patch_embed.proj``.
-
-    Yields:
-        list[tuple[int, int]]: (H, W) in patches, one a call so far. In
-        ``MambaScope`` the coarse grid comes before the fine one.
-    """
-    grids: list[tuple[int, int]] = []
-
-    def note(_: nn.Module, __: tuple, maps: Tensor) -> None:
-        grids.append(tuple(maps.shape[-2:]))
-
-    handle = backbone.patch_embed.proj.register_forward_hook(note)
-    try:
-        yield grids
-    finally:
-        handle.remove()
+    # The gate would run the heads once more.
+    alone = nobody_exits(model, eta=None)
+    with alone, torch.no_grad(), SharedCostCounter(model, backbone) as counter:
+        model(imgs, mode='tensor')
+    return counter.total

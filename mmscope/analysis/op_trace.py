@@ -8,9 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmscope.analysis.formulas import formula_of, op_name
+from mmscope.models import TokenBackbone
 
 OUTSIDE, FIRST, FINE = 'outside', 'first', 'fine'
 
@@ -21,8 +26,7 @@ class OpCall:
 
     Args:
         op (str): Name, such as 'aten.mm'.
-        stage (str): 'first' or 'fine' (``forward_fine``) in the backbone,
-            'outside' elsewhere.
+        stage (str): 'first' or 'fine' in the backbone, 'outside' elsewhere.
         module (str): Qualified name of the innermost module around it.
         kind (str): Class of that module.
         weight (str): Parameter of the model that it used, '' for none.
@@ -48,6 +52,9 @@ class OpTrace(TorchDispatchMode):
     layer's. What is computed from one parameter alone (a cast, a flip,
     ``-exp(A_log)``) counts as that parameter. Autograd must be off.
 
+    A stage begins where images are embedded: the fine one at the second time
+    in a forward of the backbone.
+
     Args:
         model (nn.Module): The model that will run, on any device; ``meta``
             works where no value decides what runs.
@@ -60,61 +67,54 @@ class OpTrace(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self.calls: list[OpCall] = []
-        self._model = model
         self._backbone = model if backbone is None else backbone
         self._owners = {
             _storage(param): name for name, param in model.named_parameters()
         }
         # A storage that lives on cannot give its address to another one.
         self._alive: list[Tensor] = []
-        self._modules: list[tuple[str, nn.Module]] = []
-        self._depth = {FIRST: 0, FINE: 0}
-        self._handles: list[Any] = []
+        self._names = {module: name for name, module in model.named_modules()}
+        self._inside = set(self._backbone.modules())
+        self._embedding = None
+        if isinstance(self._backbone, TokenBackbone):
+            self._embedding = self._backbone.patch_embed
+        self._modules: list[nn.Module] = []
+        # Modules of the backbone that run, and stages that have begun.
+        self._depth = self._begun = 0
 
     def __enter__(self) -> OpTrace:
-        inside = set(map(id, self._backbone.modules()))
-        for name, module in self._model.named_modules():
-            self._follow(name, module, id(module) in inside)
-        if hasattr(self._backbone, 'forward_fine'):
-            self._mark_fine_stage()
+        # On no module itself: a mixer runs its parts otherwise if they have
+        # hooks.
+        self._handles = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave),
+        ]
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
-        vars(self._backbone).pop('forward_fine', None)
         super().__exit__(*error)
 
-    def _follow(self, name: str, module: nn.Module, inside: bool) -> None:
-        def enter(*_: object) -> None:
-            self._modules.append((name, module))
-            self._depth[FIRST] += inside
+    def _enter(self, module: nn.Module, *_: object) -> None:
+        if module not in self._names:
+            return
+        self._modules.append(module)
+        self._depth += module in self._inside
+        if module is self._backbone:
+            self._begun = 0
+        elif module is self._embedding:
+            self._begun += 1
 
-        def leave(*_: object) -> None:
+    def _leave(self, module: nn.Module, *_: object) -> None:
+        if module in self._names:
             self._modules.pop()
-            self._depth[FIRST] -= inside
-
-        self._handles += [
-            module.register_forward_pre_hook(enter),
-            module.register_forward_hook(leave),
-        ]
-
-    def _mark_fine_stage(self) -> None:
-        run = self._backbone.forward_fine
-
-        def forward_fine(*args: object, **kwargs: object) -> object:
-            self._depth[FINE] += 1
-            try:
-                return run(*args, **kwargs)
-            finally:
-                self._depth[FINE] -= 1
-
-        self._backbone.forward_fine = forward_fine
+            self._depth -= module in self._inside
 
     def _stage(self) -> str:
-        if self._depth[FINE]:
-            return FINE
-        return FIRST if self._depth[FIRST] else OUTSIDE
+        if not self._depth:
+            return OUTSIDE
+        return FINE if self._begun > 1 else FIRST
 
     def __torch_dispatch__(
         self,
@@ -142,8 +142,8 @@ class OpTrace(TorchDispatchMode):
         formula = formula_of(name)
         module, kind = '', ''
         if self._modules:
-            module, innermost = self._modules[-1]
-            kind = type(innermost).__name__
+            module = self._names[self._modules[-1]]
+            kind = type(self._modules[-1]).__name__
         owners = (self._owners.get(_storage(x)) for x in inputs)
         self.calls.append(
             OpCall(

@@ -8,9 +8,9 @@ from functools import cache
 import torch
 from torch import nn
 
-from mmscope.analysis.costs import StageCosts, stage_costs
+from mmscope.analysis.costs import StageCosts, first_grid, stage_costs
 from mmscope.analysis.model_costs import add_heads
-from mmscope.models import MambaScope, VisionMamba
+from mmscope.models import MambaScope, TokenBackbone, VisionMamba
 
 CLASSES = 1000
 SIDE = 224
@@ -48,7 +48,7 @@ class ModelCosts:
         return ratio, HALF_DIGIT / extra
 
 
-def backbone_of(key: str, **options: object) -> nn.Module:
+def backbone_of(key: str, **options: object) -> TokenBackbone:
     """Build the backbone of a run without memory for its weights.
 
     Args:
@@ -56,7 +56,7 @@ def backbone_of(key: str, **options: object) -> nn.Module:
         **options (object): Of the backbone.
 
     Returns:
-        nn.Module: On the ``meta`` device.
+        TokenBackbone: On the ``meta`` device.
     """
     kind, arch = key.split('_')[:2]
     with torch.device('meta'):
@@ -76,23 +76,16 @@ def classifier(key: str, refine_ratio: float | None = None) -> ModelCosts:
         ModelCosts: Its head is part of each stage.
     """
     backbone = backbone_of(key)
-    head = nn.Linear(backbone.embed_dims, CLASSES, device='meta')
+    head = nn.Linear(backbone.summary_dims, CLASSES, device='meta')
 
     def costs(convention: str) -> StageCosts:
-        grid = first_grid(backbone, SIDE)
+        grid = first_grid(backbone, (SIDE, SIDE))
         alone = stage_costs(backbone, grid, convention, refine_ratio)
         return add_heads(alone, backbone, head.weight.numel())
 
     return ModelCosts(
         _params(backbone) + _params(head), costs('paper'), costs('exact')
     )
-
-
-def first_grid(backbone: nn.Module, side: int) -> tuple[int, int]:
-    """Grid of the first stage on a square image of ``side`` pixels."""
-    rows, columns = backbone.grid_of((side, side))
-    stride = backbone.stride_patches
-    return rows // stride, columns // stride
 
 
 def _params(module: nn.Module) -> int:

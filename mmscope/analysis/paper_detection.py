@@ -50,7 +50,7 @@ def detector(model: nn.Module) -> DetectorCosts:
         counted as it runs.
     """
     backbone = model.backbone
-    shape = tuple(cells * backbone.patch_size for cells in backbone.grid)
+    shape = backbone.img_size
     regions = find_regions(model)
     outside = count_behind(model, shape, regions)
     return DetectorCosts(

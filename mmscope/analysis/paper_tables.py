@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from mmscope.analysis.costs import fine_length, is_two_stage, stage_costs
+from mmscope.analysis.costs import first_grid, stage_costs
 from mmscope.analysis.paper import (
     FIGURE1,
     TABLE1,
@@ -23,7 +23,7 @@ from mmscope.analysis.paper import (
     PaperRow,
     PaperTable,
 )
-from mmscope.analysis.paper_costs import backbone_of, classifier, first_grid
+from mmscope.analysis.paper_costs import backbone_of, classifier
 from mmscope.analysis.paper_detection import (
     COLUMNS,
     detection_notes,
@@ -31,7 +31,7 @@ from mmscope.analysis.paper_detection import (
     detector,
 )
 from mmscope.analysis.paper_results import Point, Results
-from mmscope.models.scoping import num_refined
+from mmscope.models import is_two_stage
 
 NOT_TRAINED = 'not trained'
 
@@ -183,7 +183,7 @@ def table2(results: Results, open_model: OpenModel) -> Section:
 def _segmentor(key: str, model: nn.Module | None) -> dict:
     params = model and sum(p.numel() for p in model.parameters())
     backbone = backbone_of(key, img_size=512)
-    costs = stage_costs(backbone, first_grid(backbone, 512))
+    costs = stage_costs(backbone, first_grid(backbone, (512, 512)))
     return {
         'params': params,
         'params_M': None if params is None else params / 1e6,
@@ -204,15 +204,14 @@ def table3(results: Results, open_model: OpenModel) -> Section:
 
 def table5(results: Results) -> Section:
     """Cost of the fine stage at each refine ratio."""
-    rows = []
+    rows, backbone = [], backbone_of('mambascope_s')
     for row in TABLE5.rows:
         fine = classifier('mambascope_s', row.value).paper.fine / 1e9
-        refined = num_refined(row.value, 49)
         rows.append(
             {
                 'alpha': row.value,
-                'regions': refined,
-                'tokens': fine_length(49, refined),
+                'regions': backbone.regions_to_refine(49, row.value),
+                'tokens': backbone.token_counts(49, row.value)[1],
                 'gflops': row.gflops,
                 'cost': fine,
                 'difference': fine - row.gflops,

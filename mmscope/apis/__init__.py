@@ -6,7 +6,6 @@ from .adapt import (
     check_pretrained,
     drop_pretrained,
     number_of_processes,
-    set_exit_threshold,
     use_amp,
 )
 from .checkpoints import (
@@ -17,6 +16,7 @@ from .checkpoints import (
 from .config import add_common_arguments, check_host, load_config, walk
 from .errors import UserError, user_errors
 from .exit_choice import ExitChoice, result_sentence
+from .exit_gate import set_exit_threshold
 from .processes import leaving_together
 from .replay import ReplayHook
 

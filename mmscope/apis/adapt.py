@@ -8,17 +8,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from mmscope.models.scoping import SOFTMAX_CONFIDENCES
-
 from .checkpoints import read_checkpoint
 from .config import walk
 from .errors import UserError
-from .exit_choice import ExitChoice
+from .exit_gate import can_exit
 from .memory import keep_freed_memory
 
 SYNC_NORMS = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN', 'mmengine.SyncBN')
-GATE_HOOKS = ('mmscope.ConfidenceGateHook', 'ConfidenceGateHook')
-TWO_STAGE = ('mmscope.MambaScope', 'MambaScope')
 PROCESS_COUNTS = {
     'pytorch': 'WORLD_SIZE',
     'slurm': 'SLURM_NTASKS',
@@ -142,65 +138,6 @@ def batch_note(cfg: Config) -> str:
     )
 
 
-def set_exit_threshold(
-    cfg: Config, threshold: float | ExitChoice | None
-) -> list[str]:
-    """Put a threshold into the gate hook, adding the hook where absent.
-
-    Args:
-        cfg (Config): Changed in place.
-        threshold (float | ExitChoice | None): η, or what a file says of it;
-            None leaves the config's.
-
-    Returns:
-        list[str]: For a choice from a file, how it was chosen.
-
-    Raises:
-        UserError: If no backbone in the config can exit early, or it has
-            another kind of confidence than the threshold was chosen for.
-    """
-    if threshold is None:
-        return []
-    chosen = threshold if isinstance(threshold, ExitChoice) else None
-    value = chosen.exit_threshold if chosen else threshold
-    nodes = [node for _, node in walk(cfg.model, 'model')]
-    if not any(node.get('type') in TWO_STAGE for node in nodes):
-        kind = cfg.model.get('backbone', {}).get('type')
-        raise UserError(
-            f'--exit-threshold {value} needs a backbone that can exit '
-            f'early (mmscope.MambaScope), this config has {kind}'
-        )
-    options = {'exit_threshold': value}
-    if chosen:
-        options.update(_confidence_of(chosen, nodes))
-    hooks = list(cfg.get('custom_hooks') or [])
-    gates = [hook for hook in hooks if hook.get('type') in GATE_HOOKS]
-    for gate in gates:
-        gate.update(options)
-    if not gates:
-        hooks.append({'type': GATE_HOOKS[0], **options})
-    cfg.custom_hooks = hooks
-    return [chosen.sentence()] if chosen else []
-
-
-def _confidence_of(chosen: ExitChoice, nodes: list[dict]) -> dict[str, str]:
-    """Options that make the gate decide as the threshold was chosen."""
-    heads = [node.get('exit_head') for node in nodes]
-    kinds = [head.get('confidence', 'mean_present') for head in heads if head]
-    if not kinds:
-        if chosen.confidence in SOFTMAX_CONFIDENCES:
-            return {'confidence': chosen.confidence}
-        kinds = list(SOFTMAX_CONFIDENCES)
-    elif chosen.confidence in kinds:
-        return {}
-    raise UserError(
-        f'the exit threshold {chosen.exit_threshold:.6g} was chosen for '
-        f'confidence={chosen.confidence!r}, this config has '
-        f'{" or ".join(map(repr, kinds))}: choose one for this config with '
-        'tools/analysis_tools/sweep_threshold.py --save-threshold'
-    )
-
-
 def use_amp(cfg: Config) -> None:
     """Train in bfloat16 mixed precision.
 
@@ -242,14 +179,12 @@ def check_pretrained(cfg: Config) -> None:
         UserError: Naming the file, the converter and the way to train from
             scratch.
     """
-    nodes = dict(walk(cfg.model, 'model'))
-    two_stage = any(node.get('type') in TWO_STAGE for node in nodes.values())
-    target = 'mambascope' if two_stage else 'vim'
-    for key, node in nodes.items():
+    for key, node in walk(cfg.model, 'model'):
         source = node.get('checkpoint')
         if node.get('type') != 'Pretrained' or '://' in str(source):
             continue
         if not Path(source).expanduser().is_file():
+            target = 'mambascope' if can_exit(cfg) else 'vim'
             raise UserError(
                 f'pretrained weights {Path(source).absolute()} do not '
                 f'exist ({key}). Download ViM weights and convert them: '

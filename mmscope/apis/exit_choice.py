@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from mmscope.models.scoping import (
+from mmscope.models.heads.confidence import (
     MULTI_LABEL_CONFIDENCES,
     SOFTMAX_CONFIDENCES,
-    check_threshold,
 )
+from mmscope.models.scoping import check_threshold
 
 from .errors import UserError
 

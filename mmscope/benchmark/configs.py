@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mmscope.analysis import StageCosts, mean_cost, model_costs
-from mmscope.analysis.costs import is_two_stage
+from mmscope.analysis.detectors import sees_regions
 from mmscope.apis import UserError
 from mmscope.benchmark.contestants import Contestant, Field, weight_bytes
 from mmscope.benchmark.exits import forced_run, gated_by
@@ -26,7 +26,7 @@ from mmscope.evaluation.loading import (
     input_shape,
     open_config,
 )
-from mmscope.models.scoping import attach_gate
+from mmscope.models import attach_gate, is_two_stage, observe
 
 
 @dataclass
@@ -115,7 +115,7 @@ def open_subject(
         options['model.backbone.scan_backend'] = backend
     cfg = open_config(config, options)
     model = build_model(cfg, checkpoint, device)
-    if is_two_stage(model.backbone):
+    if is_two_stage(model):
         attach_gate(model)
     items, load_ms = _load(build_dataloader(cfg).dataset, num_images)
     shape = input_shape(cfg, model)
@@ -171,7 +171,7 @@ def config_field(
     """
     found = []
     for subject in subjects:
-        if not is_two_stage(subject.backbone):
+        if not is_two_stage(subject.model):
             found.append(_contestant(subject))
             continue
         found += [_forced(subject, ratio) for ratio in exit_ratios]
@@ -185,7 +185,7 @@ def _contestant(
     wrap: Callable[[Run], Run] = lambda run: run,
     exit_ratio: float | None = None,
 ) -> Contestant:
-    two_stage = is_two_stage(subject.backbone)
+    two_stage = is_two_stage(subject.model)
     costs = _costs(subject)
     macs = None
     if costs and (exit_ratio is not None or not two_stage):
@@ -231,25 +231,24 @@ def _gated(subject: Subject, threshold: float) -> Contestant:
 
 def _costs(subject: Subject) -> StageCosts | None:
     # What a detector's box and mask heads cost depends on the proposals.
-    if hasattr(subject.model, 'roi_head'):
+    if sees_regions(subject.model):
         return None
     return model_costs(subject.model, subject.shape, 'exact')
 
 
 def _details(subject: Subject, run: Run, batch: int) -> dict:
     """Split the time, and count who exited; runs every batch once more."""
-    backbone = subject.backbone
+    two_stage = is_two_stage(subject.model)
     subject.preprocess_s.clear()
-    if is_two_stage(backbone):
-        backbone.exit_records = []
-    for _ in range(max(len(subject.items) // batch, 1)):
-        run()
+    # Another host's backbone has nothing to observe.
+    with observe(subject.model) if two_stage else nullcontext([]) as records:
+        for _ in range(max(len(subject.items) // batch, 1)):
+            run()
     found = {
         'load_ms': subject.load_ms,
         'preprocess_ms': 1e3 * statistics.median(subject.preprocess_s) / batch,
     }
-    if is_two_stage(backbone):
-        exited = torch.cat([r.exited for r in backbone.exit_records])
+    if two_stage:
+        exited = torch.cat([record.exited for record in records])
         found['exited'] = float(exited.float().mean())
-        backbone.exit_records = None
     return found

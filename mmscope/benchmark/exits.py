@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmscope.benchmark.timing import Run
-from mmscope.models.scoping import Gate
+from mmscope.models.scoping import Gate, TwoStage, at_threshold
 
 # Ratios are rounded to fractions of at most so many images.
 LARGEST_CYCLE = 100
@@ -72,10 +72,20 @@ class ForcedGate(Gate):
     """
 
     def __init__(self, gate: Gate, ratio: float) -> None:
-        self.head, self.kind = gate.head, gate.kind
+        self.judge = gate
+        super().__init__(gate.owner, gate.kind)
         self.ratio = as_fraction(ratio)
         self.images = 0
         self._forced: dict[tuple, Tensor] = {}
+
+    @property
+    def head(self) -> nn.Module:
+        """The module that predicts for the model's own gate."""
+        return self.judge.head
+
+    def logits(self, cls: Tensor) -> Tensor:
+        """Predict as the model's own gate does, (B, C)."""
+        return self.judge.logits(cls)
 
     def check_trained(self) -> None:
         """Accept any head: this gate does not decide by it."""
@@ -118,32 +128,32 @@ def forced_confidence(batch: int, exits: int, device: torch.device) -> Tensor:
 
 @contextmanager
 def gated_by(
-    backbone: nn.Module, gate: Gate | None, threshold: float | None
+    backbone: TwoStage, gate: Gate | None, threshold: float | None
 ) -> Iterator[None]:
     """Swap a backbone's gate for the time of a forward.
 
     Args:
-        backbone (nn.Module): Two-stage backbone.
+        backbone (TwoStage): Its own gate and threshold come back.
         gate (Gate | None): Gate to use; None leaves its own.
         threshold (float | None): Exit threshold to use.
 
     Yields:
-        None: Gate and threshold are given back afterwards.
+        None: The others decide inside.
     """
-    kept = backbone.gate, backbone.exit_threshold
-    backbone.gate = kept[0] if gate is None else gate
-    backbone.exit_threshold = threshold
-    try:
-        yield
-    finally:
-        backbone.gate, backbone.exit_threshold = kept
+    own = backbone.gate
+    with at_threshold(backbone, threshold):
+        backbone.gate = gate or own
+        try:
+            yield
+        finally:
+            backbone.gate = own
 
 
-def forced_run(backbone: nn.Module, ratio: float, forward: Run) -> Run:
+def forced_run(backbone: TwoStage, ratio: float, forward: Run) -> Run:
     """Force an exit ratio on a run.
 
     Args:
-        backbone (nn.Module): Two-stage backbone with a gate.
+        backbone (TwoStage): With a gate.
         ratio (float): Exit ratio in [0, 1].
         forward (Callable): One forward through it.
 

@@ -9,9 +9,14 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmscope.analysis import SharedCostCounter, StageCosts, closed_form
-from mmscope.models.backbones import MambaScope, VisionMamba
-from mmscope.models.necks import LN2d, SimpleFPN
-from mmscope.models.scoping import attach_gate
+from mmscope.models import (
+    LN2d,
+    MambaScope,
+    SimpleFPN,
+    TokenBackbone,
+    VisionMamba,
+    attach_gate,
+)
 
 NECKS = ('none', 'fpn')
 # ImageNet's classes, and ADE20K's for the exit head beside a pyramid.
@@ -23,6 +28,8 @@ STATE_PARAMETERS = ('A_log', 'A_b_log', 'D', 'D_b')
 
 class ClassifierHead(nn.Linear):
     """Linear classifier on the cls token, called as a host's head is."""
+
+    meaning = 'softmax'
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Classify (..., (B, D)) as logits (B, C)."""
@@ -42,18 +49,16 @@ class BenchmarkModel(nn.Module):
     def __init__(self, backbone: nn.Module, neck: str = 'none') -> None:
         super().__init__()
         self.backbone = backbone
-        dims = backbone.embed_dims
+        self.neck = self.head = None
         if neck == 'fpn':
             norm = dict(type=f'mmscope.{LN2d.__name__}')
-            self.neck = SimpleFPN(dims, norm_cfg=norm)
+            self.neck = SimpleFPN(backbone.embed_dims, norm_cfg=norm)
         else:
-            self.head = ClassifierHead(dims, CLASSES)
+            self.head = ClassifierHead(_vector_dims(backbone), CLASSES)
 
     def behind(self, feats: tuple[Tensor, ...]) -> object:
         """Run what stands behind the backbone."""
-        if hasattr(self, 'neck'):
-            return self.neck(feats)
-        return self.head(feats)
+        return self.head(feats) if self.neck is None else self.neck(feats)
 
     def forward(self, imgs: Tensor) -> object:
         """Run everything.
@@ -65,6 +70,12 @@ class BenchmarkModel(nn.Module):
             object: Logits (B, 1000), or the tuple of a pyramid's maps.
         """
         return self.behind(self.backbone(imgs))
+
+
+def _vector_dims(backbone: nn.Module) -> int:
+    if isinstance(backbone, TokenBackbone):
+        return backbone.summary_dims
+    return backbone.embed_dims
 
 
 def why_no_deit() -> str | None:
@@ -199,14 +210,9 @@ def model_macs(model: BenchmarkModel, resolution: int) -> StageCosts:
     shape = (resolution, resolution)
     backbone = model.backbone
     weight = next(model.parameters())
-    if hasattr(model, 'neck'):
-        feats = weight.new_zeros(
-            1, backbone.embed_dims, *backbone.grid_of(shape)
-        )
-    else:
-        feats = weight.new_zeros(1, backbone.embed_dims)
-    counter = SharedCostCounter(model, backbone)
-    with torch.no_grad():
-        model.behind((feats,))
-    counter.remove()
+    size = (backbone.summary_dims,)
+    if model.neck is not None:
+        size = (backbone.embed_dims, *map(backbone.num_cells, shape))
+    with torch.no_grad(), SharedCostCounter(model, backbone) as counter:
+        model.behind((weight.new_zeros(1, *size),))
     return closed_form(model, shape, counter.total, 'exact')

@@ -159,7 +159,7 @@ def rivals(
         layer = BidirectionalMamba(
             dim // 2, 1, d_state, scan_backend=backend
         ).to(device)
-        return lambda x: layer(x)[0]
+        return lambda x: layer(x).tokens
 
     return {
         SCAN: {

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmscope.benchmark.models import BenchmarkModel
 from mmscope.benchmark.timing import Run
 
 
@@ -44,20 +45,21 @@ class Product:
         return F.linear(x, self.weight, self.bias)
 
 
-def vim_products(model: nn.Module, resolution: int) -> list[Product]:
+def vim_products(model: BenchmarkModel, resolution: int) -> list[Product]:
     """List the matrix products of one forward of ViM.
 
     The depthwise convolutions and the scan are none.
 
     Args:
-        model (nn.Module): ViM with a classifier's head or none.
+        model (BenchmarkModel): ViM with a classifier's head or none.
         resolution (int): Image side in pixels.
 
     Returns:
         list[Product]: In the order in which the model has them.
     """
     vim = model.backbone
-    tokens = math.prod(vim.grid_of((resolution, resolution))) + 1
+    tokens = math.prod(vim.grid_of((resolution, resolution)))
+    tokens += vim.summary_tokens.count
     patches = vim.patch_embed.proj
     image = (vim.in_channels, resolution, resolution)
     products = [Product(patches.weight, patches.bias, image)]
@@ -76,7 +78,7 @@ def vim_products(model: nn.Module, resolution: int) -> list[Product]:
             Product(layer.weight, None, (tokens, layer.in_features))
             for layer in layers
         ]
-    head = getattr(model, 'head', None)
+    head = model.head
     if head is not None:
         products.append(Product(head.weight, head.bias, (1, head.in_features)))
     return products

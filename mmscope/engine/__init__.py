@@ -1,10 +1,14 @@
 """Hooks and optimiser constructors for MMEngine's runner."""
 
 from .hooks import ConfidenceGateHook, InformativeSelectionHook
-from .optimizers import LayerDecayOptimWrapperConstructor
+from .optimizers import (
+    LayerDecayOptimWrapperConstructor,
+    OptimWrapperConstructor,
+)
 
 __all__ = [
     'ConfidenceGateHook',
     'InformativeSelectionHook',
     'LayerDecayOptimWrapperConstructor',
+    'OptimWrapperConstructor',
 ]

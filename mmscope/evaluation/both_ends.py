@@ -11,48 +11,39 @@ import torch
 from torch import Tensor, nn
 
 from mmscope.analysis import SharedCostCounter, stage_costs
-from mmscope.analysis.costs import direction_count, is_two_stage
-from mmscope.analysis.model_costs import record_patch_grids
-from mmscope.evaluation.curves import NOBODY_EXITS
+from mmscope.analysis.costs import direction_count
 from mmscope.evaluation.ends import BothEnds
 from mmscope.evaluation.image_costs import image_costs, pays_head_by_stage
 from mmscope.evaluation.mixtures import STAGES, ImageScore
-from mmscope.models.scoping import (
-    MULTI_LABEL_CONFIDENCES,
-    SOFTMAX_CONFIDENCES,
+from mmscope.models import (
+    TokenBackbone,
+    at_threshold,
     attach_gate,
-    multi_label_confidence,
-    softmax_confidence,
-    unwrap_model,
+    is_two_stage,
+    observe,
 )
+from mmscope.models.heads.confidence import CONFIDENCES, confidence
+from mmscope.models.layers import Record, unwrap_model
+from mmscope.models.scoping import ExitRecord, Gate
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in evaluation mode and give its state back afterwards.
+def evaluating(model: nn.Module) -> Iterator[TokenBackbone]:
+    """Put a model in evaluation mode, without gradients, for a while.
 
     Args:
         model (nn.Module): Host model.
 
     Yields:
-        nn.Module: Its backbone. Mode, exit threshold and exit records are
-        restored.
+        TokenBackbone: Its backbone.
     """
-    backbone = unwrap_model(model).backbone
     training = model.training
-    kept = {
-        name: getattr(backbone, name)
-        for name in ('exit_threshold', 'exit_records')
-        if hasattr(backbone, name)
-    }
     model.eval()
     try:
         with torch.no_grad():
-            yield backbone
+            yield unwrap_model(model).backbone
     finally:
         model.train(training)
-        for name, value in kept.items():
-            setattr(backbone, name, value)
 
 
 def score_both_ends(
@@ -79,16 +70,14 @@ def score_both_ends(
     """
     direction_count(convention)
     columns: dict[str, list] = {}
-    with evaluating(model) as backbone:
-        counter = SharedCostCounter(unwrap_model(model), backbone)
-        run = _run_gated if is_two_stage(backbone) else _run_single
-        try:
-            for batch in dataloader:
-                found = run(model, backbone, batch, score, counter, convention)
-                for name, values in found.items():
-                    columns.setdefault(name, []).extend(values)
-        finally:
-            counter.remove()
+    run = _run_gated if is_two_stage(model) else _run_single
+    host = unwrap_model(model)
+    counting = SharedCostCounter(host, host.backbone)
+    with evaluating(model), counting as counter:
+        for batch in dataloader:
+            found = run(model, batch, score, counter, convention)
+            for name, values in found.items():
+                columns.setdefault(name, []).extend(values)
     if not columns:
         raise ValueError('the data loader gave no batch to evaluate')
     return _put_together(columns, score)
@@ -113,31 +102,29 @@ def _put_together(columns: dict[str, list], score: ImageScore) -> BothEnds:
 
 def _run_gated(
     model: nn.Module,
-    backbone: nn.Module,
     batch: Any,
     score: ImageScore,
     counter: SharedCostCounter,
     convention: str,
 ) -> dict[str, list]:
     """Predict one batch at both ends."""
-    attach_gate(model, 0.0)
+    backbone = attach_gate(model)
     backbone.gate.check_trained()
     # Both runs write into the same data samples: measure in between.
-    with _exit_logits(backbone) as logits:
-        exited = _run(model, backbone, batch, score, counter)
-    attach_gate(model, NOBODY_EXITS)
-    full = _run(model, backbone, batch, score, counter)
-    record, number = full['record'], len(full['names'])
+    with at_threshold(model, 0.0), _exit_logits(backbone.gate) as logits:
+        exited, first = _run_once(model, batch, score, counter)
+    with at_threshold(model, None):
+        full, record = _run_once(model, batch, score, counter)
     (costs,) = image_costs(backbone, [record], full['outside'], convention)
-    (short,) = image_costs(backbone, [record], exited['outside'], convention)
-    tokens = record.coarse_tokens
+    (short,) = image_costs(backbone, [first], exited['outside'], convention)
+    tokens, number = record.coarse_tokens, len(full['names'])
     return {
-        **_kinds(backbone, logits),
+        **_kinds(backbone.gate, logits[0]),
         **_prefixed('details/', exited['details']),
         **_prefixed('details/coarse_', exited['prediction']),
         **_prefixed('details/fine_', full['prediction']),
         'names': exited['names'],
-        'confidence': exited['record'].confidence.double().tolist(),
+        'confidence': first.confidence.double().tolist(),
         'coarse': exited['statistics'],
         'fine': full['statistics'],
         'exit_tokens': number * [tokens],
@@ -149,18 +136,13 @@ def _run_gated(
     }
 
 
-def _kinds(backbone: nn.Module, logits: list[Tensor]) -> dict[str, list]:
+def _kinds(gate: Gate, logits: Tensor) -> dict[str, list]:
     """Every confidence that the deciding head offers, (B,) each."""
-    if not logits:
-        return {}
-    if backbone.exit_head is not None:
-        names, confidence = MULTI_LABEL_CONFIDENCES, multi_label_confidence
-    else:
-        names, confidence = SOFTMAX_CONFIDENCES, softmax_confidence
-    return {
-        f'kinds/{kind}': confidence(logits[0], kind).double().tolist()
-        for kind in names
+    found = {
+        kind: confidence(logits, kind, gate.meaning).double().tolist()
+        for kind in CONFIDENCES[gate.meaning]
     }
+    return _prefixed('kinds/', found)
 
 
 def _prefixed(prefix: str, columns: dict[str, list]) -> dict[str, list]:
@@ -168,7 +150,7 @@ def _prefixed(prefix: str, columns: dict[str, list]) -> dict[str, list]:
 
 
 @contextmanager
-def _exit_logits(backbone: nn.Module) -> Iterator[list[Tensor]]:
+def _exit_logits(gate: Gate) -> Iterator[list[Tensor]]:
     """Note what the deciding head predicts, (B, C) each call.
 
     The gate's call comes first; a classifier calls its head once more.
@@ -178,38 +160,42 @@ def _exit_logits(backbone: nn.Module) -> Iterator[list[Tensor]]:
     def note(_: nn.Module, __: tuple, output: Tensor) -> None:
         logits.append(output)
 
-    handle = backbone.gate.head.register_forward_hook(note)
+    handle = gate.head.register_forward_hook(note)
     try:
         yield logits
     finally:
         handle.remove()
 
 
-def _run(
-    model: nn.Module,
-    backbone: nn.Module,
-    batch: Any,
-    score: ImageScore,
-    counter: SharedCostCounter,
-) -> dict[str, Any]:
-    """Predict one batch at the threshold that is set."""
-    counter.reset()
-    backbone.exit_records = []
-    samples = model.test_step(batch)
-    records = backbone.exit_records
-    if len(records) != 1 or len(records[0].exited) != len(samples):
+def _run_once(
+    model: nn.Module, batch: Any, score: ImageScore, counter: SharedCostCounter
+) -> tuple[dict[str, Any], ExitRecord]:
+    """Predict one batch in one forward, and give its exit record."""
+    found, records = _run(model, batch, score, counter)
+    number = len(found['names'])
+    if len(records) != 1 or len(records[0].exited) != number:
         raise RuntimeError(
-            f'a sweep needs one forward an image, but {len(samples)} images '
+            f'a sweep needs one forward an image, but {number} images '
             f'took {len(records)} forwards: sliding windows or test-time '
             'augmentation. Use test_cfg=dict(mode="whole") without TTA, or '
             'evaluate each threshold with tools/test.py --exit-threshold'
         )
-    return {
-        'names': _names(samples),
-        'record': records[0],
+    return found, records[0]
+
+
+def _run(
+    model: nn.Module, batch: Any, score: ImageScore, counter: SharedCostCounter
+) -> tuple[dict[str, Any], list[Record]]:
+    """Predict one batch, and give the records of its forwards."""
+    counter.reset()
+    with observe(model) as records:
+        samples = model.test_step(batch)
+    found = {
+        'names': [str(s.metainfo.get('img_path', '')) for s in samples],
         **_scored(samples, score),
         'outside': counter.per_image(len(samples)),
     }
+    return found, records
 
 
 def _scored(samples: list, score: ImageScore) -> dict[str, Any]:
@@ -228,28 +214,27 @@ def _scored(samples: list, score: ImageScore) -> dict[str, Any]:
 
 def _run_single(
     model: nn.Module,
-    backbone: nn.Module,
     batch: Any,
     score: ImageScore,
     counter: SharedCostCounter,
     convention: str,
 ) -> dict[str, list]:
     """Predict one batch with a backbone that cannot exit."""
-    counter.reset()
-    with record_patch_grids(backbone) as grids:
-        samples = model.test_step(batch)
-    number = len(samples)
-    macs = sum(stage_costs(backbone, grid, convention).full for grid in grids)
-    tokens = sum(height * width + 1 for height, width in grids)
-    outside = counter.per_image(number)
+    backbone = unwrap_model(model).backbone
+    found, records = _run(model, batch, score, counter)
+    lengths = [record.lengths[0] for record in records]
+    # Costs depend on how many patches a grid has, not on its sides.
+    patches = [length - backbone.summary_tokens.count for length in lengths]
+    macs = sum(stage_costs(backbone, (1, n), convention).full for n in patches)
+    number, tokens = len(found['names']), sum(lengths)
+    outside = found['outside']
     if pays_head_by_stage(backbone):
         macs, outside = macs + outside, 0.0
-    scored = _scored(samples, score)
     return {
-        **_prefixed('details/', scored['details']),
-        **_prefixed('details/fine_', scored['prediction']),
-        'names': _names(samples),
-        'fine': scored['statistics'],
+        **_prefixed('details/', found['details']),
+        **_prefixed('details/fine_', found['prediction']),
+        'names': found['names'],
+        'fine': found['statistics'],
         'exit_tokens': number * [tokens],
         'full_tokens': number * [tokens],
         'exit_macs': number * [macs],
@@ -257,7 +242,3 @@ def _run_single(
         'exit_shared': number * [outside],
         'full_shared': number * [outside],
     }
-
-
-def _names(samples: list) -> list[str]:
-    return [str(sample.metainfo.get('img_path', '')) for sample in samples]

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmscope.analysis import SharedCostCounter, StageCosts
 from mmscope.analysis.costs import direction_count
 from mmscope.evaluation.image_costs import image_costs
+from mmscope.models.scoping import ExitRecord, TwoStage, is_two_stage
 from mmscope.registry import METRICS
 
 
@@ -56,32 +57,46 @@ class EarlyExitMetric(BaseMetric):
         self.convention = convention
         self.dump_path = dump_path
         self.last_results: list[dict] | None = None
-        self._backbone: nn.Module | None = None
+        self._backbone: TwoStage | None = None
         self._shared: SharedCostCounter | None = None
+        self._records: list[ExitRecord] | None = None
 
     def bind(
         self,
-        backbone: nn.Module,
+        backbone: TwoStage,
         shared_counter: SharedCostCounter | None = None,
+        records: list[ExitRecord] | None = None,
     ) -> None:
         """Read the exits of this backbone from now on.
 
+        Whoever binds the metric observes the model meanwhile::
+
+            with observe(model) as records:
+                metric.bind(model.backbone, records=records)
+                for batch in loader:
+                    metric.process(batch, predict(model, batch))
+
         Args:
-            backbone (nn.Module): ``MambaScope``; its record of exits is
-                switched on and emptied.
+            backbone (TwoStage): Two-stage backbone of the model.
             shared_counter (SharedCostCounter | None): Counts neck and heads.
                 None leaves them out of the cost. Defaults to None.
+            records (list[ExitRecord] | None): Of an open ``observe``; the
+                metric takes out what it has counted. Defaults to None, with
+                which there is nothing to count.
 
         Raises:
-            ValueError: If the backbone records no exits.
+            ValueError: If the backbone has no early exit.
         """
-        if not hasattr(backbone, 'exit_records'):
+        if not is_two_stage(backbone):
             raise ValueError(
                 f'{type(backbone).__name__} has no early exit to measure; '
-                'bind a MambaScope backbone or remove EarlyExitMetric'
+                'bind a two-stage backbone such as mmscope.MambaScope, or '
+                'remove EarlyExitMetric'
             )
-        backbone.exit_records = []
         self._backbone, self._shared = backbone, shared_counter
+        self._records = records
+        if records is not None:
+            records.clear()
         if shared_counter is not None:
             shared_counter.reset()
 
@@ -109,27 +124,29 @@ class EarlyExitMetric(BaseMetric):
             result['img_path'] = sample.get('img_path')
             self.results.append(result)
 
-    def _take_records(self, num_images: int) -> list:
-        if self._backbone is None:
+    def _take_records(self, num_images: int) -> list[ExitRecord]:
+        if self._records is None:
             raise RuntimeError(
-                'EarlyExitMetric is bound to no backbone; add '
+                'EarlyExitMetric is bound to no records of exits; add '
                 "dict(type='mmscope.ConfidenceGateHook') to custom_hooks, or "
-                'call metric.bind(backbone)'
+                'call metric.bind(model.backbone, records=records) inside '
+                '`with mmscope.models.observe(model) as records:`'
             )
-        records, self._backbone.exit_records = self._backbone.exit_records, []
+        records = list(self._records)
+        self._records.clear()
         if not records:
             raise RuntimeError(
-                'the backbone recorded no exit for this batch: exit_records '
-                'was switched off, another model was evaluated, or a second '
-                'EarlyExitMetric took the records; bind one EarlyExitMetric '
-                'to the evaluated model'
+                'the backbone recorded no exit for this batch: the model is '
+                'not observed any more, another one was evaluated, or a '
+                'second EarlyExitMetric took the records; bind one '
+                'EarlyExitMetric to the evaluated model'
             )
         rows = [len(record.exited) for record in records]
         if any(count != num_images for count in rows):
             raise RuntimeError(
                 f'the exit records have {rows} images, the batch has '
                 f'{num_images}: the model ran on something else in between; '
-                'call metric.bind(backbone) again before evaluating'
+                'bind the metric again before evaluating'
             )
         return records
 
@@ -159,7 +176,7 @@ class EarlyExitMetric(BaseMetric):
 
 
 def summarise_image(
-    records: Sequence[Any], costs: Sequence[StageCosts], row: int
+    records: Sequence[ExitRecord], costs: Sequence[StageCosts], row: int
 ) -> dict[str, Any]:
     """Sum one image over its forwards (windows, views).
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
 from mmscope.analysis import StageCosts, stage_costs
+from mmscope.models.scoping import ExitRecord, HostGate, TwoStage
 
 
 def pays_head_by_stage(backbone: nn.Module) -> bool:
@@ -21,23 +21,22 @@ def pays_head_by_stage(backbone: nn.Module) -> bool:
         bool: True if the backbone gives cls tokens; the neck and heads of
         dense tasks run once an image and are ``shared``.
     """
-    return getattr(backbone, 'out_type', 'featmap') == 'cls_token'
+    return backbone.out_type == 'cls_token'
 
 
 def image_costs(
-    backbone: nn.Module,
-    records: Sequence[Any],
+    backbone: TwoStage,
+    records: Sequence[ExitRecord],
     outside: float,
     convention: str = 'paper',
 ) -> list[StageCosts]:
     """Compute what one image costs in each of its forwards.
 
-    As in ``model_costs``, a classifier's head is part of both stages. The
-    host calls it once more on the cls token of an image that exited, which
-    is the same prediction again and not counted.
+    As in ``model_costs``, a classifier's head is part of both stages, once
+    each, however often it ran.
 
     Args:
-        backbone (nn.Module): ``MambaScope``.
+        backbone (TwoStage): Its gate tells who asked the head.
         records (Sequence[ExitRecord]): One a forward (window, view).
         outside (float): MACs an image that were counted outside the
             backbone in these forwards.
@@ -50,10 +49,27 @@ def image_costs(
     if not pays_head_by_stage(backbone):
         share = outside / len(records)
         return [replace(cost, shared=share) for cost in costs]
-    # One call by the host and, where it decided, one by the gate.
-    calls = sum(1 if r.confidence is None else 2 for r in records)
-    head = outside / calls
+    head = outside / head_calls(backbone, records)
     return [
         replace(cost, coarse=cost.coarse + head, fine=cost.fine + head)
         for cost in costs
     ]
+
+
+def head_calls(backbone: TwoStage, records: Sequence[ExitRecord]) -> int:
+    """Count how often a classifier's head ran in these forwards.
+
+    The host predicts once a forward. A gate that asks the host, and not an
+    exit head of the backbone, has the head predict before, where it decides.
+
+    Args:
+        backbone (TwoStage): Of the classifier.
+        records (Sequence[ExitRecord]): One a forward.
+
+    Returns:
+        int: At least one a forward.
+    """
+    calls = len(records)
+    if isinstance(backbone.gate, HostGate):
+        calls += sum(record.confidence is not None for record in records)
+    return calls

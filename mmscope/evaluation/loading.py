@@ -20,8 +20,8 @@ from mmscope.apis import (
     load_config,
     load_model_weights,
 )
-from mmscope.apis.adapt import GATE_HOOKS
-from mmscope.models.scoping import attach_gate
+from mmscope.apis.exit_gate import GATE_HOOKS
+from mmscope.models import TokenBackbone, attach_gate
 
 SPLITS = ('val', 'test')
 
@@ -79,10 +79,11 @@ def build_model(
     """
     model = MODELS.build(cfg.model)
     backbone = getattr(model, 'backbone', None)
-    if not hasattr(backbone, 'patch_embed'):
+    if not isinstance(backbone, TokenBackbone):
         raise UserError(
-            'this tool needs a mmscope.VisionMamba or mmscope.MambaScope '
-            f'backbone, the config has {type(backbone).__name__}'
+            'this tool needs a backbone of mmscope such as '
+            'mmscope.VisionMamba or mmscope.MambaScope, the config has '
+            f'{type(backbone).__name__}'
         )
     for hook in cfg.get('custom_hooks') or []:
         # In a plain classifier the hook alone says how the gate decides.
@@ -131,10 +132,7 @@ def input_shape(cfg: Config, model: nn.Module) -> tuple[int, int]:
 
     Returns:
         tuple[int, int]: (height, width) in pixels: the size that the data
-        preprocessor pads to, else that of the position embedding.
+        preprocessor pads to, else that of the backbone.
     """
     size = (cfg.model.get('data_preprocessor') or {}).get('size')
-    if size is not None:
-        return tuple(size)
-    patch = model.backbone.patch_size
-    return tuple(side * patch for side in model.backbone.grid)
+    return model.backbone.img_size if size is None else tuple(size)

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from mmscope.analysis.costs import is_two_stage
 from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.classification import (
     ClassificationScore,
@@ -30,7 +29,8 @@ from mmscope.evaluation.knowledge import (
 from mmscope.evaluation.mixtures import STAGES, ImageScore
 from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.evaluation.tasks import default_score
-from mmscope.models.scoping import check_threshold, unwrap_model
+from mmscope.models.layers import unwrap_model
+from mmscope.models.scoping import check_threshold, is_two_stage
 
 
 def sweep(
@@ -128,11 +128,11 @@ def check_thresholds(
     Raises:
         ValueError: If one is no number >= 0, or the model cannot exit.
     """
-    backbone = unwrap_model(model).backbone
-    if thresholds and not is_two_stage(backbone):
+    if thresholds and not is_two_stage(model):
+        name = type(unwrap_model(model).backbone).__name__
         raise ValueError(
-            f'thresholds {list(thresholds)} are given, but '
-            f'{type(backbone).__name__} has no early exit: leave them out'
+            f'thresholds {list(thresholds)} are given, but {name} has no '
+            'early exit: leave them out'
         )
     if any(threshold is None for threshold in thresholds):
         raise ValueError(f'a threshold is missing in {list(thresholds)}')

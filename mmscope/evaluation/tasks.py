@@ -11,7 +11,7 @@ from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.mixtures import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
-from mmscope.models.scoping import unwrap_model
+from mmscope.models.layers import unwrap_model
 
 
 def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:

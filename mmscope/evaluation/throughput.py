@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 
 import torch
 from torch import nn
 
-from mmscope.analysis.costs import is_two_stage
 from mmscope.evaluation.both_ends import evaluating
-from mmscope.models.scoping import attach_gate
+from mmscope.models import at_threshold, attach_gate, is_two_stage, observe
+from mmscope.models.scoping import ExitRecord
 
 
 def measure_throughput(
@@ -59,19 +60,18 @@ def measure_throughput(
     items, own = _load(dataloader, max_images, indices)
     sizes = batch_sizes or sorted({1, own})
     with evaluating(model) as backbone:
-        if not is_two_stage(backbone) and any(
-            threshold is not None for threshold in thresholds
-        ):
-            raise ValueError(
-                f'{type(backbone).__name__} has no early exit; measure it '
-                'with thresholds=[None]'
-            )
+        if any(threshold is not None for threshold in thresholds):
+            if not is_two_stage(model):
+                raise ValueError(
+                    f'{type(backbone).__name__} has no early exit; measure '
+                    'it with thresholds=[None]'
+                )
+            attach_gate(model)
         return [
             entry
             for size in sizes
             for entry in _measure(
                 model,
-                backbone,
                 _regroup(items, size),
                 size,
                 thresholds,
@@ -83,7 +83,6 @@ def measure_throughput(
 
 def _measure(
     model: nn.Module,
-    backbone: nn.Module,
     batches: list[dict],
     size: int,
     thresholds: Sequence[float | None],
@@ -96,17 +95,13 @@ def _measure(
     ratios: list[float | None] = [None] * len(thresholds)
     for _ in range(repeats):
         for index, threshold in enumerate(thresholds):
-            if threshold is not None:
-                attach_gate(model, threshold)
-            for batch in islice(batches, warmup):
-                model.test_step(batch)
-            gated = is_two_stage(backbone)
-            if gated:
-                backbone.exit_records = []
-            seconds = _time(model, batches, device)
+            with _gated(model, threshold) as records:
+                for batch in islice(batches, warmup):
+                    model.test_step(batch)
+                records.clear()
+                seconds = _time(model, batches, device)
             speeds[index].append(number / seconds)
-            if gated:
-                ratios[index] = _exit_ratio(backbone.exit_records)
+            ratios[index] = _exit_ratio(records)
     return [
         {
             'threshold': threshold,
@@ -122,6 +117,18 @@ def _measure(
             thresholds, speeds, ratios, strict=True
         )
     ]
+
+
+@contextmanager
+def _gated(
+    model: nn.Module, threshold: float | None
+) -> Iterator[list[ExitRecord]]:
+    """Set a threshold, and see who exits; nobody does in a single stage."""
+    with ExitStack() as stack:
+        if threshold is not None:
+            stack.enter_context(at_threshold(model, threshold))
+        two_stage = is_two_stage(model)
+        yield stack.enter_context(observe(model)) if two_stage else []
 
 
 def _time(
@@ -140,7 +147,9 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _exit_ratio(records: list) -> float:
+def _exit_ratio(records: list[ExitRecord]) -> float | None:
+    if not records:
+        return None
     exited = torch.cat([record.exited for record in records])
     return float(exited.float().mean())
 

@@ -2,18 +2,42 @@
 
 from importlib.util import find_spec
 
-from .backbones import CoarseBranch, FineBranch, MambaScope, VisionMamba
+from .backbones import TokenBackbone, VideoMamba, VisionMamba
 from .heads import MultiLabelExitHead
+from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
+from .reduction import TokenReduction, reduces_tokens
+from .scopes import MambaScope, VideoMambaScope
+from .scoping import (
+    CoarseBranch,
+    CoarseToFine,
+    FineBranch,
+    TwoStage,
+    at_threshold,
+    attach_gate,
+    is_two_stage,
+)
 
 __all__ = [
     'CoarseBranch',
+    'CoarseToFine',
     'FineBranch',
     'LN2d',
     'MambaScope',
     'MultiLabelExitHead',
+    'Observed',
     'SimpleFPN',
+    'TokenBackbone',
+    'TokenReduction',
+    'TwoStage',
+    'VideoMamba',
+    'VideoMambaScope',
     'VisionMamba',
+    'at_threshold',
+    'attach_gate',
+    'is_two_stage',
+    'observe',
+    'reduces_tokens',
 ]
 
 if find_spec('mmpretrain') is not None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import check_inner_inputs
-from .direction import DirectionWeights
+from .direction import Direction, DirectionWeights, decay_rates
 from .dispatch import resolve_scan
-from .functional import causal_conv1d, selective_scan
+from .functional import selective_scan
 from .fused_cpu import can_fuse, fused_inner
-from .library import CONV_BACKENDS, op
+from .library import op
 
 SCORES = ('max_norm',)
-Score = Callable[[Tensor], Tensor]
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _composing = False
 
@@ -42,10 +43,13 @@ def composed() -> Iterator[None]:
 def bidirectional_inner(
     x: Tensor,
     z: Tensor,
-    forward: DirectionWeights,
-    backward: DirectionWeights,
+    forward: Direction,
+    backward: Direction,
     score: Score | str | None = None,
     backend: str = 'auto',
+    *,
+    directions: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Run everything between a bidirectional mixer's two projections.
 
@@ -66,19 +70,25 @@ def bidirectional_inner(
     Args:
         x (Tensor): Input of both convolutions, (batch, seqlen, dim).
         z (Tensor): Gate, (batch, seqlen, dim).
-        forward (DirectionWeights): Weights of the forward direction.
-        backward (DirectionWeights): Weights of the backward direction.
+        forward (DirectionWeights | DirectionModules): The forward direction;
+            modules compose.
+        backward (DirectionWeights | DirectionModules): The backward one.
         score (Callable | str | None): 'max_norm' (paper, Eq. 11: the largest
-            softplus of a token's ungated output, without a gradient) or a
-            function from one direction's ungated output (batch, seqlen, dim)
-            to scores (batch, seqlen); a function needs that output in memory,
-            so it composes. Defaults to None.
+            softplus of a token's ungated output, mean of the directions,
+            without a gradient) or a function of both ungated outputs and the
+            gate, (batch, seqlen, dim) each, to scores (batch, seqlen); a
+            function needs them in memory, so it composes. Defaults to None.
         backend (str): See :func:`selective_scan`. Defaults to 'auto'.
+        directions (Tensor | None): (batch, 2), forward and backward. bool: a
+            direction that is False is not computed for that image and counts
+            as zero. float: a factor on its output. Defaults to None.
+        mask (Tensor | None): Factor on input and output of the convolutions,
+            (batch, seqlen, 1). Defaults to None.
 
     Returns:
         tuple[Tensor, Tensor | None]: Gated output (batch, seqlen, dim) in the
-        dtype of ``x``, and the mean of the two directions' scores (batch,
-        seqlen), None without ``score``.
+        dtype of ``x``, and the scores (batch, seqlen), None without
+        ``score``.
 
     Raises:
         RuntimeError: If an explicit backend cannot run.
@@ -89,17 +99,34 @@ def bidirectional_inner(
         raise ValueError(
             f'score must be one of {SCORES}, a function or None, got {score!r}'
         )
-    check_inner_inputs(x, z, forward, backward)
+    pair = (forward, backward)
+    fixed = all(isinstance(d, DirectionWeights) for d in pair)
+    if fixed:
+        check_inner_inputs(x, z, *pair)
     name = resolve_scan(backend, x)
-    alone = callable(score) or _composing
+    plain = fixed and directions is None and mask is None
+    alone = callable(score) or _composing or not plain
     if not alone and name == 'triton':
         fused = _fused_triton
     elif not alone and can_fuse(name, x, z, *forward, *backward):
         fused = fused_inner
     else:
-        return _composed(x, z, forward, backward, score, backend)
+        y_f, y_b = _both(x, pair, backend, directions, mask)
+        # Both directions share the gate: (y_f g + y_b g) / 2.
+        y = (y_f + y_b) * (F.silu(z) * 0.5)
+        return y, _scored(score, y_f, y_b, z)
     y, largest = fused(x, z, forward, backward, score is not None)
     return y, F.softplus(largest).mean(0) if score else None
+
+
+def _scored(
+    score: Score | str | None, y_f: Tensor, y_b: Tensor, z: Tensor
+) -> Tensor | None:
+    if score is None:
+        return None
+    if callable(score):
+        return score(y_f, y_b, z)
+    return (_max_norm(y_f) + _max_norm(y_b)) / 2
 
 
 def _max_norm(y: Tensor) -> Tensor:
@@ -109,63 +136,87 @@ def _max_norm(y: Tensor) -> Tensor:
     return F.softplus(largest.to(exact))
 
 
-def _select(
-    x: Tensor, weights: DirectionWeights, reverse: bool, backend: str
-) -> dict[str, Tensor]:
-    has_conv = backend in ('reference', *CONV_BACKENDS)
-    u = causal_conv1d(
-        x,
-        weights.conv_weight,
-        weights.conv_bias,
-        reverse=reverse,
-        # mamba-ssm's scan comes without a convolution of this layout.
-        backend=backend if has_conv else 'auto',
-    )
-    dt, B, C = F.linear(u, weights.x_proj).split(_parts(weights), -1)
-    delta = F.linear(dt, weights.dt_proj)
-    return dict(
-        u=u,
-        delta=delta,
-        A=_decay(weights.A_log),
-        B=B,
-        C=C,
-        D=weights.D,
-        delta_bias=weights.dt_bias,
-    )
-
-
-def _decay(a_log: Tensor) -> Tensor:
-    return -a_log.to(torch.promote_types(a_log.dtype, torch.float32)).exp()
-
-
-def _parts(weights: DirectionWeights) -> list[int]:
-    d_state = weights.A_log.shape[1]
-    return [weights.dt_proj.shape[1], d_state, d_state]
-
-
-def _composed(
+def _both(
     x: Tensor,
-    z: Tensor,
-    forward: DirectionWeights,
-    backward: DirectionWeights,
-    score: Score | str | None,
+    pair: tuple[Direction, Direction],
     backend: str,
-) -> tuple[Tensor, Tensor | None]:
-    y_f, y_b = (
-        selective_scan(
-            **_select(x, weights, reverse, backend),
-            delta_softplus=True,
-            reverse=reverse,
+    directions: Tensor | None,
+    mask: Tensor | None,
+) -> list[Tensor]:
+    found = []
+    for place, direction in enumerate(pair):
+        run = partial(
+            scan_direction,
+            direction=direction,
+            reverse=place == 1,
             backend=backend,
         )
-        for weights, reverse in ((forward, False), (backward, True))
+        if directions is None:
+            found.append(run(x, mask=mask))
+        elif directions.is_floating_point():
+            y = run(x, mask=mask)
+            found.append(y * directions[:, place].to(y.dtype).view(-1, 1, 1))
+        else:
+            found.append(_of_some(run, x, directions[:, place], mask))
+    return found
+
+
+def _of_some(
+    run: Callable[..., Tensor], x: Tensor, chosen: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Compute chosen images, (batch,) bool, and leave zeros elsewhere."""
+    if bool(chosen.all()):
+        return run(x, mask=mask)
+    y = torch.zeros_like(x)
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return y
+    some = run(x[rows], mask=None if mask is None else mask[rows])
+    return y.to(some.dtype).index_copy(0, rows, some)
+
+
+def scan_direction(
+    x: Tensor,
+    direction: Direction,
+    reverse: bool,
+    backend: str = 'auto',
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Run one direction: convolution, selection, scan.
+
+    Args:
+        x (Tensor): (batch, seqlen, dim).
+        direction (DirectionWeights | DirectionModules): Its parts.
+        reverse (bool): From the last token to the first.
+        backend (str): See :func:`selective_scan`. Defaults to 'auto'.
+        mask (Tensor | None): See :func:`bidirectional_inner`. Defaults to
+            None.
+
+    Returns:
+        Tensor: Ungated output, (batch, seqlen, dim).
+    """
+    if mask is not None:
+        x = x * mask
+    u = direction.convolve(x, reverse, backend)
+    if mask is not None:
+        u = u * mask
+    d_state = direction.A_log.shape[1]
+    selected = direction.select(u)
+    rank = selected.shape[-1] - 2 * d_state
+    dt, B, C = selected.split([rank, d_state, d_state], -1)
+    delta, bias = direction.step(dt)
+    return selective_scan(
+        u,
+        delta,
+        decay_rates(direction.A_log),
+        B,
+        C,
+        direction.D,
+        delta_bias=bias,
+        delta_softplus=True,
+        reverse=reverse,
+        backend=backend,
     )
-    # Both directions share the gate: (y_f g + y_b g) / 2.
-    y = (y_f + y_b) * (F.silu(z) * 0.5)
-    if score is None:
-        return y, None
-    score = score if callable(score) else _max_norm
-    return y, (score(y_f) + score(y_b)) / 2
 
 
 def _fused_triton(
@@ -181,7 +232,7 @@ def _fused_triton(
     exact = (
         weights.conv_weight,
         weights.conv_bias,
-        _decay(weights.A_log),
+        decay_rates(weights.A_log),
         weights.D,
         weights.dt_bias,
     )
@@ -189,7 +240,8 @@ def _fused_triton(
     u = op('bidirectional_conv1d_triton')(x, taps, conv_bias, True)
     tokens = u.flatten(1, 2)
     selected = torch.bmm(tokens, weights.x_proj.mT)
-    dt, B, C = selected.split(_parts(forward), -1)
+    rank, d_state = forward.dt_proj.shape[1], forward.A_log.shape[1]
+    dt, B, C = selected.split([rank, d_state, d_state], -1)
     delta = torch.bmm(dt, weights.dt_proj.mT)
     delta, B, C = (
         i.to(u.dtype).unflatten(1, x.shape[:2]) for i in (delta, B, C)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from .direction import DirectionWeights
+if TYPE_CHECKING:
+    from .direction import DirectionWeights
 
 ACTIVATIONS = ('silu', None)
 # The weights that choose width, rank and number of states.
@@ -106,7 +109,7 @@ def check_inner_inputs(
     width, rank = first.conv_weight.shape[1], first.dt_proj.shape[1]
     d_state = first.A_log.shape[1]
     _check_taps(op, 'forward.conv_weight', first.conv_weight)
-    shapes = DirectionWeights(
+    shapes = dict(
         conv_weight=(dim, width),
         conv_bias=(dim,),
         x_proj=(rank + 2 * d_state, dim),
@@ -117,10 +120,8 @@ def check_inner_inputs(
     )
     wanted = dict(z=(z, tuple(x.shape)))
     for name, weights in zip(('forward', 'backward'), directions, strict=True):
-        for field, weight, shape in zip(
-            weights._fields, weights, shapes, strict=True
-        ):
-            wanted[f'{name}.{field}'] = (weight, shape)
+        for field, weight in weights._asdict().items():
+            wanted[f'{name}.{field}'] = (weight, shapes[field])
     _check_all(op, 'x', x, wanted)
 
 

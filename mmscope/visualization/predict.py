@@ -11,9 +11,10 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from torch import Tensor, nn
 
-from mmscope.analysis.costs import is_two_stage
 from mmscope.apis import UserError
 from mmscope.evaluation.both_ends import evaluating
+from mmscope.models import at_threshold, is_two_stage, observe
+from mmscope.models.layers import unwrap_model
 from mmscope.visualization.contents import predicted_content, true_content
 from mmscope.visualization.views import ScopeView
 
@@ -24,7 +25,7 @@ def predict_views(
     """Run a model on some images and keep what it looked at.
 
     Args:
-        model (nn.Module): Model of any host with a ``MambaScope`` backbone;
+        model (nn.Module): Model of any host with a two-stage backbone;
             its exit threshold decides who exits.
         dataset (Any): Data set of the same host with the test pipeline, or
             :class:`ImageFiles`.
@@ -41,7 +42,7 @@ def predict_views(
     with evaluating(model) as backbone:
         _refuse_single_stage(backbone)
         return [
-            _predict_view(model, backbone, dataset, index)
+            _predict_view(model, dataset, index)
             for index in _checked(indices, len(dataset))
         ]
 
@@ -63,10 +64,9 @@ def spread_by_confidence(
         ValueError: If nothing in the model is confident of anything, or see
             :func:`predict_views`.
     """
+    _refuse_single_stage(unwrap_model(model).backbone)
     confidences = []
-    with evaluating(model) as backbone:
-        _refuse_single_stage(backbone)
-        backbone.exit_threshold = 0.0
+    with at_threshold(model, 0.0):
         for index in range(len(dataset)):
             (view,) = predict_views(model, dataset, [index])
             confidences.append(view.confidence)
@@ -84,7 +84,7 @@ def _refuse_single_stage(backbone: nn.Module) -> None:
     if not is_two_stage(backbone):
         raise ValueError(
             f'{type(backbone).__name__} looks at an image only once; scope '
-            'pictures need a MambaScope backbone'
+            'pictures need a two-stage one such as mmscope.MambaScope'
         )
 
 
@@ -98,24 +98,22 @@ def _checked(indices: Sequence[int], number: int) -> Sequence[int]:
     return indices
 
 
-def _predict_view(
-    model: nn.Module, backbone: nn.Module, dataset: Any, index: int
-) -> ScopeView:
+def _predict_view(model: nn.Module, dataset: Any, index: int) -> ScopeView:
     info = dataset.get_data_info(index)
     path = info.get('img_path')
     if path is not None:
         check_image(path)
     item = dataset[index]
-    backbone.exit_records = []
-    (sample,) = model.test_step(pseudo_collate([item]))
-    if len(backbone.exit_records) != 1:
+    with observe(model) as records:
+        (sample,) = model.test_step(pseudo_collate([item]))
+    if len(records) != 1:
         raise ValueError(
-            f'the image took {len(backbone.exit_records)} forwards; pictures '
-            'need one: test_cfg=dict(mode="whole") in mmseg, no test-time '
-            'augmentation'
+            f'the image took {len(records)} forwards; pictures need one: '
+            'test_cfg=dict(mode="whole") in mmseg, no test-time augmentation'
         )
-    (record,) = backbone.exit_records
-    stride = 2 * backbone.patch_size
+    (record,) = records
+    backbone = unwrap_model(model).backbone
+    side = backbone.grid_multiple * backbone.patch_size
     return ScopeView(
         # Some data sets hold pixels instead of files.
         name=str(index) if path is None else Path(path).stem,
@@ -128,7 +126,7 @@ def _predict_view(
         confidence=(
             None if record.confidence is None else float(record.confidence[0])
         ),
-        canvas=(record.grid[0] * stride, record.grid[1] * stride),
+        canvas=(record.grid[0] * side, record.grid[1] * side),
         threshold=backbone.exit_threshold,
     )
 

@@ -12,8 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmscope.analysis import CostBreakdown, count_costs, stage_costs
 from mmscope.analysis.formulas import formula_of
 from mmscope.analysis.op_trace import OpTrace
-from mmscope.models import MambaScope, VisionMamba
-from mmscope.models.scoping import attach_gate
+from mmscope.models import (
+    MambaScope,
+    VideoMambaScope,
+    VisionMamba,
+    attach_gate,
+    is_two_stage,
+)
 
 # No two sizes agree, so that none can stand for another.
 SMALL = {'embed_dims': 24, 'num_layers': 2, 'dt_rank': 3, 'd_conv': 3}
@@ -23,6 +28,8 @@ CONVENTIONS = ('paper', 'exact')
 
 class Head(nn.Linear):
     """A classifier's head as hosts call it: on a tuple."""
+
+    meaning = 'softmax'
 
     def forward(self, feats):
         return super().forward(feats[-1])
@@ -49,7 +56,7 @@ def on_meta(kind, arch, **options):
 def counted(backbone, size):
     """Count both stages without a value: the operators see shapes alone."""
     imgs = torch.zeros(1, 3, *size, device='meta')
-    two_stage = hasattr(backbone, 'forward_fine')
+    two_stage = is_two_stage(backbone)
     with torch.no_grad(), OpTrace(backbone) as trace:
         if two_stage:
             backbone.forward_fine(imgs, backbone.forward_coarse(imgs))
@@ -103,11 +110,10 @@ def test_every_ratio_reuse_and_grid_runs_its_closed_form(ratio, reuse):
         )
 
 
+@pytest.mark.parametrize('kind', [MambaScope, VideoMambaScope])
 @pytest.mark.parametrize('backend', ['auto', 'reference'])
-def test_a_real_forward_of_a_host_runs_the_closed_form(backend):
-    model = Classifier(
-        MambaScope(arch=SMALL, img_size=64, scan_backend=backend)
-    )
+def test_a_real_forward_of_a_host_runs_the_closed_form(kind, backend):
+    model = Classifier(kind(arch=SMALL, img_size=64, scan_backend=backend))
     attach_gate(model)
     costs = count_costs(model, (40, 130), refine_ratio=0.3)
     for convention in CONVENTIONS:
@@ -134,6 +140,17 @@ def test_exit_head_and_dense_heads_have_their_places():
     assert costs.costs() == replace(closed, shared=4 * 24 * 16)
     (head,) = [row for row in costs.rows() if row['part'] == 'exit_head']
     assert (head['stage'], head['macs']) == ('coarse', 24 * 5)
+
+
+def test_every_forward_of_a_host_has_both_stages():
+    model = Classifier(MambaScope(arch=SMALL, img_size=64))
+    once = count_costs(model, (64, 96)).costs()
+    # As sliding windows and flips do.
+    twice = count_costs(
+        model, (64, 96), run=lambda imgs: [model(imgs) for _ in range(2)]
+    ).costs()
+    for stage in ('coarse', 'fine', 'reuse'):
+        assert getattr(twice, stage) == 2 * getattr(once, stage) > 0
 
 
 def test_parts_of_one_block_by_hand():
@@ -257,7 +274,6 @@ def test_counting_leaves_the_model_as_it_was():
     assert model.training
     assert (backbone.exit_threshold, backbone.refine_ratio) == (0.4, 0.8)
     assert not backbone.selection
-    assert 'forward_fine' not in vars(backbone)
     assert not any(
         module._forward_hooks or module._forward_pre_hooks
         for module in model.modules()

@@ -2,60 +2,108 @@
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
 from mmscope.analysis import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.costs import (
     block_macs,
-    fine_length,
-    patch_embed_macs,
+    first_grid,
     reuse_macs,
     scan_cost,
 )
+from mmscope.models import (
+    MambaScope,
+    TokenReduction,
+    VideoMamba,
+    VideoMambaScope,
+    VisionMamba,
+)
 
 EMBED_DIMS = {'tiny': 192, 'small': 384, 'base': 768}
+SMALL = {'embed_dims': 8, 'num_layers': 4}
 
 
-def vim(arch='tiny', **changes):
-    dims = EMBED_DIMS.get(arch, arch)
-    spec = {
-        'embed_dims': dims,
-        'num_layers': 24,
-        'd_inner': 2 * dims,
-        'd_state': 16,
-        'dt_rank': math.ceil(dims / 16),
-        'd_conv': 4,
-        'patch_size': 16,
-        'in_channels': 3,
-    }
-    return SimpleNamespace(**{**spec, **changes})
+def on_meta(kind, arch='tiny', **options):
+    with torch.device('meta'):
+        return kind(arch=arch, **options)
 
 
-def scope(arch='tiny', **changes):
-    extra = {
-        'refine_ratio': 0.8,
-        'selection': True,
-        'feature_reuse': 'mlp',
-        'exit_head': None,
-    }
-    return SimpleNamespace(**{**vars(vim(arch)), **extra, **changes})
+def vim(arch='tiny', **options):
+    return on_meta(VisionMamba, arch, **options)
+
+
+def scope(arch='tiny', **options):
+    return on_meta(MambaScope, arch, **options)
 
 
 def head(arch):
     return 1000 * EMBED_DIMS[arch]
 
 
+class Halving(TokenReduction):
+    """Drops half of the patches before every other block but the first."""
+
+    def install(self, backbone):
+        """It fits everywhere."""
+
+    def start(self, backbone, sequence):
+        raise AssertionError('costs need no forward')
+
+    def lengths(self, backbone, patches):
+        count = backbone.summary_tokens.count
+        return [
+            patches // 2 ** (i // 2) + count
+            for i in range(backbone.num_layers)
+        ]
+
+    def extra_macs(self, backbone, patches):
+        return 5 * patches
+
+
+@pytest.mark.parametrize('kind', [VisionMamba, VideoMamba])
 @pytest.mark.parametrize(
     ('arch', 'gmacs'), [('tiny', 1.449), ('small', 5.076), ('base', 18.867)]
 )
-def test_vim_costs_what_the_paper_prints(arch, gmacs):
-    costs = stage_costs(vim(arch), (14, 14))
+def test_one_stage_costs_what_the_paper_prints(kind, arch, gmacs):
+    costs = stage_costs(on_meta(kind, arch), (14, 14))
     assert (costs.coarse, costs.reuse, costs.shared) == (0, 0, 0)
     assert round((costs.fine + head(arch)) / 1e9, 3) == gmacs
+
+
+def test_another_family_costs_the_same_in_two_stages():
+    other = on_meta(VideoMambaScope, 'small')
+    for grid in ((7, 7), (3, 8)):
+        assert stage_costs(other, grid) == stage_costs(scope('small'), grid)
+
+
+def test_a_backbone_without_summary_tokens_pays_for_none():
+    none = on_meta(
+        VisionMamba, SMALL, out_type='featmap', summary_position='none'
+    )
+    with_cls = stage_costs(vim(SMALL), (3, 4)).fine
+    one_token = 4 * none.layer_macs(1, 1)
+    assert with_cls - stage_costs(none, (3, 4)).fine == one_token
+
+
+def test_overlapping_patches_are_all_paid_for():
+    dense = vim(patch_stride=8)
+    grid = first_grid(dense, (224, 224))
+    assert grid == (27, 27)
+    assert stage_costs(dense, grid) == stage_costs(vim(), grid)
+
+
+def test_a_token_reduction_is_costed_by_its_lengths():
+    backbone = vim(SMALL, reduction={'type': Halving})
+    for convention, directions in (('paper', 1), ('exact', 2)):
+        blocks = sum(
+            backbone.layer_macs(length, directions)
+            for length in (13, 13, 7, 7)
+        )
+        assert stage_costs(backbone, (3, 4), convention) == StageCosts(
+            0, backbone.embed_macs(12) + blocks + 5 * 12, 0
+        )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +136,7 @@ def test_non_exiting_mambascope_at_1024_px():
 
 
 def test_exact_convention_doubles_each_direction_alone():
-    spec = vim(8, num_layers=1)
+    spec = vim({**SMALL, 'num_layers': 1})
     both = stage_costs(spec, (1, 2), 'exact').fine
     one = stage_costs(spec, (1, 2), 'paper').fine
     # 3 tokens of 16 channels: conv 4, x_proj 1 + 32, dt_proj 1, scan 146.
@@ -106,7 +154,8 @@ def test_one_block_by_hand():
 
 
 def test_patch_embedding_and_reuse_by_hand():
-    assert patch_embed_macs(6, 5, 4, 3) == 6 * 48 * 5
+    embed = vim(SMALL, patch_size=4, img_size=32).embed_macs(6)
+    assert embed == 6 * 48 * 8
     assert reuse_macs('mlp', 6, 5) == 6 * 200
     assert reuse_macs('mlp_with_cls', 6, 5) == 7 * 200
     assert reuse_macs('linear', 6, 5) == 6 * 25
@@ -116,7 +165,7 @@ def test_patch_embedding_and_reuse_by_hand():
 def test_fine_pass_embeds_every_patch_whatever_the_ratio():
     none = stage_costs(scope(), (4, 5), refine_ratio=0.0)
     coarse_length = stage_costs(vim(), (4, 5))
-    embed = patch_embed_macs(20, 192, 16, 3)
+    embed = vim().embed_macs(20)
     # The sequence is the coarse one, but 80 patches were embedded, not 20.
     assert none.fine == coarse_length.fine + 3 * embed
 
@@ -127,20 +176,23 @@ def test_refining_everything_costs_a_vim():
 
 
 def test_selection_switched_off_refines_everything():
-    off = stage_costs(scope(selection=False), (7, 7))
+    backbone = scope()
+    backbone.selection = False
+    off = stage_costs(backbone, (7, 7))
     assert off == stage_costs(scope(), (7, 7), refine_ratio=1.0)
 
 
 def test_refined_regions_are_guarded_against_float_noise():
     # 0.7 * 10 is 7.000000000000001 in floating point.
-    spec = scope(num_layers=1)
+    spec = scope(SMALL)
     noisy = stage_costs(spec, (2, 5), refine_ratio=0.7)
     assert noisy == stage_costs(spec, (2, 5), refine_ratio=0.61)
-    assert fine_length(10, 7) == 32
+    assert spec.token_counts(10, 0.7) == (11, 32)
 
 
 def test_exit_head_is_paid_in_the_coarse_pass():
-    with_head = scope(exit_head=nn.Linear(192, 150))
+    exit_head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 150}
+    with_head = scope(exit_head=exit_head)
     plain, gated = (stage_costs(s, (7, 7)) for s in (scope(), with_head))
     assert gated.coarse - plain.coarse == 192 * 150
     assert gated.fine == plain.fine
@@ -171,4 +223,4 @@ def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="'flops' is unknown"):
         stage_costs(vim(), (7, 7), 'flops')
     with pytest.raises(ValueError, match="'rnn' has no cost formula"):
-        stage_costs(scope(feature_reuse='rnn'), (7, 7))
+        reuse_macs('rnn', 49, 192)

@@ -4,11 +4,13 @@ On ``meta``, so that 4096 fine tokens, as many as a detector's image has, cost
 no time here.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmscope.analysis.op_trace import OpTrace
-from mmscope.models import MambaScope, VisionMamba
+from mmscope.models import MambaScope, VisionMamba, is_two_stage
 
 ARCH = {'embed_dims': 16, 'num_layers': 2}
 KINDS = (VisionMamba, MambaScope)
@@ -31,7 +33,7 @@ def traced(backbone, side):
     """Run both stages for a square image of any size."""
     imgs = backbone.pos_embed.new_zeros(1, 3, side, side)
     with torch.no_grad(), OpTrace(backbone) as trace:
-        if isinstance(backbone, MambaScope):
+        if is_two_stage(backbone):
             backbone.forward_fine(imgs, backbone.forward_coarse(imgs))
         else:
             backbone(imgs)
@@ -64,8 +66,10 @@ def test_four_times_the_tokens_take_four_times_the_memory_and_work(kind):
 def test_tokens_by_tokens_would_be_seen(monkeypatch):
     encode = VisionMamba.encode
 
-    def attend(self, x, *args):
-        return encode(self, (x @ x.transpose(1, 2)) @ x, *args)
+    def attend(self, sequence, *args):
+        x = sequence.tokens
+        x = (x @ x.transpose(1, 2)) @ x
+        return encode(self, replace(sequence, tokens=x), *args)
 
     monkeypatch.setattr(VisionMamba, 'encode', attend)
     for kind in KINDS:

@@ -6,9 +6,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmscope.analysis import model_costs, stage_costs
-from mmscope.analysis.costs import fine_length, scan_cost
-from mmscope.models import MambaScope, VisionMamba
-from mmscope.models.scoping import num_refined
+from mmscope.analysis.costs import scan_cost
+from mmscope.models import MambaScope, VisionMamba, observe
 
 # No two sizes agree, so that none can stand for another.
 ARCH = {'embed_dims': 24, 'num_layers': 2, 'dt_rank': 3, 'd_conv': 3}
@@ -20,7 +19,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone, num_classes=7):
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(backbone.embed_dims, num_classes)
+        self.head = nn.Linear(backbone.summary_dims, num_classes)
 
     def forward(self, imgs, mode='tensor'):
         return self.head(self.backbone(imgs)[-1])
@@ -35,16 +34,20 @@ def counted_macs(backbone, imgs):
 
 def unseen_macs(backbone, tokens):
     """Scan and convolution in both directions of every block."""
-    scan = scan_cost(tokens, backbone.d_inner, backbone.d_state, 2)
-    conv = 2 * tokens * backbone.d_conv * backbone.d_inner
+    mixer = backbone.layers[0].mixer
+    scan = scan_cost(tokens, mixer.d_inner, mixer.d_state, 2)
+    conv = 2 * tokens * mixer.d_conv * mixer.d_inner
     return backbone.num_layers * (scan + conv)
 
 
 @pytest.fixture(autouse=True)
 def _only_products_are_counted(monkeypatch):
     # Backends differ in whether the counter knows their operators.
-    inner = 'mmscope.ops.bidirectional'
-    monkeypatch.setattr(f'{inner}.causal_conv1d', lambda x, *_, **__: x)
+    ops = 'mmscope.ops'
+    monkeypatch.setattr(
+        f'{ops}.direction.causal_conv1d', lambda x, *_, **__: x
+    )
+    inner = f'{ops}.bidirectional'
     monkeypatch.setattr(f'{inner}.selective_scan', lambda u, *_, **__: u)
     monkeypatch.setattr(f'{inner}.can_fuse', lambda *_: False)
 
@@ -69,11 +72,12 @@ def test_both_stages_spend_the_closed_form(size, ratio, reuse):
     grid = tuple(-(-side // 32) for side in size)
     regions = grid[0] * grid[1]
     costs = stage_costs(backbone, grid, 'exact')
-    coarse = unseen_macs(backbone, regions + 1)
-    length = fine_length(regions, num_refined(ratio, regions))
-    fine = unseen_macs(backbone, length)
+    unseen = sum(
+        unseen_macs(backbone, tokens)
+        for tokens in backbone.token_counts(regions)
+    )
     counted = counted_macs(backbone, torch.randn(2, 3, *size))
-    assert counted == costs.full - coarse - fine
+    assert counted == costs.full - unseen
 
 
 def test_exit_spends_the_coarse_pass_with_its_head():
@@ -90,13 +94,12 @@ def test_exit_spends_the_coarse_pass_with_its_head():
 
 def test_recorded_tokens_are_those_of_the_closed_form():
     backbone = MambaScope(arch=ARCH, img_size=64, refine_ratio=0.5).eval()
-    backbone.exit_records = []
-    with torch.no_grad():
+    with torch.no_grad(), observe(backbone) as records:
         backbone(torch.randn(1, 3, 64, 96))
-    (record,) = backbone.exit_records
+    (record,) = records
     assert record.grid == (2, 3)
-    assert record.coarse_tokens == 7
-    assert record.fine_tokens == fine_length(6, 3) == 16
+    assert (record.coarse_tokens, record.fine_tokens) == (7, 16)
+    assert backbone.token_counts(6) == (7, 16)
 
 
 def test_classifier_pays_its_head_in_both_stages():

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from mmscope.benchmark.exits import (
     ForcedGate,
     cycle_length,
     forced_confidence,
     forced_run,
+    gated_by,
 )
 from mmscope.benchmark.models import build_scope
+from mmscope.models import observe
+from mmscope.models.scoping import Gate, HostGate
 
 TINY = dict(embed_dims=16, num_layers=2)
 
@@ -22,38 +24,35 @@ def scope():
     return build_scope(TINY, 64, neck='fpn').eval()
 
 
-def exits(model, ratio, batch, forwards):
-    """Images that exit in each of some forwards of the real model."""
-    backbone = model.backbone
-    backbone.exit_records = []
+def exits(*args):
+    """Images that exit in each forward, see :func:`seen`."""
+    return [int(record.exited.sum()) for record in seen(*args)]
+
+
+def seen(model, ratio, batch, forwards):
+    """Records of some forwards of the real model."""
     images = torch.randn(batch, 3, 64, 64)
 
     def forward():
         with torch.no_grad():
-            backbone(images)
+            model.backbone(images)
 
-    run = forced_run(backbone, ratio, forward)
-    for _ in range(forwards):
-        run()
-    records, backbone.exit_records = backbone.exit_records, None
-    return [int(record.exited.sum()) for record in records]
+    run = forced_run(model.backbone, ratio, forward)
+    with observe(model) as records:
+        for _ in range(forwards):
+            run()
+    return records
 
 
 @pytest.mark.parametrize('ratio', [0.0, 0.25, 0.5, 0.75, 1.0])
 def test_a_forced_ratio_really_exits_that_many_images(scope, ratio):
-    refined = []
-    fine = scope.backbone.forward_fine
-    scope.backbone.forward_fine = lambda imgs, coarse: (
-        refined.append(len(imgs)),
-        fine(imgs, coarse),
-    )[1]
-    try:
-        assert exits(scope, ratio, 8, 2) == [round(8 * ratio)] * 2
-    finally:
-        del scope.backbone.forward_fine
-    # The others are gathered and refined, nobody else.
-    going_on = 8 - round(8 * ratio)
-    assert refined == [going_on] * 2 * (going_on > 0)
+    records = seen(scope, ratio, 8, 2)
+    assert len(records) == 2
+    for record in records:
+        assert record.exited.sum() == round(8 * ratio)
+        # The others are gathered and refined, nobody else.
+        assert (record.refined.any((1, 2)) == ~record.exited).all()
+        assert bool(record.fine_lengths) == (ratio < 1)
 
 
 def test_single_images_alternate_so_that_the_ratio_is_met(scope):
@@ -73,28 +72,26 @@ def test_a_cycle_meets_the_ratio_exactly(ratio, batch, cycle):
 def test_the_model_itself_still_refuses_an_untrained_gate(scope):
     exits(scope, 0.5, 2, 1)
     assert type(scope.backbone.gate) is not ForcedGate
-    scope.backbone.exit_threshold = 0.5
-    try:
-        with pytest.raises(RuntimeError, match='never trained'):
-            scope(torch.randn(1, 3, 64, 64))
-    finally:
-        scope.backbone.exit_threshold = None
+    assert scope.backbone.exit_threshold is None
+    with (
+        gated_by(scope.backbone, None, 0.5),
+        pytest.raises(RuntimeError, match='never trained'),
+    ):
+        scope(torch.randn(1, 3, 64, 64))
 
 
-def test_the_forced_gate_pays_for_the_head():
-    class Head(nn.Module):
-        calls = 0
-
-        def confidence(self, cls):
-            self.calls += 1
-            return cls.sum(1)
-
-    class Gate:
-        head, kind = Head(), 'max_prob'
-
-    gate = ForcedGate(Gate(), 0.5)
-    assert gate.confidence(torch.randn(4, 2)).sum() == 2
-    assert Gate.head.calls == 1
+@pytest.mark.parametrize(('neck', 'kind'), [('fpn', Gate), ('none', HostGate)])
+def test_the_forced_gate_pays_for_the_head(neck, kind):
+    own = build_scope(TINY, 64, neck).backbone.gate
+    assert type(own) is kind
+    calls = []
+    own.head.register_forward_hook(lambda *_: calls.append(1))
+    gate = ForcedGate(own, 0.5)
+    assert (gate.head, gate.kind) == (own.head, own.kind)
+    cls = torch.randn(4, 16)
+    assert gate.confidence(cls).sum() == 2
+    assert len(calls) == 1
+    assert torch.equal(gate.logits(cls), own.logits(cls))
 
 
 def test_who_exits_is_spread_over_the_batch():

@@ -4,14 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from mmscope.apis.memory import keep_freed_memory
 from mmscope.benchmark.contestants import Contestant, Field, line_up
 from mmscope.benchmark.grid import Cell, Grid, measure_cell, measure_grid
 from mmscope.benchmark.memory import CPU_METHOD, memory_method, peak_growth
-from mmscope.benchmark.models import DEIT, SCOPE, VIM, build_vim, cast
+from mmscope.benchmark.models import (
+    DEIT,
+    SCOPE,
+    VIM,
+    BenchmarkModel,
+    build_vim,
+    cast,
+)
 from mmscope.benchmark.predictions import add_predictions, losses, shares_won
 from mmscope.benchmark.report import grid_report
+from mmscope.models import VisionMamba
 
 from .conftest import CPU
 
@@ -151,6 +160,22 @@ def test_the_line_up_runs_with_every_neck_and_dtype(limits):
         absent = {x['contestant'] for x in grid.skipped}
         assert DEIT in names | absent
         assert all(r['images_per_s'] > 0 for r in grid.rows)
+
+
+def test_a_head_is_as_wide_as_the_backbones_vector():
+    class Foreign(nn.Module):
+        """As mmpretrain's: it says no width but that of its tokens."""
+
+        embed_dims = 12
+
+    class Wide(VisionMamba):
+        """Two summary tokens in one vector, say."""
+
+        summary_dims = 32
+
+    backbones = (Foreign(), VisionMamba(TINY), Wide(TINY))
+    widths = [BenchmarkModel(b).head.in_features for b in backbones]
+    assert widths == [12, 16, 32]
 
 
 def test_the_state_of_the_scan_stays_float32():

@@ -13,8 +13,9 @@ TINY = dict(embed_dims=16, num_layers=2)
 
 def not_products(vim, tokens):
     """Scan and depthwise convolution of both directions."""
-    conv = 2 * tokens * vim.d_conv * vim.d_inner
-    scan = scan_cost(tokens, vim.d_inner, vim.d_state, directions=2)
+    mixer = vim.layers[0].mixer
+    conv = 2 * tokens * mixer.d_conv * mixer.d_inner
+    scan = scan_cost(tokens, mixer.d_inner, mixer.d_state, directions=2)
     return vim.num_layers * (conv + scan)
 
 

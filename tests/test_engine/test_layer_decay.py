@@ -51,5 +51,5 @@ def test_a_bad_rate_is_named(model, rate):
 
 def test_a_backbone_without_depths_is_named(model):
     del model.backbone
-    with pytest.raises(ValueError, match='get_layer_depth'):
+    with pytest.raises(ValueError, match='a backbone of mmscope'):
         wrapper_for(model, layer_decay_rate=0.5)

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from mmscope.apis import ExitChoice, UserError, set_exit_threshold
+from mmscope.apis import (
+    ExitChoice,
+    UserError,
+    check_pretrained,
+    set_exit_threshold,
+)
 from mmscope.evaluation.choice import candidates, choose_threshold
 from mmscope.evaluation.curves import curve_rows
+from mmscope.models import MambaScope
+from mmscope.registry import MODELS
 
 from .test_curves import both_ends
 
@@ -131,9 +138,49 @@ def test_files_that_are_no_choice_are_refused(tmp_path, text):
         ExitChoice.read(path)
 
 
-def config(exit_head=None):
-    backbone = {'type': 'mmscope.MambaScope', 'exit_head': exit_head}
+def config(exit_head=None, kind='mmscope.MambaScope'):
+    backbone = {'type': kind, 'exit_head': exit_head}
     return Config({'model': {'backbone': backbone}})
+
+
+@pytest.fixture
+def my_scope():
+    class MyScope(MambaScope):
+        pass
+
+    MODELS.register_module(module=MyScope)
+    yield MyScope
+    MODELS.module_dict.pop('MyScope')
+
+
+@pytest.mark.parametrize('kind', ['mmscope.MyScope', 'MyScope', MambaScope])
+def test_every_two_stage_backbone_takes_a_threshold(my_scope, kind):
+    cfg = config(kind=kind)
+    set_exit_threshold(cfg, 0.25)
+    (gate,) = cfg.custom_hooks
+    assert gate.exit_threshold == 0.25
+
+
+def test_a_backbone_inside_another_model_takes_a_threshold():
+    cfg = Config({'model': {'detector': config().model}})
+    set_exit_threshold(cfg, 0.25)
+    assert len(cfg.custom_hooks) == 1
+
+
+@pytest.mark.parametrize('kind', ['mmscope.VisionMamba', 'NoSuch', None])
+def test_other_backbones_take_no_threshold(kind):
+    with pytest.raises(UserError, match=f'this config has {kind}'):
+        set_exit_threshold(config(kind=kind), 0.25)
+
+
+def test_missing_weights_of_a_subclass_are_converted_to_two_stages(my_scope):
+    cfg = config(kind='mmscope.MyScope')
+    cfg.model.backbone.init_cfg = {
+        'type': 'Pretrained',
+        'checkpoint': 'nowhere.pth',
+    }
+    with pytest.raises(UserError, match='--target mambascope'):
+        check_pretrained(cfg)
 
 
 def test_choice_brings_the_confidence_it_was_made_for():

@@ -25,7 +25,7 @@ from mmscope.evaluation import (
     sweep,
 )
 from mmscope.evaluation.tasks import default_score
-from mmscope.models.scoping import attach_gate
+from mmscope.models import attach_gate, observe
 from mmscope.registry import MODELS
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -128,14 +128,13 @@ def gated_evaluation(model, loader, threshold, monkeypatch):
     ap = coco_metric.CocoMetric(dataset.ann_file, types)
     ap.dataset_meta = dataset.metainfo
     exits = EarlyExitMetric()
-    counter = SharedCostCounter(model, backbone)
-    exits.bind(backbone, counter)
-    for batch in loader:
-        with torch.no_grad():
+    counting = SharedCostCounter(model, backbone)
+    with torch.no_grad(), counting as counter, observe(model) as records:
+        exits.bind(backbone, counter, records)
+        for batch in loader:
             samples = [s.to_dict() for s in model.test_step(batch)]
-        ap.process(batch, samples)
-        exits.process(batch, samples)
-    counter.remove()
+            ap.process(batch, samples)
+            exits.process(batch, samples)
     ap.evaluate(len(dataset))
     names = ('mAP', 'mAP_50', 'mAP_75')
     return {

@@ -1,44 +1,42 @@
 """The metric on exits and costs that can be checked by hand."""
 
 import json
-from types import SimpleNamespace
+from functools import cache
 
 import pytest
 import torch
 
 from mmscope.analysis import SharedCostCounter, stage_costs
 from mmscope.evaluation import EarlyExitMetric
+from mmscope.models import (
+    MambaScope,
+    VisionMamba,
+    at_threshold,
+    observe,
+)
+from mmscope.models.layers import unwrap_model
+from mmscope.models.scoping import ExitRecord
 
+ARCH = {'embed_dims': 8, 'num_layers': 2}
 GRID = (2, 3)
 COARSE_TOKENS, FINE_TOKENS = 7, 1 + 4 * 5 + 1
 
 
-def backbone(**changes):
-    spec = {
-        'embed_dims': 8,
-        'num_layers': 2,
-        'd_inner': 16,
-        'd_state': 4,
-        'dt_rank': 1,
-        'd_conv': 4,
-        'patch_size': 16,
-        'in_channels': 3,
-        'refine_ratio': 0.8,
-        'selection': True,
-        'feature_reuse': 'mlp',
-        'exit_head': None,
-        'exit_records': None,
-    }
-    return SimpleNamespace(**{**spec, **changes})
+@cache
+def backbone(out_type='featmap'):
+    return MambaScope(arch=dict(ARCH), img_size=64, out_type=out_type)
 
 
 def record(exited, confidence=None):
-    return SimpleNamespace(
+    nothing = torch.zeros(len(exited), *GRID)
+    return ExitRecord(
         grid=GRID,
         confidence=None if confidence is None else torch.tensor(confidence),
         exited=torch.tensor(exited),
         coarse_tokens=COARSE_TOKENS,
         fine_tokens=FINE_TOKENS,
+        importance=nothing,
+        refined=nothing.bool(),
     )
 
 
@@ -55,9 +53,9 @@ class FixedCounter:
 
 
 def bound(**kwargs):
-    metric, owner = EarlyExitMetric(**kwargs), backbone()
-    metric.bind(owner)
-    return metric, owner
+    metric, records = EarlyExitMetric(**kwargs), []
+    metric.bind(backbone(), records=records)
+    return metric, records
 
 
 def batch(*names):
@@ -65,13 +63,13 @@ def batch(*names):
 
 
 def test_averages_are_over_images():
-    metric, owner = bound()
-    owner.exit_records += [record([True, False, False])]
+    metric, records = bound()
+    records += [record([True, False, False])]
     metric.process(None, batch('a', 'b', 'c'))
-    owner.exit_records += [record([True])]
+    records += [record([True])]
     metric.process(None, batch('d'))
     found = metric.evaluate(size=4)
-    costs = stage_costs(owner, GRID)
+    costs = stage_costs(backbone(), GRID)
     assert found == {
         'early_exit/exit_ratio': 0.5,
         'early_exit/mean_tokens': COARSE_TOKENS + FINE_TOKENS / 2,
@@ -82,8 +80,8 @@ def test_averages_are_over_images():
 
 
 def test_windows_and_views_are_summed():
-    metric, owner = bound()
-    owner.exit_records += [
+    metric, records = bound()
+    records += [
         record([True, False], [0.75, 0.5]),
         record([True, True], [1.0, 1.0]),
         record([False, False], [0.5, 0.0]),
@@ -95,42 +93,42 @@ def test_windows_and_views_are_summed():
     assert first['tokens'] == 3 * COARSE_TOKENS + FINE_TOKENS
     assert second['tokens'] == 3 * COARSE_TOKENS + 2 * FINE_TOKENS
     assert (first['confidence'], second['confidence']) == (0.75, 0.5)
-    costs = stage_costs(owner, GRID)
+    costs = stage_costs(backbone(), GRID)
     assert second['macs'] == costs.exited + 2 * costs.full
 
 
 def test_neck_and_heads_are_shared_among_the_images_of_a_batch():
-    metric, owner = EarlyExitMetric(), backbone()
-    metric.bind(owner, FixedCounter())
-    owner.exit_records += [record([True, True, False, False])]
+    metric, records = EarlyExitMetric(), []
+    metric.bind(backbone(), FixedCounter(), records)
+    records += [record([True, True, False, False])]
     metric.process(None, batch(*'abcd'))
     metric.evaluate(size=4)
-    coarse = stage_costs(owner, GRID).exited
+    coarse = stage_costs(backbone(), GRID).exited
     assert metric.last_results[0]['macs'] == coarse + 250
 
 
 def test_records_of_one_batch_do_not_reach_the_next():
-    metric, owner = bound()
+    metric, records = bound()
     for _ in range(2):
-        owner.exit_records += [record([False])]
+        records += [record([False])]
         metric.process(None, batch('a'))
-    assert owner.exit_records == []
+    assert records == []
     assert metric.evaluate(size=2)['early_exit/mean_tokens'] == (
         COARSE_TOKENS + FINE_TOKENS
     )
 
 
 def test_images_that_a_distributed_sampler_repeats_are_dropped():
-    metric, owner = bound()
-    owner.exit_records += [record([True, False, False, False])]
+    metric, records = bound()
+    records += [record([True, False, False, False])]
     metric.process(None, batch(*'abca'))
     assert metric.evaluate(size=2)['early_exit/exit_ratio'] == 0.5
 
 
 def test_exact_convention_costs_more():
     def cost(convention):
-        metric, owner = bound(convention=convention)
-        owner.exit_records += [record([False])]
+        metric, records = bound(convention=convention)
+        records += [record([False])]
         metric.process(None, batch('a'))
         return metric.evaluate(size=1)['early_exit/mean_cost']
 
@@ -139,8 +137,8 @@ def test_exact_convention_costs_more():
 
 def test_per_image_results_are_written(tmp_path):
     path = tmp_path / 'new' / 'exits.json'
-    metric, owner = bound(dump_path=str(path))
-    owner.exit_records += [record([True, False], [0.9, 0.4])]
+    metric, records = bound(dump_path=str(path))
+    records += [record([True, False], [0.9, 0.4])]
     metric.process(None, batch('a', 'b'))
     metric.evaluate(size=2)
     rows = json.loads(path.read_text())
@@ -154,14 +152,30 @@ def test_unbound_metric_names_the_hook():
         EarlyExitMetric().process(None, batch('a'))
 
 
+def test_metric_without_records_says_how_to_observe():
+    metric = EarlyExitMetric()
+    metric.bind(backbone())
+    with pytest.raises(RuntimeError, match=r'observe\(model\) as records'):
+        metric.process(None, batch('a'))
+
+
 def test_backbone_without_exits_is_refused():
-    with pytest.raises(ValueError, match='no early exit'):
-        EarlyExitMetric().bind(SimpleNamespace())
+    single = VisionMamba(arch=dict(ARCH), img_size=64)
+    with pytest.raises(ValueError, match='VisionMamba has no early exit'):
+        EarlyExitMetric().bind(single, records=[])
+
+
+def test_what_was_recorded_before_is_not_counted():
+    metric, records = EarlyExitMetric(), [record([True, True])]
+    metric.bind(backbone(), records=records)
+    records += [record([False])]
+    metric.process(None, batch('a'))
+    assert metric.evaluate(size=1)['early_exit/exit_ratio'] == 0
 
 
 def test_records_of_other_images_are_refused():
-    metric, owner = bound()
-    owner.exit_records += [record([True, False])]
+    metric, records = bound()
+    records += [record([True, False])]
     with pytest.raises(RuntimeError, match=r'\[2\] images, the batch has 1'):
         metric.process(None, batch('a'))
 
@@ -179,13 +193,12 @@ def test_unknown_convention_is_refused_when_built():
 
 def evaluate(model, batch, metric):
     """Run real forwards of one batch through the metric."""
-    segmentor = getattr(model, 'module', model)
-    counter = SharedCostCounter(segmentor, segmentor.backbone)
-    metric.bind(segmentor.backbone, counter)
-    with torch.no_grad():
+    segmentor = unwrap_model(model)
+    counting = SharedCostCounter(segmentor, segmentor.backbone)
+    with torch.no_grad(), counting as counter, observe(model) as records:
+        metric.bind(segmentor.backbone, counter, records)
         samples = model.test_step(batch)
-    metric.process(batch, [sample.to_dict() for sample in samples])
-    counter.remove()
+        metric.process(batch, [sample.to_dict() for sample in samples])
     return metric.evaluate(len(samples))
 
 
@@ -226,16 +239,12 @@ def test_an_image_counts_with_the_fraction_of_its_windows_that_exit(
         mode='slide', crop_size=(64, 64), stride=(32, 32)
     )
     batch = make_loader(1, batch_size=1)[0]
-    model.backbone.exit_records = []
-    with torch.no_grad():
+    with torch.no_grad(), observe(model) as records:
         model.test_step(batch)
-    first, second = (
-        float(record.confidence) for record in model.backbone.exit_records
-    )
+    first, second = (float(record.confidence) for record in records)
     assert first != second
-    model.backbone.exit_threshold = (first + second) / 2
-    metric = EarlyExitMetric()
-    found = evaluate(model, batch, metric)
+    with at_threshold(model, (first + second) / 2):
+        found = evaluate(model, batch, EarlyExitMetric())
     assert found['early_exit/exit_ratio'] == 0.5
     assert found['early_exit/mean_tokens'] == 5 + 5 + 17
 

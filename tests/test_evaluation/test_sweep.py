@@ -13,7 +13,8 @@ from mmscope.evaluation import (
     sweep,
 )
 from mmscope.evaluation.curves import NOBODY_EXITS
-from mmscope.models.scoping import attach_gate
+from mmscope.models import attach_gate, observe
+from mmscope.models.layers import is_observed
 
 
 def gated_evaluation(model, loader, threshold):
@@ -26,16 +27,15 @@ def gated_evaluation(model, loader, threshold):
     backbone = attach_gate(model, threshold)
     iou, exits = IoUMetric(), EarlyExitMetric()
     iou.dataset_meta = loader.dataset.metainfo
-    counter = SharedCostCounter(model, backbone)
-    exits.bind(backbone, counter)
+    counting = SharedCostCounter(model, backbone)
     size = 0
-    for batch in loader:
-        with torch.no_grad():
+    with torch.no_grad(), counting as counter, observe(model) as records:
+        exits.bind(backbone, counter, records)
+        for batch in loader:
             samples = [s.to_dict() for s in model.test_step(batch)]
-        iou.process(batch, samples)
-        exits.process(batch, samples)
-        size += len(samples)
-    counter.remove()
+            iou.process(batch, samples)
+            exits.process(batch, samples)
+            size += len(samples)
     return {**iou.evaluate(size), **exits.evaluate(size)}
 
 
@@ -90,7 +90,7 @@ def test_sweep_leaves_the_model_as_it_was(build_segmentor, make_loader):
     sweep(model, make_loader(3), num_quantiles=1)
     assert model.training
     assert model.backbone.exit_threshold == 0.7
-    assert model.backbone.exit_records is None
+    assert not is_observed(model.backbone)
     assert not any(m._forward_hooks for m in model.modules())
 
 

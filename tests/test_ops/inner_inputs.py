@@ -39,13 +39,24 @@ def inner_inputs(
     return dict(x=x, z=z, **weights('f_'), **weights('b_'))
 
 
-def run_inner(x, z, backend, score='max_norm', returns='y', **weights):
+def run_inner(
+    x,
+    z,
+    backend,
+    score='max_norm',
+    returns='y',
+    directions=None,
+    mask=None,
+    **weights,
+):
     """Run the op; return the output or the scores."""
-    directions = [
+    pair = [
         DirectionWeights(
             **{k[2:]: v for k, v in weights.items() if k.startswith(prefix)}
         )
         for prefix in ('f_', 'b_')
     ]
-    y, scores = bidirectional_inner(x, z, *directions, score, backend)
+    y, scores = bidirectional_inner(
+        x, z, *pair, score, backend, directions=directions, mask=mask
+    )
     return y if returns == 'y' else scores

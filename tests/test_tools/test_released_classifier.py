@@ -12,6 +12,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
+from mmscope.models import at_threshold
+
 from .conftest import load_tool
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
@@ -95,8 +97,7 @@ def test_fully_refined_mambascope_without_reuse_is_that_vim(oracle, convert):
     load_checkpoint(model, convert('mambascope'), strict=True)
     # 64 px, the next size that two stages share: 48 px is 3 x 3 patches.
     imgs = torch.randn(2, 3, 64, 64, generator=torch.manual_seed(0))
-    with torch.no_grad():
-        model.backbone.exit_threshold = 2.0
+    with torch.no_grad(), at_threshold(model, 2.0):
         assert (model(imgs) - vim(imgs)).abs().max() < 1e-5
-        model.backbone.exit_threshold = 0.0
+    with torch.no_grad(), at_threshold(model, 0.0):
         assert (model(imgs) - vim(imgs)).abs().max() > 1e-3

@@ -5,8 +5,14 @@ import argparse
 import pytest
 import torch
 
-from mmscope.models import MambaScope, VisionMamba
-from mmscope.models.layers import remove_token
+from mmscope.models import (
+    MambaScope,
+    VideoMamba,
+    VideoMambaScope,
+    VisionMamba,
+)
+from mmscope.models.backbones.weights_info import KEY, WeightsInfo
+from mmscope.models.layers import SummaryTokens, resize_pos_embed
 
 from .conftest import load_tool
 
@@ -24,15 +30,29 @@ def tool():
     return load_tool('model_converters/vim_to_mmscope.py')
 
 
-@pytest.fixture
-def released():
-    """A ViM as its authors save it: released names, a head."""
+def release(family=VisionMamba, **options):
+    """A model as its authors save it: released names, a head."""
     torch.manual_seed(0)
-    model = VisionMamba(arch=ARCH, img_size=64)
+    model = family(**{'arch': ARCH, 'img_size': 64, **options})
     state = dict(model.state_dict())
+    del state[KEY]
     state['head.weight'] = torch.randn(5, 16)
     state['head.bias'] = torch.randn(5)
     return state
+
+
+@pytest.fixture
+def released():
+    return release()
+
+
+def backbone_of(state):
+    """The converted backbone under its own names."""
+    return {
+        key.removeprefix('backbone.'): value
+        for key, value in state.items()
+        if key.startswith('backbone.')
+    }
 
 
 @pytest.fixture
@@ -122,8 +142,7 @@ def test_img_size_resizes_the_grid_and_keeps_cls(
     state, _ = tool.convert(released, target, size)
     resized = state['backbone.pos_embed']
     assert resized.shape == (1, side * side + 1, 16)
-    _, old_cls = remove_token(released['pos_embed'], 8)
-    _, new_cls = remove_token(resized, side * side // 2)
+    old_cls, new_cls = released['pos_embed'][:, 8], resized[:, side**2 // 2]
     torch.testing.assert_close(old_cls, new_cls)
 
 
@@ -191,3 +210,175 @@ def test_damaged_and_missing_files_end_in_one_sentence(tool, tmp_path):
         tool.main([str(damaged), str(tmp_path / 'out.pth')])
     with pytest.raises(SystemExit, match='error: .*does not exist'):
         tool.main([str(tmp_path / 'no.pth'), str(tmp_path / 'out.pth')])
+
+
+@pytest.mark.parametrize(
+    ('kind', 'target', 'family'),
+    [
+        ('vim', 'vim', VisionMamba),
+        ('vim', 'mambascope', MambaScope),
+        ('videomamba', 'vim', VideoMamba),
+        ('videomamba', 'mambascope', VideoMambaScope),
+    ],
+)
+def test_the_file_says_what_it_is(
+    tool, tmp_path, kind, target, family, capsys
+):
+    source = release(VideoMamba if kind == 'videomamba' else VisionMamba)
+    torch.save({'model': source}, tmp_path / 'src.pth')
+    out = tmp_path / 'out.pth'
+    options = ['--source', kind, '--target', target]
+    tool.main([str(tmp_path / 'src.pth'), str(out), *options])
+    saved = torch.load(out, weights_only=True)
+    assert saved['meta']['family'] == family.family
+    printed = capsys.readouterr().out
+    assert f'{family.family}, 4 x 4 cells of 64 pixels at stride 16' in printed
+    state = backbone_of(saved['state_dict'])
+    model = family(arch=ARCH, img_size=64)
+    assert WeightsInfo.unpack(state[KEY]) == model.describe()
+    result = model.load_state_dict(state, strict=False)
+    assert not result.unexpected_keys
+    assert all(key.startswith('reuse.') for key in result.missing_keys)
+    assert torch.equal(model.pos_embed, source['pos_embed'])
+    if target == 'mambascope':
+        coarse = resize_pos_embed(
+            source['pos_embed'], (4, 4), (2, 2), family.released_summary
+        )
+        assert torch.equal(model.coarse_pos_embed, coarse)
+    other = VisionMamba if kind == 'videomamba' else VideoMamba
+    with pytest.raises(ValueError, match='VideoMamba'):
+        other(arch=ARCH, img_size=64).load_state_dict(state, strict=False)
+
+
+def test_a_videomamba_keeps_what_it_computes(tool):
+    source = release(VideoMamba)
+    state, unused = tool.convert(source, 'vim', None, 'videomamba')
+    assert not unused
+    model = VideoMamba(arch=ARCH, img_size=64)
+    model.load_state_dict(backbone_of(state))
+    original = VideoMamba(arch=ARCH, img_size=64)
+    original.load_state_dict(
+        {k: v for k, v in source.items() if not k.startswith('head.')}
+    )
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model.eval()(images)[0], original.eval()(images)[0])
+
+
+def test_cls_of_a_videomamba_stays_first(tool):
+    source = release(VideoMamba)
+    state, _ = tool.convert(source, 'mambascope', 128, 'videomamba')
+    for name, side in (('pos_embed', 8), ('coarse_pos_embed', 4)):
+        table = state[f'backbone.{name}']
+        first = SummaryTokens('first', 1)
+        patches, cls = first.split(source['pos_embed'])
+        assert torch.equal(table[:, :1], cls)
+        assert table.shape[1] == side**2 + 1
+
+
+def test_sizes_are_read_off_the_shapes(tool):
+    arch = {
+        'embed_dims': 12,
+        'num_layers': 3,
+        'd_state': 4,
+        'd_conv': 3,
+        'expand': 3,
+        'dt_rank': 5,
+    }
+    source = release(arch=arch, patch_size=8, in_channels=1)
+    state, _ = tool.convert(source, 'vim', None)
+    info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    assert info.arch == arch
+    assert (info.patch_size, info.patch_stride) == (8, 8)
+    assert (info.img_size, info.tables['pos_embed'].grid) == ((64, 64), (8, 8))
+
+
+def dense(cells):
+    """A released ViM with a table of that many cells a side."""
+    source = release()
+    source['pos_embed'] = torch.randn(1, cells**2 + 1, 16)
+    return source
+
+
+@pytest.mark.parametrize(
+    ('cells', 'size', 'stride', 'grid'),
+    [
+        (14, None, None, 14),
+        (14, None, 16, 14),
+        (27, None, 8, 27),
+        # Not 224 pixels: another size, as it is or resized.
+        (24, None, None, 24),
+        (24, 384, None, 24),
+        (27, 432, None, 27),
+        (14, 512, None, 32),
+        (27, 512, 8, 63),
+        # As ViM starts its models of stride 8.
+        (14, 224, 8, 27),
+    ],
+)
+def test_a_table_that_fits_size_and_stride_is_taken(
+    tool, cells, size, stride, grid
+):
+    source = dense(cells)
+    state, _ = tool.convert(source, 'vim', size, 'vim', stride)
+    info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    assert info.tables['pos_embed'].grid == (grid, grid)
+    assert info.patch_stride == (stride or 16)
+    wanted = size or (grid - 1) * info.patch_stride + 16
+    assert info.img_size == (wanted, wanted)
+    actual = state['backbone.pos_embed']
+    wanted = resize_pos_embed(source['pos_embed'], (cells,) * 2, (grid,) * 2)
+    assert torch.equal(actual, wanted)
+    model = VisionMamba(arch=ARCH, patch_stride=info.patch_stride)
+    model.load_state_dict(backbone_of(state))
+
+
+@pytest.mark.parametrize(
+    ('cells', 'size', 'stride', 'message'),
+    [
+        (27, None, None, '27 x 27 cells, as 224 .*set --patch-stride 8'),
+        (27, 512, None, 'set --patch-stride 8.*--img-size 432'),
+        (14, None, 8, '14 x 14 cells, and 224 .* 27 x 27.*--img-size 224'),
+        (14, None, 4, 'have 53 x 53'),
+        (27, None, 17, 'patch_stride must lie in|have 14 x 14'),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(
+    tool, cells, size, stride, message
+):
+    with pytest.raises(ValueError, match=message):
+        tool.convert(dense(cells), 'vim', size, 'vim', stride)
+
+
+def test_patches_that_overlap_have_no_scope(tool, tmp_path):
+    torch.save({'model': dense(27)}, tmp_path / 'src.pth')
+    paths = [str(tmp_path / name) for name in ('src.pth', 'out.pth')]
+    options = ['--patch-stride', '8', '--target', 'mambascope']
+    with pytest.raises(SystemExit, match='must not overlap'):
+        tool.main([*paths, *options])
+    tool.main([*paths, *options[:2]])
+
+
+def test_a_file_that_says_what_it_is_must_be_what_is_asked_for(tool):
+    ours = VideoMamba(arch=ARCH, img_size=(32, 128)).state_dict()
+    with pytest.raises(ValueError, match='is of a VideoMamba.*see --source'):
+        tool.convert(dict(ours), 'vim', None)
+    state, unused = tool.convert(dict(ours), 'vim', None, 'videomamba')
+    assert not unused
+    info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    assert info.tables['pos_embed'].grid == (2, 8)
+    assert torch.equal(state['backbone.pos_embed'], ours['pos_embed'])
+
+
+def test_the_released_name_of_a_videomamba_is_known(tool, tmp_path):
+    path = tmp_path / 'videomamba_t16_in1k_res224.pth'
+    torch.save({'model': release(VideoMamba)}, path)
+    with pytest.raises(SystemExit, match='--source videomamba'):
+        tool.main([str(path), str(tmp_path / 'out.pth')])
+    tool.main([str(path), str(tmp_path / 'out.pth'), '--source', 'videomamba'])
+
+
+def test_a_video_model_is_refused(tool):
+    source = release(VideoMamba)
+    source['temporal_pos_embedding'] = torch.zeros(1, 8, 16)
+    with pytest.raises(ValueError, match='for videos'):
+        tool.convert(source, 'vim', None, 'videomamba')

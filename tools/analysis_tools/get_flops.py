@@ -33,7 +33,7 @@ with contextlib.redirect_stdout(sys.stderr):
         mean_cost,
     )
     from mmscope.analysis.breakdown import STAGES
-    from mmscope.analysis.costs import DIRECTIONS, is_two_stage
+    from mmscope.analysis.costs import DIRECTIONS
     from mmscope.analysis.detectors import (
         DetectorForward,
         between_layers,
@@ -48,7 +48,7 @@ with contextlib.redirect_stdout(sys.stderr):
         open_config,
     )
     from mmscope.evaluation.tables import Column, format_table
-    from mmscope.models.scoping import attach_gate
+    from mmscope.models import attach_gate, is_two_stage
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -117,14 +117,13 @@ def open_model(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
     """
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, device='cpu')
-    backbone = model.backbone
-    if is_two_stage(backbone):
-        if backbone.gate is None and getattr(model, 'head', None) is not None:
-            # A plain classifier, whose hook would do this.
+    if is_two_stage(model):
+        if model.backbone.out_type == 'cls_token':
+            # For a plain classifier, whose hook would do this.
             attach_gate(model)
     elif args.exit_ratio or args.refine_ratio is not None:
         raise UserError(
-            f'{type(backbone).__name__} neither exits nor refines; '
+            f'{type(model.backbone).__name__} neither exits nor refines; '
             'leave --exit-ratio and --refine-ratio out'
         )
     return model, tuple(args.shape or input_shape(cfg, model))

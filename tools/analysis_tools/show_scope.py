@@ -20,18 +20,17 @@ import numpy as np
 from mmengine.config import Config, DictAction
 from torch import nn
 
-from mmscope.analysis.costs import is_two_stage
 from mmscope.apis import set_exit_threshold, user_errors
-from mmscope.apis.adapt import GATE_HOOKS
 from mmscope.apis.arguments import positive
 from mmscope.apis.config import threshold_or_file
+from mmscope.apis.exit_gate import GATE_HOOKS
 from mmscope.evaluation.loading import (
     SPLITS,
     build_dataloader,
     build_model,
     open_config,
 )
-from mmscope.models.scoping import attach_gate
+from mmscope.models import attach_gate, is_two_stage
 from mmscope.visualization import (
     ImageFiles,
     class_meta,
@@ -133,7 +132,7 @@ def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
         print(remark)
     model = build_model(cfg, args.checkpoint, args.device)
     for hook in cfg.get('custom_hooks') or []:
-        if hook.get('type') in GATE_HOOKS and is_two_stage(model.backbone):
+        if hook.get('type') in GATE_HOOKS and is_two_stage(model):
             attach_gate(model, hook.get('exit_threshold'))
     return model
 

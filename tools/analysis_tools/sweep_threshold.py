@@ -277,10 +277,9 @@ def choose(
     """
     threshold = choose_threshold(ends, args.target_flops, args.max_drop)
     by_flops = args.target_flops is not None
-    gate = model.backbone.gate
     choice = ExitChoice(
         exit_threshold=threshold,
-        confidence=getattr(gate.head, 'kind', gate.kind),
+        confidence=model.backbone.gate.kind,
         target='target_flops' if by_flops else 'max_drop',
         limit=args.target_flops if by_flops else args.max_drop,
         split=args.choose_on or 'val',

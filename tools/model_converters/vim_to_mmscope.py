@@ -1,57 +1,60 @@
-r"""Convert a released ViM checkpoint to mmscope.
+r"""Convert a released ViM or VideoMamba checkpoint to mmscope.
 
     python tools/model_converters/vim_to_mmscope.py SRC DST
     python tools/model_converters/vim_to_mmscope.py SRC DST \
         --target mambascope --img-size 512
+    python tools/model_converters/vim_to_mmscope.py SRC DST \
+        --source videomamba
+    python tools/model_converters/vim_to_mmscope.py SRC DST --patch-stride 8
 
 DST holds plain tensors: ``state_dict`` with the backbone under ``backbone.``
 and the classifier under ``head.fc.``, and ``meta``. Every name and number of
-the backbone stays as released; nothing in SRC is executed.
+the backbone stays as released, and one entry says what the weights are, so
+that another model refuses them; nothing in SRC is executed.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmscope.apis import UserError, user_errors
-from mmscope.models.layers import resize_pos_embed, square_grid
+from mmscope.models import (
+    MambaScope,
+    VideoMamba,
+    VideoMambaScope,
+    VisionMamba,
+)
+from mmscope.models.backbones.released import (
+    released_arch,
+    released_grid,
+    released_names,
+)
+from mmscope.models.backbones.weights_info import KEY, WeightsInfo
+from mmscope.models.layers import resize_pos_embed
 from mmscope.version import __version__
 
 # Where training scripts put the weights, best first.
 WEIGHT_KEYS = ('model', 'state_dict', 'module')
-EMBEDDINGS = (
-    'cls_token',
-    'pos_embed',
-    'patch_embed.proj.weight',
-    'patch_embed.proj.bias',
-    'norm_f.weight',
-)
-BLOCK = (
-    'norm.weight',
-    'mixer.A_log',
-    'mixer.A_b_log',
-    'mixer.D',
-    'mixer.D_b',
-    'mixer.in_proj.weight',
-    'mixer.conv1d.weight',
-    'mixer.conv1d.bias',
-    'mixer.conv1d_b.weight',
-    'mixer.conv1d_b.bias',
-    'mixer.x_proj.weight',
-    'mixer.x_proj_b.weight',
-    'mixer.dt_proj.weight',
-    'mixer.dt_proj.bias',
-    'mixer.dt_proj_b.weight',
-    'mixer.dt_proj_b.bias',
-    'mixer.out_proj.weight',
-)
 HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
+
+
+class Family(NamedTuple):
+    """What a checkpoint of one origin becomes."""
+
+    plain: type[VisionMamba]
+    scope: type[VisionMamba]
+
+
+SOURCES = {
+    'vim': Family(VisionMamba, MambaScope),
+    'videomamba': Family(VideoMamba, VideoMambaScope),
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,20 +63,33 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('src', help='released ViM checkpoint')
+    parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--source',
+        choices=SOURCES,
+        default='vim',
+        help='whose it is: names and shapes are the same (default: vim)',
+    )
     parser.add_argument(
         '--target',
         choices=['vim', 'mambascope'],
         default='vim',
-        help='mambascope adds the coarse position embedding, resized from '
-        'the fine one (default: vim)',
+        help='vim is the plain backbone of the source; mambascope the scope '
+        'on it, and adds the coarse position embedding, resized from the '
+        'fine one (default: vim)',
     )
     parser.add_argument(
         '--img-size',
         type=int,
         help='resize the position embedding to this image side in pixels '
         '(default: as released; models also resize on load)',
+    )
+    parser.add_argument(
+        '--patch-stride',
+        type=int,
+        help="pixels between patches; 8 for ViM's fine-grained models "
+        '(default: the patch size)',
     )
     return parser.parse_args(argv)
 
@@ -118,47 +134,46 @@ def read_source(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def convert(
-    source: dict[str, Tensor], target: str, img_size: int | None
+    source: dict[str, Tensor],
+    target: str,
+    img_size: int | None,
+    kind: str = 'vim',
+    patch_stride: int | None = None,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename the weights and make what the target needs beyond them.
+    """Rename the weights, and make what the target needs beyond them.
 
     Args:
         source (dict[str, Tensor]): Weights by released name.
         target (str): 'vim' or 'mambascope'.
         img_size (int | None): Image side in pixels to resize position
             embeddings to; None keeps the released one.
+        kind (str): Whose weights they are. Defaults to 'vim'.
+        patch_stride (int | None): Pixels between patches; None for the
+            patch size. Defaults to None.
 
     Returns:
         tuple[dict[str, Tensor], list[str]]: Weights by mmscope name, and the
         names in ``source`` that found no use.
 
     Raises:
-        UserError: If it is not a bidirectional ViM with one cls token in
-            the middle and absolute position embeddings.
+        ValueError: If it is not a bidirectional Mamba with one cls token and
+            absolute position embeddings of that size and stride.
     """
     # As DistributedDataParallel saved it.
     source = {k.removeprefix('module.'): v for k, v in source.items()}
-    names = _names(source)
+    names = released_names(source)
     state = {f'backbone.{name}': _plain(source[name]) for name in names}
+    told = source.pop(KEY, None)
+    told = None if told is None else WeightsInfo.unpack(told)
+    model, grid = build(
+        source, SOURCES[kind], target, img_size, patch_stride, told
+    )
     fine = state['backbone.pos_embed']
-    grid = square_grid(fine.shape[1])
-    if grid is None:
-        raise UserError(
-            f'pos_embed has {fine.shape[1]} entries, expected a square grid '
-            'and one cls token (197 for 224 pixels). Only ViM with the cls '
-            'token in the middle is supported'
+    for name, table in model.position_tables().items():
+        state[f'backbone.{name}'] = resize_pos_embed(
+            fine, grid, table.grid, table.summary
         )
-    if img_size is not None:
-        patch = source['patch_embed.proj.weight'].shape[-1]
-        new_grid = _grid(img_size, patch, target)
-        fine = resize_pos_embed(fine, grid, new_grid)
-        grid = new_grid
-        state['backbone.pos_embed'] = fine
-    if target == 'mambascope':
-        coarse = (-(-grid[0] // 2), -(-grid[1] // 2))
-        state['backbone.coarse_pos_embed'] = resize_pos_embed(
-            fine, grid, coarse
-        )
+    state[f'backbone.{KEY}'] = model.get_extra_state()
     for name, new_name in HEAD.items():
         if name in source:
             state[new_name] = _plain(source[name])
@@ -166,54 +181,65 @@ def convert(
     return state, sorted(source.keys() - set(names))
 
 
-def _names(source: dict[str, Tensor]) -> list[str]:
-    """Released names of all backbone weights, or the reason for refusal."""
-    _refuse_variants(source)
-    blocks = {
-        int(match[1])
-        for match in (re.match(r'layers\.(\d+)\.', key) for key in source)
-        if match
-    }
-    names = [*EMBEDDINGS]
-    for block in range(max(blocks, default=0) + 1):
-        names += [f'layers.{block}.{name}' for name in BLOCK]
-    missing = [name for name in names if name not in source]
-    if missing:
-        raise UserError(
-            f'not a bidirectional ViM: {len(missing)} of {len(names)} '
-            f'expected weights are missing, such as {missing[0]}; the file '
-            f'has such as {", ".join(sorted(source)[:3])}'
-        )
-    return names
+def build(
+    source: dict[str, Tensor],
+    family: Family,
+    target: str,
+    img_size: int | None,
+    patch_stride: int | None,
+    told: WeightsInfo | None,
+) -> tuple[VisionMamba, tuple[int, int]]:
+    """Build the backbone that the weights are for, without memory.
 
+    Args:
+        source (dict[str, Tensor]): Weights by released name, complete.
+        family (Family): Of which family.
+        target (str): 'vim' or 'mambascope'.
+        img_size (int | None): Wanted side in pixels; None for the table's.
+        patch_stride (int | None): Pixels; None for the patch size.
+        told (WeightsInfo | None): What the file says itself.
 
-def _refuse_variants(source: dict[str, Tensor]) -> None:
-    rope = [key for key in source if key.startswith('rope.')]
-    if rope:
-        raise UserError(
-            f'the checkpoint has rotary position embeddings ({rope[0]}), as '
-            "ViM's small segmentation and its detection models do. They turn "
-            'every block, which mmscope does not do, so the converted model '
-            "would compute something else. Use ViM's ImageNet weights"
-        )
-    if 'cls_token_head' in source:
-        raise UserError(
-            'the checkpoint has two cls tokens (cls_token_head), mmscope has '
-            "one in the middle. Use ViM's midclstok weights"
-        )
-    if any(key.startswith('backbone.') for key in source):
-        raise UserError(
-            'names begin with "backbone.": this file is converted already, '
-            'or the checkpoint of a host; models load it as it is'
-        )
+    Returns:
+        tuple[VisionMamba, tuple[int, int]]: The backbone, and the grid that
+        the position table of the source has.
 
-
-def _grid(img_size: int, patch: int, target: str) -> tuple[int, int]:
+    Raises:
+        ValueError: If size, stride and table do not fit.
+    """
+    _, channels, patch, _ = source['patch_embed.proj.weight'].shape
+    stride = patch_stride or patch
+    entries = source['pos_embed'].shape[1]
+    table = None if told is None else told.tables.get('pos_embed')
+    if table is not None and table.num_entries == entries:
+        grid, size = table.grid, img_size or told.img_size
+    else:
+        summary = family.plain.released_summary
+        grid = released_grid(entries, summary, patch, stride, img_size)
+        size = img_size or (grid[0] - 1) * stride + patch
     unit = patch * (2 if target == 'mambascope' else 1)
-    if img_size < unit:
+    if img_size is not None and img_size < unit:
         raise UserError(f'--img-size {img_size} is below {unit} pixels')
-    side = -(-img_size // unit) * unit // patch
-    return side, side
+    kind = family.scope if target == 'mambascope' else family.plain
+    with torch.device('meta'):
+        model = kind(
+            arch=released_arch(source),
+            img_size=size,
+            patch_size=patch,
+            patch_stride=stride,
+            in_channels=channels,
+        )
+    if told is not None:
+        _refuse_other(told, model)
+    return model, grid
+
+
+def _refuse_other(told: WeightsInfo, model: VisionMamba) -> None:
+    if differences := told.differences(model.describe()):
+        raise UserError(
+            f'the file says that it is of a {told.family}, and the target '
+            f'is a {model.family} (file against target: '
+            f'{"; ".join(differences)}): see --source and --patch-stride'
+        )
 
 
 def _plain(value: Tensor) -> Tensor:
@@ -224,18 +250,33 @@ def main(argv: list[str] | None = None) -> None:
     """Convert, write and list what was not used."""
     args = parse_args(argv)
     with user_errors():
+        if args.source == 'vim' and 'videomamba' in Path(args.src).name:
+            raise UserError(
+                f'{args.src} is of VideoMamba by its name, whose weights ViM '
+                'would take and compute something else: --source videomamba'
+            )
         source, entries = read_source(Path(args.src))
-        state, unused = convert(source, args.target, args.img_size)
+        state, unused = convert(
+            source, args.target, args.img_size, args.source, args.patch_stride
+        )
+    info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
     meta = {
         'mmscope_version': __version__,
         'source': Path(args.src).name,
+        'family': info.family,
         'target': args.target,
         'img_size': args.img_size,
+        'patch_stride': info.patch_stride,
     }
     Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
     torch.save({'state_dict': state, 'meta': meta}, args.dst)
-    total = sum(value.numel() for value in state.values())
-    print(f'{len(state)} tensors, {total:,} numbers -> {args.dst}')
+    numbers = [v.numel() for k, v in state.items() if not k.endswith(KEY)]
+    print(f'{len(numbers)} tensors, {sum(numbers):,} numbers -> {args.dst}')
+    rows, columns = info.tables['pos_embed'].grid
+    print(
+        f'{info.family}, {rows} x {columns} cells of {info.img_size[0]} '
+        f'pixels at stride {info.patch_stride}'
+    )
     unused += entries
     print(f'not used: {len(unused)}')
     for name in unused:

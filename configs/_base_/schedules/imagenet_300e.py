@@ -3,31 +3,16 @@
 max_epochs = 300
 # The paper is silent on the warm-up; ViM's released scripts take these.
 warmup_epochs = 5
-# Longest matching key wins. `norm_decay_mult` knows only PyTorch's own norm
-# layers, so the RMSNorms of the backbone are named; the rest are the
-# parameters whose value is a rate, a skip or a position, not a weight.
-no_decay = dict(decay_mult=0.0)
+# Rates, skips, positions and the backbone's own norms do not decay either:
+# the constructor asks the model.
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='mmscope.OptimWrapperConstructor',
     optimizer=dict(
         type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05
     ),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        custom_keys={
-            'A_log': no_decay,
-            'A_b_log': no_decay,
-            'mixer.D': no_decay,
-            'mixer.D_b': no_decay,
-            '.norm.weight': no_decay,
-            'norm_f': no_decay,
-            'pos_embed': no_decay,
-            'coarse_pos_embed': no_decay,
-            'cls_token': no_decay,
-        },
-    ),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
     dict(

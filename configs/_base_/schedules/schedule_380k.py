@@ -7,10 +7,8 @@ length is 184,375 iterations with two drops.
 
 max_iters = 380000
 warmup_iters = 250
-# Longest matching key wins. `norm_decay_mult` knows PyTorch's own norm
-# layers (LN2d is one), so the RMSNorms of the backbone are named; the rest
-# are parameters whose value is a rate, a skip or a position, not a weight.
-no_decay = dict(decay_mult=0.0)
+# Rates, skips, positions and the backbone's own norms do not decay either:
+# the constructor asks the model.
 
 optim_wrapper = dict(
     # ViM's release trains in float16: type='AmpOptimWrapper'. bfloat16, as
@@ -25,17 +23,6 @@ optim_wrapper = dict(
         layer_decay_rate=0.837,
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys={
-            'A_log': no_decay,
-            'A_b_log': no_decay,
-            'mixer.D': no_decay,
-            'mixer.D_b': no_decay,
-            '.norm.weight': no_decay,
-            'norm_f': no_decay,
-            'pos_embed': no_decay,
-            'coarse_pos_embed': no_decay,
-            'cls_token': no_decay,
-        },
     ),
 )
 param_scheduler = [

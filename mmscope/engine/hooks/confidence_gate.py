@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from contextlib import ExitStack
 from typing import Any
 
 from mmengine.evaluator import Evaluator
@@ -12,26 +14,29 @@ from torch.utils.hooks import RemovableHandle
 
 from mmscope.analysis import SharedCostCounter
 from mmscope.evaluation import EarlyExitMetric
+from mmscope.models.layers import Record, observe, unwrap_model
 from mmscope.models.losses import (
+    TrainsCoarseStage,
     coarse_fine_kl,
     exit_head_losses,
     feature_consistency,
-    take_stage_outputs,
+    stage_outputs,
 )
 from mmscope.models.scoping import (
+    HostGate,
+    StageOutputs,
     attach_gate,
     check_threshold,
     find_backbone,
-    unwrap_model,
 )
 from mmscope.registry import HOOKS
 
 
-class AddExitLosses:
-    """Forward hook that completes a plain host's losses.
+class CoarseStageLosses:
+    """Completes the losses of a plain host, which knows of one stage.
 
-    It keeps no reference to model or runner, so that a deep copy of the
-    model (EMA) copies nothing else.
+    A forward hook that keeps no reference to model or runner, so that a deep
+    copy of the model (EMA) copies nothing else.
 
     Args:
         feature_weight (float): Weight of the feature consistency.
@@ -45,28 +50,45 @@ class AddExitLosses:
         self.feature_weight = feature_weight
         self.kl_weight = kl_weight
         self.kl_direction = kl_direction
+        self.records: list[Record] = []
 
     def __call__(
         self, model: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> dict[str, Tensor] | None:
         """Add what trains the coarse stage to a loss dict."""
-        if kwargs.get('mode') != 'loss' or not isinstance(output, dict):
+        given = inspect.signature(model.forward).bind(*args, **kwargs)
+        given.apply_defaults()
+        if given.arguments.get('mode') != 'loss':
             return None
-        backbone = model.backbone
-        outputs = take_stage_outputs(backbone)
-        samples = kwargs.get('data_samples', args[1:2][0] if args[1:] else [])
-        losses = exit_head_losses(backbone, outputs, samples)
+        outputs = stage_outputs(self.records)
+        self.records.clear()
+        samples = given.arguments['data_samples']
+        losses = exit_head_losses(model.backbone, outputs, samples)
         if outputs.fine_maps:
             consistency = feature_consistency(outputs)
             losses['loss_feature_consistency'] = (
                 self.feature_weight * consistency
             )
-        elif not getattr(model.head, 'has_exit_losses', False):
-            coarse = model.head((outputs.coarse_cls,))
-            fine = model.head((outputs.fine_cls,))
-            kl = coarse_fine_kl(coarse, fine, self.kl_direction)
-            losses['loss_kl'] = self.kl_weight * kl
+        elif not isinstance(model.head, TrainsCoarseStage):
+            losses['loss_kl'] = self._divergence(model, outputs)
         return {**output, **losses}
+
+    def _divergence(self, model: nn.Module, outputs: StageOutputs) -> Tensor:
+        host = HostGate(model)
+        if host.meaning != 'softmax':
+            raise ValueError(
+                'Eq. 21 brings distributions over classes together, and '
+                f'{type(model.head).__name__} predicts {host.meaning}: train '
+                'it with backbone.exit_head, or with a single-label head'
+            )
+        coarse = host.logits(outputs.coarse_cls)
+        fine = host.logits(outputs.fine_cls)
+        return self.kl_weight * coarse_fine_kl(coarse, fine, self.kl_direction)
+
+    def __deepcopy__(self, memo: dict) -> CoarseStageLosses:
+        return type(self)(
+            self.feature_weight, self.kl_weight, self.kl_direction
+        )
 
 
 @HOOKS.register_module()
@@ -115,12 +137,13 @@ class ConfidenceGateHook(Hook):
         kl_direction: str = 'pq',
     ) -> None:
         self.exit_threshold = check_threshold(exit_threshold)
-        self._losses_of_plain_host = AddExitLosses(
+        self._losses = CoarseStageLosses(
             feature_weight, kl_weight, kl_direction
         )
         self.confidence = confidence
-        self._losses: RemovableHandle | None = None
-        self._counter: SharedCostCounter | None = None
+        self._handle: RemovableHandle | None = None
+        # What is open during a step or an evaluation.
+        self._open = ExitStack()
 
     def before_run(self, runner: Runner) -> None:
         """Wire the gate."""
@@ -129,16 +152,45 @@ class ConfidenceGateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Complete the losses of a host that has none for the exits."""
         model = unwrap_model(runner.model)
-        if self._losses is None and not hasattr(model, 'has_exit_losses'):
-            self._losses = model.register_forward_hook(
-                self._losses_of_plain_host, with_kwargs=True
+        if self._handle is None and not isinstance(model, TrainsCoarseStage):
+            self._handle = model.register_forward_hook(
+                self._losses, with_kwargs=True
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Observe the step."""
+        if self._handle is not None:
+            self._open.close()
+            records = self._open.enter_context(observe(runner.model))
+            self._losses.records = records
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Let go of it; a record that nobody took is an error."""
+        if self._handle is None:
+            return
+        self._open.close()
+        left, self._losses.records = self._losses.records, []
+        if left:
+            raise RuntimeError(
+                f'{len(left)} forward(s) of the backbone in this step got no '
+                'losses for the coarse stage: the model must run once a '
+                "step, with mode='loss'"
             )
 
     def after_train(self, runner: Runner) -> None:
         """Leave the model as it was."""
-        if self._losses is not None:
-            self._losses.remove()
-            self._losses = None
+        self._open.close()
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting."""
@@ -148,7 +200,7 @@ class ConfidenceGateHook(Hook):
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Stop counting."""
-        self._stop(runner.model)
+        self._open.close()
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Start counting."""
@@ -158,12 +210,14 @@ class ConfidenceGateHook(Hook):
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Stop counting."""
-        self._stop(runner.model)
+        self._open.close()
 
     def _start(self, model: nn.Module, evaluator: Evaluator) -> None:
+        self._open.close()
         backbone = find_backbone(model)
-        backbone.exit_records = []
-        self._counter = SharedCostCounter(unwrap_model(model), backbone)
+        records = self._open.enter_context(observe(model))
+        counter = SharedCostCounter(unwrap_model(model), backbone)
+        self._open.callback(counter.remove)
         metrics = [
             m for m in evaluator.metrics if isinstance(m, EarlyExitMetric)
         ]
@@ -172,10 +226,4 @@ class ConfidenceGateHook(Hook):
             metrics[0].dataset_meta = evaluator.dataset_meta
             evaluator.metrics.extend(metrics)
         for metric in metrics:
-            metric.bind(backbone, self._counter)
-
-    def _stop(self, model: nn.Module) -> None:
-        find_backbone(model).exit_records = None
-        if self._counter is not None:
-            self._counter.remove()
-            self._counter = None
+            metric.bind(backbone, counter, records)

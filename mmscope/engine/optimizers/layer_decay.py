@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from mmscope.engine.optimizers.constructor import OptimWrapperConstructor
+from mmscope.models.backbones import TokenBackbone
 from mmscope.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor with a smaller learning rate for early blocks.
+class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
+    """A smaller learning rate for early blocks.
 
     A parameter at depth d of n gets ``lr * rate ** (n - 1 - d)``; depths come
-    from ``backbone.get_layer_depth``. Everything else (``custom_keys``,
-    ``norm_decay_mult``, ...) is MMEngine's.
+    from ``backbone.get_layer_depth``. Everything else is
+    :class:`OptimWrapperConstructor`'s.
 
     Example::
 
@@ -66,10 +67,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if prefix:
             return
         backbone = getattr(module, 'backbone', None)
-        if not hasattr(backbone, 'get_layer_depth'):
+        if not isinstance(backbone, TokenBackbone):
             raise ValueError(
-                'layer decay needs a backbone with get_layer_depth, got '
-                f'{type(backbone).__name__}'
+                'layer decay needs a backbone of mmscope, which knows the '
+                f'depth of its parameters, got {type(backbone).__name__}'
             )
         names = {id(p): name for name, p in module.named_parameters()}
         for group in params:

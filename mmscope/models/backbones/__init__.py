@@ -1,13 +1,7 @@
-"""Backbones."""
+"""Token backbones: the protocol, and one file a family."""
 
-from .branches import CoarseBranch, FineBranch
-from .mambascope import MambaScope, StageOutputs
+from .token_backbone import TokenBackbone
+from .video_mamba import VideoMamba
 from .vim import VisionMamba
 
-__all__ = [
-    'CoarseBranch',
-    'FineBranch',
-    'MambaScope',
-    'StageOutputs',
-    'VisionMamba',
-]
+__all__ = ['TokenBackbone', 'VideoMamba', 'VisionMamba']

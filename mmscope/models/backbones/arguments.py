@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 # ViM (arXiv:2401.09417), Table 1.
@@ -26,11 +27,27 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def resolve_arch(arch: str | dict) -> dict:
+def check_stride(stride: int | None, patch_size: int) -> int:
+    """Return the pixels between patches, ``patch_size`` where None.
+
+    Raises:
+        ValueError: If pixels between patches would be left out.
+    """
+    stride = patch_size if stride is None else stride
+    if not 1 <= stride <= patch_size:
+        raise ValueError(
+            f'patch_stride must lie in [1, patch_size={patch_size}], got '
+            f'{stride}'
+        )
+    return stride
+
+
+def resolve_arch(arch: str | dict, archs: dict[str, dict] = ARCHS) -> dict:
     """Complete an architecture's settings.
 
     Args:
         arch (str | dict): Name, or a dict of sizes.
+        archs (dict[str, dict]): Sizes by name. Defaults to ViM's.
 
     Returns:
         dict: A new dict with every size.
@@ -39,11 +56,11 @@ def resolve_arch(arch: str | dict) -> dict:
         ValueError: If the name is unknown, a key is missing or unknown.
     """
     if isinstance(arch, str):
-        if arch not in ARCHS:
+        if arch not in archs:
             raise ValueError(
-                f'arch must be one of {tuple(ARCHS)} or a dict, got {arch!r}'
+                f'arch must be one of {tuple(archs)} or a dict, got {arch!r}'
             )
-        arch = ARCHS[arch]
+        arch = archs[arch]
     missing = {'embed_dims', 'num_layers'} - set(arch)
     unknown = set(arch) - {'embed_dims', 'num_layers', *_ARCH_DEFAULTS}
     if missing or unknown:
@@ -52,7 +69,10 @@ def resolve_arch(arch: str | dict) -> dict:
             f'{sorted(unknown)}; it takes embed_dims, num_layers and '
             f'optionally {", ".join(_ARCH_DEFAULTS)}'
         )
-    return {**_ARCH_DEFAULTS, **arch}
+    found = {**_ARCH_DEFAULTS, **arch}
+    if found['dt_rank'] is None:
+        found['dt_rank'] = math.ceil(found['embed_dims'] / 16)
+    return found
 
 
 def resolve_indices(

@@ -7,22 +7,33 @@ from typing import TYPE_CHECKING
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmscope.models.layers import resize_pos_embed, square_grid
+from mmscope.models.backbones.embedding import POSITIONS
+from mmscope.models.backbones.weights_info import KEY, WeightsInfo
+from mmscope.models.layers import (
+    PositionTable,
+    resize_pos_embed,
+    square_grid,
+)
 
 if TYPE_CHECKING:
-    from mmscope.models.backbones.vim import VisionMamba
+    from mmscope.models.backbones.token_backbone import TokenBackbone
+
+State = dict[str, Tensor]
+# Side in pixels that the released models are made for.
+RELEASED_SIZE = 224
 
 
 def adapt_state_dict(
-    backbone: VisionMamba, state_dict: dict[str, Tensor], prefix: str
+    backbone: TokenBackbone, state_dict: State, prefix: str
 ) -> None:
-    """Resize position embeddings in place and refuse foreign checkpoints.
+    """Resize position tables in place and refuse foreign checkpoints.
 
-    A ViM checkpoint fits a two-stage backbone: the coarse position
-    embedding, if it is missing, is resized from the fine one.
+    Weights that say what they are (see :class:`WeightsInfo`) are resized
+    from their own grid, or refused where they mean something else. For those
+    that do not say it the grid of a table is guessed where it is square.
 
     Args:
-        backbone (VisionMamba): The model that loads.
+        backbone (TokenBackbone): The model that loads.
         state_dict (dict[str, Tensor]): All entries; ours start with
             ``prefix``.
         prefix (str): Such as 'backbone.' or ''.
@@ -30,39 +41,161 @@ def adapt_state_dict(
     Raises:
         ValueError: If the entries belong to another model.
     """
+    own = backbone.describe()
     _refuse_foreign(backbone, state_dict, prefix)
-    fine, coarse = f'{prefix}pos_embed', f'{prefix}coarse_pos_embed'
-    if hasattr(backbone, 'coarse_pos_embed'):
-        if coarse not in state_dict and fine in state_dict:
-            print_log(
-                f'{coarse} is not in the checkpoint: resized from {fine}',
-                logger='current',
-            )
-            state_dict[coarse] = state_dict[fine]
-        _resize_entry(state_dict, coarse, backbone.coarse_grid)
-    _resize_entry(state_dict, fine, backbone.grid)
+    info = None
+    packed = state_dict.get(prefix + KEY)
+    # Nothing can be read on the meta device.
+    if packed is not None and not getattr(packed, 'is_meta', False):
+        info = WeightsInfo.unpack(packed)
+        _refuse_other_mathematics(info, own)
+    # A strict load wants the entry, and the model keeps its own.
+    state_dict[prefix + KEY] = own.pack()
+    state_dict.update(_fitted_tables(backbone, state_dict, prefix, info))
+    if not own.summary.count:
+        state_dict.pop(f'{prefix}cls_token', None)
+    _refuse_other_sizes(backbone, state_dict, prefix, info)
 
 
-def _resize_entry(
-    state_dict: dict[str, Tensor], key: str, grid: tuple[int, int]
+def _fitted_tables(
+    backbone: TokenBackbone,
+    state_dict: State,
+    prefix: str,
+    info: WeightsInfo | None,
+) -> State:
+    """Resize all tables; one that is missing starts from the full one."""
+    tables, found = backbone.position_tables(), {}
+    for name, own in tables.items():
+        source = name if prefix + name in state_dict else POSITIONS
+        value = state_dict.get(prefix + source)
+        if value is None:
+            continue
+        if source != name:
+            _say(f'{prefix}{name} is not in the checkpoint: made of {source}')
+        origin = _origin(info, source, value)
+        if origin is None:
+            entries = value.shape[1]
+            origin = _guess(backbone, prefix, source, entries, tables[source])
+        found[prefix + name] = _fit(prefix + name, value, origin, own)
+    return found
+
+
+def _origin(
+    info: WeightsInfo | None, name: str, value: Tensor
+) -> PositionTable | None:
+    """What the checkpoint says that a table was made for."""
+    known = None if info is None else info.tables.get(name)
+    if known is None or known.num_entries == value.shape[1]:
+        return known
+    # Somebody has put in another table by hand.
+    _say(
+        f'{name} has {value.shape[1]} entries, not the {known.num_entries} '
+        'of the grid that the checkpoint names'
+    )
+    return None
+
+
+def _fit(
+    key: str, value: Tensor, origin: PositionTable, own: PositionTable
+) -> Tensor:
+    if not own.summary.count:
+        value, _ = origin.summary.split(value)
+    if origin.grid != own.grid:
+        _say(f'{key}: resized from {origin.grid} to {own.grid}')
+    return resize_pos_embed(value, origin.grid, own.grid, own.summary)
+
+
+def _guess(
+    backbone: TokenBackbone,
+    prefix: str,
+    name: str,
+    entries: int,
+    own: PositionTable,
+) -> PositionTable:
+    """Guess what a table was made for whose checkpoint does not say it."""
+    kinds = [own.summary]
+    if not own.summary.count:
+        kinds.append(backbone.released_summary)
+    for summary in kinds:
+        square = square_grid(entries, summary)
+        if PositionTable(own.grid, summary).num_entries == entries:
+            if square not in (None, own.grid):
+                _refuse_doubtful(prefix, name, own.grid, square)
+            return PositionTable(own.grid, summary)
+        if square is not None:
+            _refuse_dense(backbone, prefix, name, square)
+            return PositionTable(square, summary)
+    raise ValueError(
+        f'{prefix}{name} of the checkpoint has {entries} entries, which is '
+        f'not a square grid and {own.summary.count} summary token(s), and '
+        f"differs from this model's grid of {own.grid[0]} x {own.grid[1]}: "
+        'set backbone.img_size to the size that the checkpoint was trained '
+        'with'
+    )
+
+
+def _refuse_doubtful(
+    prefix: str, name: str, own: tuple[int, int], square: tuple[int, int]
 ) -> None:
-    value = state_dict.get(key)
-    if value is None or value.shape[1] == grid[0] * grid[1] + 1:
+    raise ValueError(
+        f'{prefix}{name} of the checkpoint has {own[0] * own[1]} cells and '
+        f'does not say whether they are {own[0]} x {own[1]}, as in this '
+        f"model, or {square[0]} x {square[1]}. If they are the model's: "
+        f"state_dict['{prefix}{KEY}'] = backbone.get_extra_state() before "
+        'loading. Else load it into a model of square img_size, and save that'
+    )
+
+
+def _refuse_dense(
+    backbone: TokenBackbone, prefix: str, name: str, square: tuple[int, int]
+) -> None:
+    """Refuse ViM's released tables of stride 8 where the stride is 16."""
+    patch = backbone.patch_size
+    if (
+        name != POSITIONS
+        or backbone.patch_stride != patch
+        or square != released_dense(patch)
+    ):
         return
-    old_grid = square_grid(value.shape[1])
-    if old_grid is None:
+    pixels = square[0] * patch
+    raise ValueError(
+        f'{prefix}{name} of the checkpoint has {square[0]} x {square[1]} '
+        f'cells, as {RELEASED_SIZE} pixels have at stride {patch // 2}, and '
+        f'this model has patch_stride={patch}: set patch_stride={patch // 2}. '
+        f'If it was trained with {pixels} pixels at stride {patch}, build '
+        f"that model (img_size={pixels}) and state_dict['{prefix}{KEY}'] = "
+        'that.get_extra_state() before loading'
+    )
+
+
+def released_dense(patch_size: int) -> tuple[int, int]:
+    """Grid of ViM's released models whose patches overlap by half."""
+    side = (RELEASED_SIZE - patch_size) // max(patch_size // 2, 1) + 1
+    return side, side
+
+
+def _say(text: str) -> None:
+    print_log(text, logger='current')
+
+
+def _refuse_other_mathematics(info: WeightsInfo, own: WeightsInfo) -> None:
+    if info.summary != own.summary and not info.summary.count:
         raise ValueError(
-            f'{key} of the checkpoint has {value.shape[1]} entries, which is '
-            'not a square grid and one cls token, and differs from this '
-            f"model's grid of {grid[0]} x {grid[1]}: set backbone.img_size to "
-            'the size that the checkpoint was trained with'
+            f'the weights are of a {info.family} without summary tokens, '
+            f'this {own.family} has {own.summary.count} '
+            f"({own.summary.position}): set summary_position='none'"
         )
-    print_log(f'{key}: resized from {old_grid} to {grid}', logger='current')
-    state_dict[key] = resize_pos_embed(value, old_grid, grid)
+    if found := info.differences(own):
+        raise ValueError(
+            f'the weights are of a {info.family}, and this {own.family} '
+            f'would compute something else with them (checkpoint against '
+            f'model: {"; ".join(found)}). Build the model that they were '
+            'trained in'
+        )
 
 
 def _refuse_foreign(
-    backbone: VisionMamba, state_dict: dict[str, Tensor], prefix: str
+    backbone: TokenBackbone, state_dict: State, prefix: str
 ) -> None:
     name = type(backbone).__name__
     if not state_dict:
@@ -74,6 +207,7 @@ def _refuse_foreign(
             f'{name} has absolute ones and would compute something else'
         )
     own = backbone.state_dict(prefix=prefix)
+    del own[prefix + KEY]
     if not any(key in state_dict for key in own):
         some = ', '.join(list(state_dict)[:3])
         raise ValueError(
@@ -82,23 +216,22 @@ def _refuse_foreign(
             f'such as {some}). Convert a released ViM with '
             'tools/model_converters/vim_to_mmscope.py'
         )
-    _refuse_other_sizes(backbone, state_dict, own, prefix)
 
 
 def _refuse_other_sizes(
-    backbone: VisionMamba,
-    state_dict: dict[str, Tensor],
-    own: dict[str, Tensor],
+    backbone: TokenBackbone,
+    state_dict: State,
     prefix: str,
+    info: WeightsInfo | None,
 ) -> None:
     # MMEngine only warns on other shapes and leaves those weights random.
-    resizable = (f'{prefix}pos_embed', f'{prefix}coarse_pos_embed')
+    own = backbone.state_dict(prefix=prefix)
     differing = [
         f'{key}: {tuple(state_dict[key].shape)}, '
         f'expected {tuple(own[key].shape)}'
         for key in own
         if key in state_dict
-        and key not in resizable
+        and key != prefix + KEY
         and not key.startswith(f'{prefix}exit_head')
         and state_dict[key].shape != own[key].shape
     ]
@@ -112,6 +245,8 @@ def _refuse_other_sizes(
         differing.append(
             f'{len(found)} blocks, expected {backbone.num_layers}'
         )
+    if info is not None and not differing:
+        differing = info.other_sizes(backbone.describe())
     if differing:
         raise ValueError(
             f'the checkpoint is of another arch than this '

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from mmpretrain.models.classifiers import ImageClassifier
-from torch import Tensor
 
-from mmscope.models.losses import take_stage_outputs
+from mmscope.models.losses import TrainsCoarseStage
 from mmscope.models.scoping import attach_gate
 from mmscope.registry import MODELS
 
 
 @MODELS.register_module()
-class CoarseToFineClassifier(ImageClassifier):
+class CoarseToFineClassifier(TrainsCoarseStage, ImageClassifier):
     """Classifier that stops after the coarse stage when that is sure.
 
     The gate is wired when the model is built, so inferencers and plain
@@ -35,7 +34,8 @@ class CoarseToFineClassifier(ImageClassifier):
         *args (object): Of mmpretrain's ImageClassifier.
         exit_threshold (float | None): η; None leaves the backbone's.
             Defaults to None.
-        confidence (str): 'max_prob' or 'entropy'. Defaults to 'max_prob'.
+        confidence (str | None): 'max_prob' or 'entropy'; None for the
+            first. Defaults to None.
         **kwargs (object): Of mmpretrain's ImageClassifier.
 
     Raises:
@@ -44,14 +44,11 @@ class CoarseToFineClassifier(ImageClassifier):
             train the coarse stage.
     """
 
-    # Tells ConfidenceGateHook that the losses are already there.
-    has_exit_losses = True
-
     def __init__(
         self,
         *args: object,
         exit_threshold: float | None = None,
-        confidence: str = 'max_prob',
+        confidence: str | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -59,7 +56,7 @@ class CoarseToFineClassifier(ImageClassifier):
         self._check_parts()
 
     def _check_parts(self) -> None:
-        if not getattr(self.head, 'has_exit_losses', False):
+        if not isinstance(self.head, TrainsCoarseStage):
             raise ValueError(
                 'CoarseToFineClassifier needs a head that trains the coarse '
                 f'stage, got {type(self.head).__name__}: use '
@@ -71,23 +68,8 @@ class CoarseToFineClassifier(ImageClassifier):
                 "a classifier needs backbone.out_type='cls_token', got "
                 f'{self.backbone.out_type!r}'
             )
-        if self.head.in_channels != self.backbone.embed_dims:
+        if self.head.in_channels != self.backbone.summary_dims:
             raise ValueError(
                 f'head.in_channels is {self.head.in_channels}, the backbone '
-                f'gives {self.backbone.embed_dims} channels: make them equal'
+                f'gives {self.backbone.summary_dims} channels: make them equal'
             )
-
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Compute the losses of both stages.
-
-        Args:
-            inputs (Tensor): Images, (B, 3, H, W).
-            data_samples (list[DataSample]): With labels or mixed scores.
-
-        Returns:
-            dict[str, Tensor]: See :meth:`CoarseToFineClsHead.loss`.
-        """
-        losses = super().loss(inputs, data_samples)
-        # The head has had the tokens; keep no graph beyond this step.
-        take_stage_outputs(self.backbone)
-        return losses

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from mmpretrain.models.heads import LinearClsHead
 from torch import Tensor
 
-from mmscope.models.losses import KL_DIRECTIONS, coarse_fine_kl
+from mmscope.models.losses import (
+    KL_DIRECTIONS,
+    TrainsCoarseStage,
+    coarse_fine_kl,
+)
 from mmscope.registry import MODELS
 
 # As the released ViM initialises its head.
@@ -20,7 +24,7 @@ RELEASED_INIT = {
 
 
 @MODELS.register_module()
-class CoarseToFineClsHead(LinearClsHead):
+class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
     """One linear classifier for both stages (Eq. 21).
 
     L = CE(p, y) + w * KL, where p is the fine prediction and the coarse one
@@ -49,9 +53,6 @@ class CoarseToFineClsHead(LinearClsHead):
     Raises:
         ValueError: If the weight or the direction is invalid.
     """
-
-    # Tells host and hook that the coarse stage is trained here.
-    has_exit_losses = True
 
     def __init__(
         self,

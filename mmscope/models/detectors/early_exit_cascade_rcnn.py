@@ -6,10 +6,12 @@ from mmdet.models.detectors import CascadeRCNN
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmscope.models.layers import observe
 from mmscope.models.losses import (
+    TrainsCoarseStage,
     exit_head_losses,
     feature_consistency,
-    take_stage_outputs,
+    stage_outputs,
 )
 from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
@@ -18,7 +20,7 @@ COARSE_LOSSES = ('detection', 'feature')
 
 
 @MODELS.register_module()
-class EarlyExitCascadeRCNN(CascadeRCNN):
+class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
     """Cascade R-CNN whose backbone lets clear images leave early.
 
     L = detection(fine) + w_c * coarse-usable + losses of the backbone's exit
@@ -59,9 +61,6 @@ class EarlyExitCascadeRCNN(CascadeRCNN):
             ``coarse_loss`` is unknown, or it is 'detection' and neck or heads
             have batch norm.
     """
-
-    # Tells ConfidenceGateHook that the losses are already there.
-    has_exit_losses = True
 
     def __init__(
         self,
@@ -120,8 +119,9 @@ class EarlyExitCascadeRCNN(CascadeRCNN):
             dict[str, Tensor]: CascadeRCNN's, ``loss_feature_consistency`` or
             the same once more as ``coarse_*``, and ``loss_exit_*``.
         """
-        losses = super().loss(batch_inputs, batch_data_samples)
-        outputs = take_stage_outputs(self.backbone)
+        with observe(self.backbone) as records:
+            losses = super().loss(batch_inputs, batch_data_samples)
+        outputs = stage_outputs(records)
         if self.coarse_loss == 'feature':
             losses['loss_feature_consistency'] = (
                 self.coarse_loss_weight * feature_consistency(outputs)

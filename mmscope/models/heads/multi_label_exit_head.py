@@ -7,10 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmscope.models.scoping import (
-    MULTI_LABEL_CONFIDENCES,
-    multi_label_confidence,
-)
+from mmscope.models.heads.confidence import check_confidence
 from mmscope.registry import MODELS
 
 
@@ -45,6 +42,9 @@ class MultiLabelExitHead(BaseModule):
         ValueError: If ``confidence`` or ``num_classes`` is invalid.
     """
 
+    # What the gate asks.
+    meaning = 'multi_label'
+
     def __init__(
         self,
         num_classes: int,
@@ -57,13 +57,8 @@ class MultiLabelExitHead(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1:
             raise ValueError(f'num_classes must be >= 1, got {num_classes}')
-        if confidence not in MULTI_LABEL_CONFIDENCES:
-            raise ValueError(
-                f'confidence must be one of {MULTI_LABEL_CONFIDENCES}, '
-                f'got {confidence!r}'
-            )
         self.num_classes = num_classes
-        self.kind = confidence
+        self.kind = check_confidence(confidence, self.meaning)
         self.loss_weight = loss_weight
         self.distill_weight = distill_weight
         self.fc = nn.Linear(in_channels, num_classes)
@@ -87,10 +82,6 @@ class MultiLabelExitHead(BaseModule):
             Tensor: Logits, (B, C).
         """
         return self.fc(cls)
-
-    def confidence(self, cls: Tensor) -> Tensor:
-        """Confidence of the prediction, (B,) float32 in [0, 1]."""
-        return multi_label_confidence(self(cls), self.kind)
 
     def loss(
         self, coarse_cls: Tensor, fine_cls: Tensor, targets: Tensor

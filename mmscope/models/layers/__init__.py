@@ -1,28 +1,58 @@
-"""Building blocks of Vision Mamba."""
+"""Building blocks of token backbones; torch and mmengine only."""
 
 from mmscope.ops import add_residual
 
 from .drop_path import DropPath
+from .macs import block_macs, scan_cost
 from .mixer import BidirectionalMamba, MambaBlock
-from .norm import RMSNorm
-from .patch_embed import PatchEmbed, pad_to_multiple
-from .position import (
-    insert_token,
-    remove_token,
-    resize_pos_embed,
-    square_grid,
+from .norm import RMSNorm, add_and_norm
+from .patch_embed import PatchEmbed, pad_to_multiple, pad_to_size
+from .plain import is_plain
+from .position import PositionTable, resize_pos_embed, square_grid
+from .record import (
+    Observed,
+    Record,
+    find_observed,
+    is_observed,
+    observe,
+    unwrap_model,
 )
+from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
+from .summary_tokens import SummaryTokens
+from .token_scores import SCORE_METRICS, accumulate_scores, token_scores
+from .token_sequence import TokenSequence, gather_tokens
 
 __all__ = [
+    'NO_STEPS',
+    'PLAIN',
+    'SCORE_METRICS',
     'BidirectionalMamba',
     'DropPath',
     'MambaBlock',
+    'Mixed',
+    'MixerPlan',
+    'Observed',
     'PatchEmbed',
+    'PositionTable',
     'RMSNorm',
+    'Record',
+    'Steps',
+    'SummaryTokens',
+    'TokenSequence',
+    'accumulate_scores',
+    'add_and_norm',
     'add_residual',
-    'insert_token',
+    'block_macs',
+    'find_observed',
+    'gather_tokens',
+    'is_observed',
+    'is_plain',
+    'observe',
     'pad_to_multiple',
-    'remove_token',
+    'pad_to_size',
     'resize_pos_embed',
+    'scan_cost',
     'square_grid',
+    'token_scores',
+    'unwrap_model',
 ]

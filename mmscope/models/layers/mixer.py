@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 
 import torch
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.layers.drop_path import DropPath
-from mmscope.models.layers.norm import RMSNorm
-from mmscope.ops import DirectionWeights, bidirectional_inner
-
-Score = str | Callable[[Tensor], Tensor]
+from mmscope.models.layers.macs import block_macs
+from mmscope.models.layers.norm import RMSNorm, add_and_norm
+from mmscope.models.layers.plain import is_plain
+from mmscope.models.layers.steps import PLAIN, Mixed, MixerPlan
+from mmscope.models.layers.token_scores import SCORE_METRICS, direction_scores
+from mmscope.ops import (
+    DirectionModules,
+    DirectionWeights,
+    bidirectional_inner,
+)
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 0.1, 1e-4
+# How MMEngine notes a parameter that no initialisation has changed.
+UNTOUCHED = 'The value is the same before and after'
+# Computed by the operator itself, without the outputs in memory.
+FUSED_SCORES = ('max_norm',)
 
 
-class BidirectionalMamba(nn.Module):
+class BidirectionalMamba(BaseModule):
     """Selective state space mixer that scans forwards and backwards.
 
     ViM (arXiv:2401.09417), Algorithm 1. Both directions share the input and
     output projections; each has its own convolution, selection and decay.
     Parameter names are those of the released checkpoints: ``*_b`` belongs to
-    the backward direction.
+    the backward direction. Where somebody replaced or hooked a part of a
+    direction (adapters, pruning, quantisation, hooks), the parts run one by
+    one as modules; else one operator reads their weights.
 
     Args:
         embed_dims (int): Token channels D.
@@ -33,9 +46,15 @@ class BidirectionalMamba(nn.Module):
         expand (int): d_inner = expand * D. Defaults to 2.
         dt_rank (int | None): Rank of the step-size projection, ceil(D / 16)
             if None. Defaults to None.
+        average_directions (bool): Halve the sum of the two directions, as
+            ViM does and VideoMamba does not. Defaults to True.
         scan_backend (str): Backend of :mod:`mmscope.ops`. Defaults to
             'auto'.
     """
+
+    score_metrics = SCORE_METRICS
+    # Rates, and a skip: weight decay would pull them to other functions.
+    no_decay = ('A_log', 'A_b_log', 'D', 'D_b')
 
     def __init__(
         self,
@@ -45,13 +64,17 @@ class BidirectionalMamba(nn.Module):
         d_conv: int = 4,
         expand: int = 2,
         dt_rank: int | None = None,
+        average_directions: bool = True,
         scan_backend: str = 'auto',
     ) -> None:
         super().__init__()
+        self.embed_dims = embed_dims
         self.d_inner = expand * embed_dims
         self.d_state = d_state
+        self.d_conv = d_conv
         self.dt_rank = dt_rank or math.ceil(embed_dims / 16)
         self.num_layers = num_layers
+        self.average_directions = average_directions
         self.scan_backend = scan_backend
         self.in_proj = nn.Linear(embed_dims, 2 * self.d_inner, bias=False)
         for suffix in ('', '_b'):
@@ -95,48 +118,111 @@ class BidirectionalMamba(nn.Module):
         # The inverse of softplus, so that softplus(bias) = dt.
         dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
-    def _weights(self, suffix: str) -> DirectionWeights:
+    def init_weights(self) -> None:
+        """Give rates, steps and depth scaling back their special values.
+
+        MMEngine calls this after an ``init_cfg`` of a module around, which
+        may have treated ``dt_proj`` and ``out_proj`` as any linear layer,
+        and before it loads pretrained weights. Where none has, the values
+        of the construction, or loaded ones, stay.
+        """
+        overwritten = not self.is_init and self._is_overwritten()
+        super().init_weights()
+        if overwritten:
+            self.reset_parameters()
+
+    def _is_overwritten(self) -> bool:
+        notes = getattr(self, '_params_init_info', {})
+        special = (
+            *(getattr(self, name) for name in self.no_decay),
+            *self.dt_proj.parameters(),
+            *self.dt_proj_b.parameters(),
+            *self.out_proj.parameters(),
+        )
+        return any(
+            not notes[param]['init_info'].startswith(UNTOUCHED)
+            for param in special
+            if param in notes
+        )
+
+    def _direction(self, suffix: str) -> DirectionWeights | DirectionModules:
         conv1d = getattr(self, f'conv1d{suffix}')
+        x_proj = getattr(self, f'x_proj{suffix}')
         dt_proj = getattr(self, f'dt_proj{suffix}')
         a_log = self.A_b_log if suffix else self.A_log
+        skip = getattr(self, f'D{suffix}').float()
+        if not (
+            is_plain(conv1d, nn.Conv1d)
+            and is_plain(x_proj, nn.Linear)
+            and is_plain(dt_proj, nn.Linear)
+        ):
+            return DirectionModules(conv1d, x_proj, dt_proj, a_log, skip)
         return DirectionWeights(
             conv1d.weight.squeeze(1),
             conv1d.bias,
-            getattr(self, f'x_proj{suffix}').weight,
+            x_proj.weight,
             dt_proj.weight,
             dt_proj.bias.float(),
             a_log,
-            getattr(self, f'D{suffix}').float(),
+            skip,
         )
 
-    def forward(
-        self, x: Tensor, score: Score | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, plan: MixerPlan = PLAIN) -> Mixed:
         """Mix tokens along the sequence, both ways.
 
         Args:
             x (Tensor): Tokens, (B, L, D).
-            score (Callable | str | None): Maps an ungated scan output
-                (B, L, d_inner) to token scores (B, L); 'max_norm' is fast.
-                Defaults to None.
+            plan (MixerPlan): What else is wanted. Defaults to nothing.
 
         Returns:
-            tuple[Tensor, Tensor | None]: Mixed tokens (B, L, D) and the mean
-            score of the two directions (B, L), None without ``score``.
+            Mixed: Mixed tokens (B, L, D), scores and directions.
         """
-        x, z = self.in_proj(x).chunk(2, -1)
+        xz = self.in_proj(x)
+        directions = None
+        if plan.directions is not None:
+            directions = plan.directions(xz)
+        x, z = xz.chunk(2, -1)
+        score = plan.score
+        if score is not None and score not in FUSED_SCORES:
+            score = partial(direction_scores, score)
         y, scores = bidirectional_inner(
             x,
             z,
-            self._weights(''),
-            self._weights('_b'),
+            self._direction(''),
+            self._direction('_b'),
             score,
             self.scan_backend,
+            directions=directions,
+            mask=plan.mask,
         )
-        return self.out_proj(y), scores
+        y = self.out_proj(y)
+        if not self.average_directions:
+            # Exact: the operators halve, and this is a power of two.
+            y = 2.0 * y
+        return Mixed(y, scores, directions)
+
+    def macs(self, length: int, directions: int = 2) -> int:
+        """Count the multiply-accumulates for one sequence.
+
+        Args:
+            length (int): Tokens.
+            directions (int): Directions counted. Defaults to 2.
+
+        Returns:
+            int: See :func:`mmscope.models.layers.macs.block_macs`.
+        """
+        return block_macs(
+            length,
+            self.embed_dims,
+            self.d_inner,
+            self.d_state,
+            self.dt_rank,
+            self.d_conv,
+            directions,
+        )
 
 
-class MambaBlock(nn.Module):
+class MambaBlock(BaseModule):
     """Pre-norm residual block with a float32 residual stream.
 
     r <- r + droppath(x); x <- mixer(norm(r)).
@@ -144,23 +230,27 @@ class MambaBlock(nn.Module):
     Args:
         embed_dims (int): Token channels D.
         drop_path_rate (float): Rate of the drop path on the incoming branch.
+        residual_in_fp32 (bool): Keep the stream in float32. Defaults to
+            True.
         **mixer (object): Arguments of :class:`BidirectionalMamba`.
     """
 
     def __init__(
-        self, embed_dims: int, drop_path_rate: float, **mixer: object
+        self,
+        embed_dims: int,
+        drop_path_rate: float,
+        residual_in_fp32: bool = True,
+        **mixer: object,
     ) -> None:
         super().__init__()
+        self.residual_in_fp32 = residual_in_fp32
         self.drop_path = DropPath(drop_path_rate)
         self.norm = RMSNorm(embed_dims)
         self.mixer = BidirectionalMamba(embed_dims, **mixer)
 
     def forward(
-        self,
-        x: Tensor,
-        residual: Tensor | None,
-        score: Score | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        self, x: Tensor, residual: Tensor | None, plan: MixerPlan = PLAIN
+    ) -> tuple[Tensor, Tensor, Mixed]:
         """Add the last branch to the stream and compute the next one.
 
         Args:
@@ -168,12 +258,14 @@ class MambaBlock(nn.Module):
                 (B, L, D).
             residual (Tensor | None): Residual stream, (B, L, D) float32;
                 None before the first block.
-            score (Callable | str | None): See :class:`BidirectionalMamba`.
+            plan (MixerPlan): See :class:`BidirectionalMamba`.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor | None]: The mixer's output, the
-            residual stream, the token scores.
+            tuple[Tensor, Tensor, Mixed]: The mixer's output, the stream, and
+            all that the mixer gives.
         """
-        normed, residual = self.norm.add(self.drop_path(x), residual)
-        x, scores = self.mixer(normed, score)
-        return x, residual, scores
+        normed, residual = add_and_norm(
+            self.norm, self.drop_path(x), residual, self.residual_in_fp32
+        )
+        mixed = self.mixer(normed, plan)
+        return mixed.tokens, residual, mixed

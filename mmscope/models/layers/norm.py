@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmscope.ops import add_rms_norm, rms_norm
+from mmscope.models.layers.plain import is_plain
+from mmscope.ops import add_residual, add_rms_norm, rms_norm
 
 
 class RMSNorm(nn.Module):
@@ -18,6 +19,8 @@ class RMSNorm(nn.Module):
         dim (int): Channels D.
         eps (float): Added to the mean square. Defaults to 1e-5.
     """
+
+    no_decay = ('weight',)
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -36,19 +39,33 @@ class RMSNorm(nn.Module):
         """
         return rms_norm(x, self.weight, self.eps)
 
-    def add(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add a branch to the residual stream, and normalise the stream.
-
-        Args:
-            x (Tensor): Branch, (..., D).
-            residual (Tensor | None): Stream; None if there is none yet.
-
-        Returns:
-            tuple[Tensor, Tensor]: The norm (..., D), and the stream in
-            float32 (float64 stays, for checks).
-        """
-        return add_rms_norm(x, residual, self.weight, self.eps)
-
     def extra_repr(self) -> str:
         """Show the size in ``repr``."""
         return f'{self.weight.numel()}, eps={self.eps}'
+
+
+def add_and_norm(
+    norm: nn.Module,
+    x: Tensor,
+    residual: Tensor | None,
+    in_fp32: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Add a branch to the residual stream, and normalise the stream.
+
+    Args:
+        norm (nn.Module): :class:`RMSNorm`, or what somebody put in its place.
+        x (Tensor): Branch, (..., D).
+        residual (Tensor | None): Stream; None if there is none yet.
+        in_fp32 (bool): Keep the stream in float32 at least. Defaults to
+            True.
+
+    Returns:
+        tuple[Tensor, Tensor]: The norm (..., D), and the stream.
+    """
+    if in_fp32 and is_plain(norm, RMSNorm):
+        return add_rms_norm(x, residual, norm.weight, norm.eps)
+    if in_fp32:
+        stream = add_residual(x, residual)
+    else:
+        stream = x if residual is None else residual + x
+    return norm(stream), stream

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,41 +15,64 @@ class PatchEmbed(nn.Module):
         in_channels (int): Image channels.
         embed_dims (int): Token channels D.
         patch_size (int): Patch side p in pixels.
+        stride (int | None): Pixels from one patch to the next; below p they
+            overlap. None for p. Defaults to None.
     """
 
     def __init__(
-        self, in_channels: int, embed_dims: int, patch_size: int
+        self,
+        in_channels: int,
+        embed_dims: int,
+        patch_size: int,
+        stride: int | None = None,
     ) -> None:
         super().__init__()
         self.proj = nn.Conv2d(
-            in_channels, embed_dims, patch_size, stride=patch_size
+            in_channels, embed_dims, patch_size, stride=stride or patch_size
         )
 
     def forward(self, imgs: Tensor) -> Tensor:
-        """Embed images whose sides are multiples of the patch.
+        """Embed images that whole patches cover.
 
         Args:
             imgs (Tensor): (B, C, H, W).
 
         Returns:
-            Tensor: Tokens in raster order, (B, H / p * W / p, D).
+            Tensor: Tokens in raster order, (B, h * w, D).
         """
         # (B, D, h, w) -> (B, h * w, D)
         return self.proj(imgs).flatten(2).transpose(1, 2)
 
 
-def pad_to_multiple(imgs: Tensor, multiple: int) -> Tensor:
+def pad_to_size(imgs: Tensor, size: Sequence[int]) -> Tensor:
     """Pad images with zeros at the right and the bottom.
+
+    Args:
+        imgs (Tensor): Normalised images, (B, C, H, W).
+        size (Sequence[int]): Wanted (H', W'), not below (H, W).
+
+    Returns:
+        Tensor: (B, C, H', W'); ``imgs`` itself where nothing is missing.
+    """
+    bottom, right = (
+        wanted - side
+        for wanted, side in zip(size, imgs.shape[-2:], strict=True)
+    )
+    if bottom == right == 0:
+        return imgs
+    return F.pad(imgs, (0, right, 0, bottom))
+
+
+def pad_to_multiple(imgs: Tensor, multiple: int) -> Tensor:
+    """Pad images to whole multiples; see :func:`pad_to_size`.
 
     Args:
         imgs (Tensor): Normalised images, (B, C, H, W).
         multiple (int): Both sides of the result are multiples of it.
 
     Returns:
-        Tensor: (B, C, H', W'); ``imgs`` itself where nothing is missing.
+        Tensor: (B, C, H', W').
     """
-    height, width = imgs.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
-    if bottom == right == 0:
-        return imgs
-    return F.pad(imgs, (0, right, 0, bottom))
+    return pad_to_size(
+        imgs, [-(-side // multiple) * multiple for side in imgs.shape[-2:]]
+    )

@@ -6,42 +6,48 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmscope.models.backbones.mambascope import StageOutputs
+from mmscope.models.layers import Record
+from mmscope.models.scoping import StageOutputs, TwoStage
 
 IGNORE_LABEL = 255
 
 
-def take_stage_outputs(backbone: nn.Module) -> StageOutputs:
-    """Take what the last training forward left, and free it there.
+class TrainsCoarseStage:
+    """Marks hosts and heads whose own losses train the coarse stage."""
+
+
+def stage_outputs(records: Sequence[Record]) -> StageOutputs:
+    """Take the one record that a training step must leave.
 
     Args:
-        backbone (nn.Module): Two-stage backbone.
+        records (Sequence[Record]): What was observed during the step.
 
     Returns:
         StageOutputs: cls tokens and maps of both stages.
 
     Raises:
-        RuntimeError: If there was no training forward since the last call.
+        RuntimeError: If the backbone did not run exactly once, or not in
+            training mode.
     """
-    outputs = backbone.stage_outputs
-    if outputs is None:
+    if len(records) != 1 or not isinstance(records[0], StageOutputs):
+        found = [type(record).__name__ for record in records]
         raise RuntimeError(
-            f'{type(backbone).__name__} has no stage outputs: losses need a '
-            'forward in training mode before them'
+            'the losses of the coarse stage need one forward of the backbone '
+            f'in training mode a step, got {found or "none"}: call '
+            'model.train(), and run the backbone once in loss()'
         )
-    backbone.stage_outputs = None
-    return outputs
+    return records[0]
 
 
 def exit_head_losses(
-    backbone: nn.Module, outputs: StageOutputs, data_samples: Sequence[Any]
+    backbone: TwoStage, outputs: StageOutputs, data_samples: Sequence[Any]
 ) -> dict[str, Tensor]:
     """Losses of the backbone's exit head for one batch.
 
     Args:
-        backbone (nn.Module): Backbone with or without an exit head.
+        backbone (TwoStage): With or without an exit head.
         outputs (StageOutputs): Of the same batch.
         data_samples (Sequence[Any]): With ``gt_sem_seg`` or
             ``gt_instances``.

@@ -1,49 +1,33 @@
-"""Coarse-to-fine scoping as pure functions, and the exit gate."""
+"""Coarse-to-fine scoping, and the exit gate."""
 
-from .gate import (
-    MULTI_LABEL_CONFIDENCES,
-    SOFTMAX_CONFIDENCES,
-    ExitRecord,
-    Gate,
-    attach_gate,
-    check_threshold,
-    exit_mask,
-    find_backbone,
-    multi_label_confidence,
-    softmax_confidence,
-    unwrap_model,
-)
-from .importance import SCORE_METRICS, accumulate_scores, token_scores
-from .selection import (
-    CLS_POSITIONS,
-    TOKEN_ORDERS,
-    FineLayout,
-    fine_children,
-    gather_tokens,
-    num_refined,
-    split_regions,
-)
+from .attach import at_threshold, attach_gate, find_backbone
+from .branches import CoarseBranch, FineBranch
+from .coarse_to_fine import CoarseToFine
+from .gate import Gate, HostGate, check_threshold, exit_mask
+from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
+from .selection import fine_children, num_refined, split_regions
+from .stages import ExitRecord, StageOutputs
+from .two_stage import TwoStage, is_two_stage
 
 __all__ = [
     'CLS_POSITIONS',
-    'MULTI_LABEL_CONFIDENCES',
-    'SCORE_METRICS',
-    'SOFTMAX_CONFIDENCES',
     'TOKEN_ORDERS',
+    'CoarseBranch',
+    'CoarseToFine',
     'ExitRecord',
+    'FineBranch',
     'FineLayout',
     'Gate',
-    'accumulate_scores',
+    'HostGate',
+    'StageOutputs',
+    'TwoStage',
+    'at_threshold',
     'attach_gate',
     'check_threshold',
     'exit_mask',
     'find_backbone',
     'fine_children',
-    'gather_tokens',
-    'multi_label_confidence',
+    'is_two_stage',
     'num_refined',
-    'softmax_confidence',
     'split_regions',
-    'token_scores',
-    'unwrap_model',
 ]

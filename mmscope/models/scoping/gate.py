@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import sys
 from numbers import Real
+from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-SOFTMAX_CONFIDENCES = ('max_prob', 'entropy')
-MULTI_LABEL_CONFIDENCES = ('mean_present', 'min_present', 'entropy')
+from mmscope.models.heads.confidence import (
+    CONFIDENCES,
+    check_confidence,
+    confidence,
+)
 
 
 def check_threshold(value: object) -> float | None:
@@ -38,133 +41,52 @@ def check_threshold(value: object) -> float | None:
     return float(value)
 
 
-def softmax_confidence(logits: Tensor, kind: str = 'max_prob') -> Tensor:
-    """Confidence of a single-label prediction.
-
-    Args:
-        logits (Tensor): (B, C).
-        kind (str): 'max_prob', the largest probability, or 'entropy',
-            1 - H / log C. Defaults to 'max_prob'.
-
-    Returns:
-        Tensor: (B,) float32 in [0, 1].
-
-    Raises:
-        ValueError: If ``kind`` is unknown.
-    """
-    log_probs = logits.float().log_softmax(-1)
-    if kind == 'max_prob':
-        return log_probs.amax(-1).exp()
-    if kind == 'entropy':
-        entropy = -(log_probs.exp() * log_probs).sum(-1)
-        return 1.0 - entropy / math.log(logits.shape[-1])
-    raise ValueError(
-        f'confidence must be one of {SOFTMAX_CONFIDENCES}, got {kind!r}'
-    )
-
-
-def multi_label_confidence(
-    logits: Tensor, kind: str = 'mean_present'
-) -> Tensor:
-    """Confidence of a prediction of which classes are in the image.
-
-    Args:
-        logits (Tensor): (B, C), one independent logit a class.
-        kind (str): 'mean_present' or 'min_present', the mean or least
-            probability among the classes predicted present (>= 0.5), 0 if
-            there is none; 'entropy', 1 - mean binary entropy in bits.
-            Defaults to 'mean_present'.
-
-    Returns:
-        Tensor: (B,) float32 in [0, 1].
-
-    Raises:
-        ValueError: If ``kind`` is unknown.
-    """
-    if kind not in MULTI_LABEL_CONFIDENCES:
-        raise ValueError(
-            f'confidence must be one of {MULTI_LABEL_CONFIDENCES}, '
-            f'got {kind!r}'
-        )
-    logits = logits.float()
-    probs = logits.sigmoid()
-    if kind == 'entropy':
-        entropy = -(
-            probs * F.logsigmoid(logits)
-            + (1.0 - probs) * F.logsigmoid(-logits)
-        )
-        return 1.0 - entropy.mean(-1) / math.log(2.0)
-    present = probs >= 0.5
-    if kind == 'mean_present':
-        total = (probs * present).sum(-1)
-        return total / present.sum(-1).clamp(min=1)
-    least = probs.masked_fill(~present, 1.0).amin(-1)
-    return least * present.any(-1)
-
-
-@dataclass
-class ExitRecord:
-    """What one evaluation forward of a two-stage backbone decided.
-
-    Attributes:
-        grid (tuple[int, int]): Coarse grid (h, w).
-        confidence (Tensor | None): (B,), None where no head predicts it.
-        exited (Tensor): Whether the image left after the coarse stage, (B,)
-            bool.
-        coarse_tokens (int): Tokens of the coarse stage, h * w + 1.
-        fine_tokens (int): Tokens that an image which goes on adds.
-        importance (Tensor): Token importance, (B, h, w).
-        refined (Tensor): Refined regions, (B, h, w) bool, all False for an
-            image that exited.
-    """
-
-    grid: tuple[int, int]
-    confidence: Tensor | None
-    exited: Tensor
-    coarse_tokens: int
-    fine_tokens: int
-    importance: Tensor
-    refined: Tensor
-
-
 class Gate:
-    """Exit iff confidence >= η (paper section 4.1).
+    """Exit iff confidence >= η (paper section 4.1), judged by an exit head.
 
     A plain object, not a module: holding one adds no parameter and no
     submodule to the backbone, and ``copy.deepcopy`` of a whole model maps
-    ``head`` to the copied head.
+    ``owner`` to the copy.
 
     Args:
-        head (nn.Module): An exit head with a method ``confidence(cls)``, or
-            a classifier's head that maps ``(cls,)`` to logits (B, C).
-        confidence (str): Kind of confidence for a classifier's head.
-            Defaults to 'max_prob'.
+        owner (nn.Module): The exit head.
+        kind (str | None): Kind of confidence; None for the head's own.
+            Defaults to None.
 
     Raises:
-        ValueError: If the kind is unknown.
+        ValueError: If the head's outputs have no such confidence.
     """
 
-    def __init__(self, head: nn.Module, confidence: str = 'max_prob') -> None:
-        if confidence not in SOFTMAX_CONFIDENCES:
-            raise ValueError(
-                f'confidence must be one of {SOFTMAX_CONFIDENCES}, got '
-                f'{confidence!r}'
-            )
-        self.head = head
-        self.kind = confidence
+    def __init__(self, owner: nn.Module, kind: str | None = None) -> None:
+        self.owner = owner
+        own = getattr(self.head, 'kind', next(iter(CONFIDENCES[self.meaning])))
+        self.kind = check_confidence(kind or own, self.meaning)
+
+    @property
+    def head(self) -> nn.Module:
+        """The module that predicts."""
+        return self.owner
+
+    @property
+    def meaning(self) -> str:
+        """What the head's outputs are, see :func:`meaning_of`."""
+        return meaning_of(self.head)
+
+    def logits(self, cls: Tensor) -> Tensor:
+        """Predict from coarse tokens (B, D): (B, C)."""
+        return self.head(cls)
 
     def confidence(self, cls: Tensor) -> Tensor:
         """Judge coarse predictions.
 
         Args:
-            cls (Tensor): Coarse cls tokens after the final norm, (B, D).
+            cls (Tensor): What the backbone reads out of the coarse stage,
+                (B, D).
 
         Returns:
             Tensor: (B,) float32 in [0, 1].
         """
-        if hasattr(self.head, 'confidence'):
-            return self.head.confidence(cls)
-        return softmax_confidence(self.head((cls,)), self.kind)
+        return confidence(self.logits(cls), self.kind, self.meaning)
 
     def check_trained(self) -> None:
         """Refuse to decide by a head that has never been trained.
@@ -180,6 +102,68 @@ class Gate:
                 'ConfidenceGateHook), or use exit_threshold 0, > 1 or None'
             )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Gate:
+        # Where the owner is copied too, it comes first. A backbone that is
+        # copied alone goes on asking the host that it belongs to.
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        copied.owner = memo.get(id(self.owner), self.owner)
+        return copied
+
+
+class HostGate(Gate):
+    """The same, judged by what a classifier makes of the coarse token.
+
+    Neck and head are looked up when it decides, so one that somebody
+    replaced counts at once.
+
+    Args:
+        owner (nn.Module): Host model with ``head`` and perhaps ``neck``.
+        kind (str | None): Kind of confidence. Defaults to None, the first
+            of the outputs' meaning.
+    """
+
+    @property
+    def head(self) -> nn.Module:
+        """The host's head as it is now."""
+        return self.owner.head
+
+    def logits(self, cls: Tensor) -> Tensor:
+        """Predict as the host does: neck, then head, (B, C)."""
+        feats = (cls,)
+        if getattr(self.owner, 'neck', None) is not None:
+            feats = self.owner.neck(feats)
+        return self.head(feats)
+
+
+def meaning_of(head: nn.Module) -> str:
+    """Ask a head what its outputs mean.
+
+    Args:
+        head (nn.Module): Ours and others say it by an attribute ``meaning``;
+            mmpretrain's heads are known.
+
+    Returns:
+        str: 'softmax' or 'multi_label'.
+
+    Raises:
+        ValueError: If nobody knows.
+    """
+    meaning = getattr(head, 'meaning', None)
+    if meaning is None and 'mmpretrain.models.heads' in sys.modules:
+        heads = sys.modules['mmpretrain.models.heads']
+        if isinstance(head, heads.MultiLabelClsHead):
+            meaning = 'multi_label'
+        elif isinstance(head, heads.ClsHead):
+            meaning = 'softmax'
+    if meaning not in CONFIDENCES:
+        raise ValueError(
+            f'the gate cannot tell what a {type(head).__name__} predicts '
+            f'(meaning: {meaning!r}): give the class an attribute '
+            f'meaning, one of {tuple(CONFIDENCES)}'
+        )
+    return meaning
+
 
 def exit_mask(confidence: Tensor, threshold: float) -> Tensor:
     """Decide who leaves.
@@ -192,103 +176,3 @@ def exit_mask(confidence: Tensor, threshold: float) -> Tensor:
         Tensor: (B,) bool.
     """
     return confidence.double() >= threshold
-
-
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """Strip DDP and test-time-augmentation wrappers off a model.
-
-    Args:
-        model (nn.Module): Possibly wrapped, also more than once.
-
-    Returns:
-        nn.Module: The innermost ``.module``.
-    """
-    while isinstance(getattr(model, 'module', None), nn.Module):
-        model = model.module
-    return model
-
-
-def find_backbone(model: nn.Module) -> nn.Module:
-    """Find the two-stage backbone of a host model.
-
-    Args:
-        model (nn.Module): Host model, wrapped or not, or the backbone.
-
-    Returns:
-        nn.Module: The backbone.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    model = unwrap_model(model)
-    backbone = getattr(model, 'backbone', model)
-    if not hasattr(backbone, 'gate'):
-        raise ValueError(
-            'an exit gate needs a two-stage backbone such as '
-            f'mmscope.MambaScope; {type(model).__name__} has '
-            f'{type(backbone).__name__}'
-        )
-    return backbone
-
-
-def attach_gate(
-    model: nn.Module,
-    exit_threshold: float | None = None,
-    confidence: str | None = None,
-) -> nn.Module:
-    """Wire the exit gate of a host model; the one way to do so.
-
-    A backbone with its own exit head decides by it; otherwise the backbone
-    keeps an unregistered reference to the host's ``head``. No parameter, no
-    module and no state-dict key is added.
-
-    Args:
-        model (nn.Module): Host model, possibly inside DDP or TTA wrappers.
-        exit_threshold (float | None): η; None leaves the threshold that the
-            backbone has. Defaults to None.
-        confidence (str | None): Kind of confidence for a classifier's head,
-            one of ``SOFTMAX_CONFIDENCES``; None leaves that of the gate, or
-            takes 'max_prob' where there is none. Defaults to None.
-
-    Returns:
-        nn.Module: The backbone.
-
-    Raises:
-        ValueError: If the model has no two-stage backbone, nothing that
-            could predict, or the threshold is invalid.
-        RuntimeError: If weights are sharded (FSDP, ZeRO-3).
-    """
-    threshold = check_threshold(exit_threshold)
-    backbone = find_backbone(model)
-    if threshold is not None:
-        _refuse_sharded(model)
-    host = unwrap_model(model)
-    if getattr(backbone, 'exit_head', None) is None and host is not backbone:
-        head = getattr(host, 'head', None)
-        if head is None:
-            raise ValueError(
-                f'{type(host).__name__} has no classification head and its '
-                'backbone no exit head: set backbone.exit_head=dict('
-                "type='mmscope.MultiLabelExitHead', num_classes=...)"
-            )
-        kind = confidence or getattr(backbone.gate, 'kind', 'max_prob')
-        backbone.gate = Gate(head, kind)
-    if threshold is not None:
-        backbone.exit_threshold = threshold
-    return backbone
-
-
-def _refuse_sharded(model: nn.Module) -> None:
-    sharded = any(
-        type(module).__name__ == 'FullyShardedDataParallel'
-        for module in model.modules()
-    ) or any(
-        hasattr(param, 'ds_id') or type(param).__name__ == 'DTensor'
-        for param in model.parameters()
-    )
-    if sharded:
-        raise RuntimeError(
-            'an exit gate cannot run on sharded weights (FSDP, ZeRO-3): a '
-            'rank whose images all exit would leave the others waiting for '
-            'its weights. Evaluate with DDP or on one process'
-        )

@@ -1,79 +1,47 @@
-"""Token importance from ungated scan outputs (paper section 4.2.1)."""
+"""Token importance, collected while the coarse stage runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-NUM_TOP_CHANNELS = 8
+from mmscope.models.layers import (
+    PLAIN,
+    Mixed,
+    MixerPlan,
+    Steps,
+    TokenSequence,
+    accumulate_scores,
+)
 
 
-def _max_norm(y: Tensor) -> Tensor:
-    # softplus is monotone: the largest softplus is that of the largest y.
-    return F.softplus(y.amax(-1))
-
-
-def _topk(y: Tensor) -> Tensor:
-    largest = y.topk(min(NUM_TOP_CHANNELS, y.shape[-1]), -1).values
-    return F.softplus(largest).mean(-1)
-
-
-# The paper names the metrics of Table 4 and defines `max_norm` alone
-# (Eq. 11); the others are our reading of the names.
-_METRICS: dict[str, Callable[[Tensor], Tensor]] = {
-    'max_norm': _max_norm,
-    'l2_norm': lambda y: y.norm(dim=-1),
-    'none': lambda y: y.mean(-1),
-    'clip': lambda y: y.clamp(min=0).mean(-1),
-    'softplus': lambda y: F.softplus(y).mean(-1),
-    'topk': _topk,
-    # Controls: what a selection is worth that knows nothing, or errs.
-    'random': lambda y: torch.rand(y.shape[:-1], device=y.device),
-    'reversed': lambda y: -_max_norm(y),
-}
-SCORE_METRICS = tuple(_METRICS)
-
-
-def token_scores(y: Tensor, metric: str = 'max_norm') -> Tensor:
-    """Score every token by its scan output (Eq. 11, Table 4).
+class Importance(Steps):
+    """Running mean of the scores of some blocks (Eq. 11, 12).
 
     Args:
-        y (Tensor): Ungated output of one direction, (B, L, d_inner).
-        metric (str): One of ``SCORE_METRICS``. Defaults to 'max_norm',
-            max over channels of softplus(y). 'random' (drawn from the global
-            generator, so results vary) and 'reversed' are controls.
-
-    Returns:
-        Tensor: Scores, (B, L) float32 (float64 stays).
-
-    Raises:
-        ValueError: If the metric is unknown.
+        metric (str): One of the family's ``score_metrics``.
+        layers (Sequence[int]): Scored blocks.
+        momentum (float): β of the running mean.
     """
-    if metric not in _METRICS:
-        raise ValueError(
-            f'score_metric must be one of {SCORE_METRICS}, got {metric!r}'
-        )
-    return _METRICS[metric](y if y.dtype.itemsize > 2 else y.float())
 
+    def __init__(
+        self, metric: str, layers: Sequence[int], momentum: float
+    ) -> None:
+        self.scored = MixerPlan(score=metric)
+        self.layers = layers
+        self.momentum = momentum
+        self.average: Tensor | None = None
 
-def accumulate_scores(
-    average: Tensor | None, scores: Tensor, momentum: float
-) -> Tensor:
-    """Update the running mean over scored blocks (Eq. 12).
+    def plan(self, i: int, sequence: TokenSequence) -> MixerPlan:
+        """Ask the scored blocks for scores."""
+        return self.scored if i in self.layers else PLAIN
 
-    It starts from zero as CF-ViT's does; only the ranking is used.
-
-    Args:
-        average (Tensor | None): Mean so far (B, L), None before the first
-            scored block.
-        scores (Tensor): Scores of this block, (B, L).
-        momentum (float): β in [0, 1).
-
-    Returns:
-        Tensor: β * average + (1 - β) * scores, (B, L).
-    """
-    scaled = (1.0 - momentum) * scores
-    return scaled if average is None else momentum * average + scaled
+    def after_block(
+        self, i: int, sequence: TokenSequence, mixed: Mixed
+    ) -> None:
+        """Take them into the mean, (B, L)."""
+        if mixed.scores is not None:
+            self.average = accumulate_scores(
+                self.average, mixed.scores, self.momentum
+            )

@@ -7,13 +7,18 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from mmscope.models.losses import exit_head_losses, take_stage_outputs
+from mmscope.models.layers import observe
+from mmscope.models.losses import (
+    TrainsCoarseStage,
+    exit_head_losses,
+    stage_outputs,
+)
 from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
 
 
 @MODELS.register_module()
-class EarlyExitEncoderDecoder(EncoderDecoder):
+class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
     """Segmentor whose neck and heads also learn from the coarse stage.
 
     L = task(fine) + w_c * task(coarse) + losses of the backbone's exit head.
@@ -41,9 +46,6 @@ class EarlyExitEncoderDecoder(EncoderDecoder):
         ValueError: If the backbone has no coarse stage.
     """
 
-    # Tells ConfidenceGateHook that the losses are already there.
-    has_exit_losses = True
-
     def __init__(
         self,
         *args: object,
@@ -68,8 +70,9 @@ class EarlyExitEncoderDecoder(EncoderDecoder):
             dict[str, Tensor]: ``decode.*``, ``coarse_decode.*``, the same
             for auxiliary heads, and ``loss_exit_*``.
         """
-        fine_maps = self.backbone(inputs)
-        outputs = take_stage_outputs(self.backbone)
+        with observe(self.backbone) as records:
+            fine_maps = self.backbone(inputs)
+        outputs = stage_outputs(records)
         maps = tuple(
             torch.cat(pair)
             for pair in zip(fine_maps, outputs.coarse_maps, strict=True)

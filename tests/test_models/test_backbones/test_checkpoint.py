@@ -75,8 +75,17 @@ def test_mmengine_cannot_load_another_model_in_silence(tmp_path):
         mmengine.runner.load_checkpoint(vim(), str(path))
 
 
-def test_a_non_square_embedding_of_another_size_is_refused():
+def test_a_non_square_embedding_of_unknown_origin_and_size_is_refused():
+    state = vim(img_size=(32, 96)).state_dict()
+    del state['_extra_state']
     with pytest.raises(ValueError, match='not a square grid'):
-        vim().load_state_dict(vim(img_size=(32, 96)).state_dict())
+        vim().load_state_dict(state)
     same = vim(img_size=(32, 96))
-    same.load_state_dict(vim(img_size=(32, 96)).state_dict())
+    same.load_state_dict(state)
+
+
+def test_a_table_put_in_by_hand_is_taken_for_what_it_is():
+    source = vim(img_size=(32, 96))
+    state = source.state_dict()
+    state['pos_embed'] = torch.ones(1, 26, 16)
+    vim().load_state_dict(state)

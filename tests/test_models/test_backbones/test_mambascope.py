@@ -3,7 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from mmscope.models import MambaScope, VisionMamba
-from mmscope.models.scoping import attach_gate, token_scores
+from mmscope.models.layers import observe, token_scores
+from mmscope.models.layers import mixer as mixer_file
+from mmscope.models.scoping import attach_gate
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 HEAD = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 6}
@@ -132,17 +134,17 @@ def test_the_record_says_what_was_refined():
     assert (least.amin((1, 2)) >= most.amax((1, 2))).all()
 
 
-def test_records_are_kept_only_on_demand():
-    model = dense()
-    run(model, torch.randn(1, 3, 96, 96), 2)
-    assert model.exit_records is None
-    model.exit_records = []
-    run(model, torch.randn(2, 3, 96, 96), 2)
-    run(model, torch.randn(2, 3, 96, 96), 0)
-    assert [r.exited.tolist() for r in model.exit_records] == [
-        [False, False],
-        [True, True],
-    ]
+def test_a_record_has_the_lengths_of_both_stages():
+    model = scope(refine_ratio=0.5)
+    with observe(model) as records:
+        run(model, torch.randn(2, 3, 96, 96), 2)
+        run(model, torch.randn(2, 3, 96, 96), 0)
+    refined, exited = records
+    # 3 x 3 regions; 5 of them refined.
+    assert refined.lengths == exited.lengths == 4 * [10]
+    assert refined.fine_lengths == 4 * [4 * 5 + 4 + 1]
+    assert refined.fine_lengths[0] == refined.fine_tokens
+    assert exited.fine_lengths == []
 
 
 @pytest.mark.parametrize('out_type', ['cls_token', 'featmap'])
@@ -175,15 +177,20 @@ def test_the_coarse_stage_is_vim_on_the_halved_image():
     assert torch.allclose(cls, vim(F.avg_pool2d(imgs, 2))[0], atol=1e-5)
 
 
-def test_importance_is_the_running_mean_over_the_scored_blocks():
-    model = scope(score_layers=(1, 3), score_momentum=0.5)
+def test_importance_is_the_running_mean_over_the_scored_blocks(monkeypatch):
+    model = scope(score_layers=(1, 3), score_momentum=0.5, score_metric='clip')
     seen = []
-    model._token_score = lambda: (
-        lambda y: seen.append(token_scores(y)) or seen[-1]
-    )
+
+    def note(metric, y_f, y_b, z):
+        assert metric == 'clip'
+        both = [token_scores(y, metric) for y in (y_f, y_b)]
+        seen.append(sum(both) / 2)
+        return seen[-1]
+
+    monkeypatch.setattr(mixer_file, 'direction_scores', note)
     run(model, torch.randn(1, 3, 96, 96), 0)
-    (f1, b1), (f2, b2) = seen[:2], seen[2:]
-    mean = 0.5 * (0.5 * (f1 + b1) / 2) + 0.5 * (f2 + b2) / 2
+    first, second = seen
+    mean = 0.5 * (0.5 * first) + 0.5 * second
     # 3 x 3 regions with cls in the middle, at index 4.
     expected = torch.cat([mean[:, :4], mean[:, 5:]], 1)
     actual = model.last_exit.importance.flatten(1)
@@ -200,8 +207,9 @@ def test_scored_blocks_default_to_every_second_of_the_later_half():
 def test_gradients_reach_every_parameter_in_both_phases(selection, reuse):
     model = dense(feature_reuse=reuse).train()
     model.selection = selection
-    maps = model(torch.randn(2, 3, 96, 96))
-    outputs = model.stage_outputs
+    with observe(model) as records:
+        maps = model(torch.randn(2, 3, 96, 96))
+    (outputs,) = records
     targets = torch.randint(0, 2, (2, 6)).float()
     losses = model.exit_head.loss(
         outputs.coarse_cls, outputs.fine_cls, targets
@@ -222,17 +230,19 @@ def test_frozen_embeddings_include_the_coarse_positions():
 def test_training_returns_the_fine_stage_last():
     model = scope().train()
     model.selection = False
-    coarse, fine = model(torch.randn(2, 3, 96, 96))
-    assert torch.equal(coarse, model.stage_outputs.coarse_cls)
-    assert torch.equal(fine, model.stage_outputs.fine_cls)
+    with observe(model) as records:
+        coarse, fine = model(torch.randn(2, 3, 96, 96))
+    assert torch.equal(coarse, records[0].coarse_cls)
+    assert torch.equal(fine, records[0].fine_cls)
     assert not torch.allclose(coarse, fine, atol=1e-4)
 
 
 def test_training_never_exits():
     model = dense().train()
     attach_gate(model, 0.0)
-    maps = model(torch.randn(2, 3, 96, 96))
-    fine, coarse = maps[1], model.stage_outputs.coarse_maps[1]
+    with observe(model) as records:
+        maps = model(torch.randn(2, 3, 96, 96))
+    fine, coarse = maps[1], records[0].coarse_maps[1]
     assert not torch.allclose(fine, coarse)
     assert model.last_exit is None
 

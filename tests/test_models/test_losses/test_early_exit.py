@@ -3,13 +3,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmscope.models import MambaScope
-from mmscope.models.backbones import StageOutputs
+from mmscope.models import MambaScope, observe
 from mmscope.models.losses import (
     feature_consistency,
     multi_label_targets,
-    take_stage_outputs,
+    stage_outputs,
 )
+from mmscope.models.scoping import StageOutputs
 
 
 class Sample(SimpleNamespace):
@@ -55,7 +55,10 @@ def test_consistency_is_relative_and_moves_the_coarse_maps_alone():
     fine = torch.full((1, 2, 2, 2), 2.0, requires_grad=True)
     coarse = torch.full((1, 2, 2, 2), 1.0, requires_grad=True)
     outputs = StageOutputs(
-        None, None, (coarse, 10 * coarse), (fine, 10 * fine)
+        coarse_cls=None,
+        fine_cls=None,
+        coarse_maps=(coarse, 10 * coarse),
+        fine_maps=(fine, 10 * fine),
     )
     loss = feature_consistency(outputs)
     assert loss.item() == pytest.approx(0.25)
@@ -64,9 +67,18 @@ def test_consistency_is_relative_and_moves_the_coarse_maps_alone():
     assert (coarse.grad < 0).all()
 
 
-def test_stage_outputs_are_taken_once():
+def test_losses_want_exactly_one_training_forward():
     model = MambaScope(arch={'embed_dims': 16, 'num_layers': 2}, img_size=64)
-    model.train()(torch.randn(1, 3, 64, 64))
-    take_stage_outputs(model)
-    with pytest.raises(RuntimeError, match='no stage outputs'):
-        take_stage_outputs(model)
+    imgs = torch.randn(1, 3, 64, 64)
+    with observe(model.train()) as records:
+        with pytest.raises(RuntimeError, match='got none'):
+            stage_outputs(records)
+        model(imgs)
+        assert stage_outputs(records) is records[0]
+        model(imgs)
+        with pytest.raises(RuntimeError, match="'StageOutputs', 'StageOutp"):
+            stage_outputs(records)
+    with observe(model.eval()) as records:
+        model(imgs)
+    with pytest.raises(RuntimeError, match=r"training mode.*'ExitRecord'"):
+        stage_outputs(records)

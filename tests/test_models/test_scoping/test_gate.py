@@ -7,13 +7,16 @@ import torch
 from torch import nn
 
 from mmscope.models import MambaScope
+from mmscope.models.heads.confidence import (
+    multi_label_confidence,
+    softmax_confidence,
+)
 from mmscope.models.scoping import (
+    at_threshold,
     attach_gate,
     check_threshold,
     exit_mask,
     find_backbone,
-    multi_label_confidence,
-    softmax_confidence,
 )
 
 ARCH = {'embed_dims': 16, 'num_layers': 2}
@@ -82,6 +85,8 @@ class Classifier(nn.Module):
 
 
 class LogitHead(nn.Module):
+    meaning = 'softmax'
+
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(16, 5)
@@ -121,6 +126,70 @@ def test_a_deep_copy_of_a_gated_classifier_asks_its_own_head():
     # Five equal logits.
     confidence = twin.backbone.last_exit.confidence.item()
     assert confidence == pytest.approx(0.2)
+
+
+def test_a_replaced_head_or_neck_counts_at_once():
+    model = Classifier().eval()
+    attach_gate(model, 0.0)
+    model.head, model.neck = LogitHead(), None
+    cls = torch.randn(2, 16)
+    assert torch.equal(model.backbone.gate.logits(cls), model.head((cls,)))
+    model.neck = lambda feats: tuple(2 * x for x in feats)
+    expected = model.head((2 * cls,))
+    assert torch.equal(model.backbone.gate.logits(cls), expected)
+
+
+def test_a_copied_backbone_alone_goes_on_asking_its_host():
+    model = Classifier()
+    attach_gate(model, 0.0)
+    twin = copy.deepcopy(model.backbone)
+    assert twin.gate.owner is model
+
+
+def test_a_head_whose_outputs_nobody_knows_is_refused_when_wired():
+    model = Classifier()
+    model.head = nn.Linear(16, 5)
+    with pytest.raises(ValueError, match=r"a Linear predicts.*'softmax'"):
+        attach_gate(model, 0.5)
+
+
+def test_a_multi_label_head_is_judged_as_one():
+    model = Classifier().eval()
+    model.head.meaning = 'multi_label'
+    attach_gate(model, 0.0)
+    with torch.no_grad():
+        model.head.fc.weight.zero_()
+        model.head.fc.bias.copy_(torch.tensor([9.0, 9.0, 9.0, -9.0, -9.0]))
+        model.backbone(torch.randn(1, 3, 64, 64))
+    # Softmax would give a third.
+    assert model.backbone.last_exit.confidence.item() > 0.99
+
+
+@pytest.mark.parametrize('with_exit_head', [False, True])
+def test_an_unknown_kind_of_confidence_is_refused(with_exit_head):
+    model = Classifier()
+    if with_exit_head:
+        head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 4}
+        model.backbone = MambaScope(arch=ARCH, img_size=64, exit_head=head)
+    with pytest.raises(ValueError, match="got 'nonsense'"):
+        attach_gate(model, 0.5, 'nonsense')
+
+
+def test_another_threshold_holds_for_a_while_also_after_an_error():
+    model = Classifier()
+    attach_gate(model, 0.5)
+    with at_threshold(Wrapper(model), 0.0) as backbone:
+        assert backbone.exit_threshold == 0.0
+        with at_threshold(model, None):
+            assert backbone.exit_threshold is None
+        assert backbone.exit_threshold == 0.0
+    assert backbone.exit_threshold == 0.5
+    with pytest.raises(ZeroDivisionError), at_threshold(model, 2.0):
+        raise ZeroDivisionError
+    assert backbone.exit_threshold == 0.5
+    with pytest.raises(ValueError, match='exit_threshold must be'):
+        with at_threshold(model, -1.0):
+            pass
 
 
 def test_none_leaves_the_threshold_of_the_backbone():

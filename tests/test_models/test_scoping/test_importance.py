@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mmscope.models.scoping import (
+from mmscope.models.layers import (
     SCORE_METRICS,
     accumulate_scores,
     token_scores,

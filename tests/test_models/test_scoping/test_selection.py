@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from mmscope.models.layers import SummaryTokens
 from mmscope.models.scoping import (
+    CLS_POSITIONS,
     FineLayout,
     fine_children,
     num_refined,
@@ -53,10 +55,18 @@ def test_ties_go_to_the_smaller_index():
     assert kept.tolist() == [[2, 5]]
 
 
-def hand_layout(**options):
+MIDDLE = SummaryTokens('middle', 1)
+
+
+def hand_layout(cls_position='middle', **options):
+    summary = SummaryTokens(CLS_POSITIONS[cls_position], 1)
     # Coarse grid 2 x 2, fine grid 4 x 4; regions 1 and 2 are refined.
     return FineLayout(
-        (2, 2), torch.tensor([[1, 2]]), torch.tensor([[0, 3]]), **options
+        (2, 2),
+        torch.tensor([[1, 2]]),
+        torch.tensor([[0, 3]]),
+        summary,
+        **options,
     )
 
 
@@ -89,14 +99,15 @@ IMPORTANT = [2, 3, 6, 7, 8, 9, 12, 13]
 )
 def test_sequence_equals_a_hand_written_one(options, expected):
     layout = hand_layout(**options)
-    sequence = layout.arrange(*hand_tokens())[0, :, 0]
+    sequence = layout.arrange(*hand_tokens()).tokens[0, :, 0]
     assert sequence.tolist() == expected
-    assert sequence[layout.cls_index] == -1
+    assert [sequence[place] for place in layout.places] == [-1]
     assert layout.num_tokens == len(expected)
 
 
 def test_fine_tokens_of_neighbours_stand_in_raster_order():
-    layout = FineLayout((2, 2), torch.tensor([[0, 1]]), torch.tensor([[2, 3]]))
+    regions = torch.tensor([[0, 1]]), torch.tensor([[2, 3]])
+    layout = FineLayout((2, 2), *regions, MIDDLE)
     # Not region by region, which would be 0, 1, 4, 5, 2, 3, 6, 7.
     assert layout.fine_index.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]]
 
@@ -106,7 +117,8 @@ def test_fine_tokens_of_neighbours_stand_in_raster_order():
 def test_scatter_brings_every_token_home(cls_position, token_order):
     layout = hand_layout(cls_position=cls_position, token_order=token_order)
     fine, cls, coarse = hand_tokens()
-    grid = layout.scatter(layout.arrange(fine, cls, coarse)).reshape(4, 4)
+    sequence = layout.arrange(fine, cls, coarse)
+    grid = sequence.to_raster(sequence.tokens).reshape(4, 4)
     expected = fine.reshape(4, 4).clone()
     expected[:2, :2] = 100
     expected[2:, 2:] = 103
@@ -118,11 +130,12 @@ def test_scatter_works_per_image_and_at_both_ends(k):
     torch.manual_seed(0)
     grid, batch, dims = (2, 3), 4, 5
     refined, kept = split_regions(torch.rand(batch, 6), k)
-    layout = FineLayout(grid, refined, kept)
+    layout = FineLayout(grid, refined, kept, MIDDLE)
     fine = torch.rand(batch, 24, dims)
     coarse = torch.rand(batch, 6, dims)
     cls = torch.full((batch, 1, dims), 9.0)
-    result = layout.scatter(layout.arrange(fine, cls, coarse))
+    sequence = layout.arrange(fine, cls, coarse)
+    result = sequence.to_raster(sequence.tokens)
     for image in range(batch):
         for region in range(6):
             cells = fine_children(torch.tensor([[region]]), 3)[0, 0]
@@ -136,7 +149,7 @@ def test_scatter_works_per_image_and_at_both_ends(k):
 
 def test_full_refinement_is_the_sequence_of_vim():
     regions = torch.arange(4).unsqueeze(0)
-    layout = FineLayout((2, 2), regions, regions[:, :0])
+    layout = FineLayout((2, 2), regions, regions[:, :0], MIDDLE)
     fine, cls, coarse = hand_tokens()
-    sequence = layout.arrange(fine, cls, coarse)[0, :, 0].tolist()
+    sequence = layout.arrange(fine, cls, coarse).tokens[0, :, 0].tolist()
     assert sequence == [*range(8), -1, *range(8, 16)]

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmscope.models.backbones.mambascope import MambaScope
-from mmscope.models.backbones.stages import CoarseStage
+from mmscope.models.scoping.coarse_to_fine import CoarseToFine
+from mmscope.models.scoping.stages import CoarseStage
 
 STATE = ('cls', 'tokens', 'embeddings', 'importance')
 
 
 class _Branch(nn.Module):
-    def __init__(self, backbone: MambaScope) -> None:
+    def __init__(self, backbone: CoarseToFine) -> None:
         super().__init__()
-        if not isinstance(backbone, MambaScope):
+        if not isinstance(backbone, CoarseToFine):
             raise TypeError(
-                'the branches are those of a MambaScope backbone, got '
+                'the branches are those of a two-stage backbone such as '
+                f'mmscope.MambaScope, got '
                 f'{type(backbone).__name__}; pass model.backbone'
             )
         self.backbone = backbone
@@ -39,7 +40,7 @@ class CoarseBranch(_Branch):
             output = fine(imgs, state)
 
     Args:
-        backbone (MambaScope): Shared with the fine branch.
+        backbone (CoarseToFine): Shared with the fine branch.
 
     Raises:
         TypeError: If the backbone is another one.
@@ -69,7 +70,7 @@ class FineBranch(_Branch):
     """What the images run through that do not exit (Eq. 13-19).
 
     Args:
-        backbone (MambaScope): Shared with the coarse branch.
+        backbone (CoarseToFine): Shared with the coarse branch.
 
     Raises:
         TypeError: If the backbone is another one.
@@ -90,6 +91,6 @@ class FineBranch(_Branch):
         backbone = self.backbone
         padded, size = backbone.pad(imgs), imgs.shape[-2:]
         rows, columns = backbone.grid_of(size)
-        coarse = CoarseStage((rows // 2, columns // 2), **state, maps=())
+        coarse = CoarseStage((rows // 2, columns // 2), **state)
         stage = backbone.forward_fine(padded, coarse)
         return backbone.output(stage.cls, stage.maps, size)

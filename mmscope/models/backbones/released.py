@@ -1,0 +1,178 @@
+"""Weights as ViM's and VideoMamba's authors released them."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor
+
+from mmscope.models.backbones.checkpoint import RELEASED_SIZE, released_dense
+from mmscope.models.layers import SummaryTokens, square_grid
+
+Weights = dict[str, Tensor]
+EMBEDDINGS = (
+    'cls_token',
+    'pos_embed',
+    'patch_embed.proj.weight',
+    'patch_embed.proj.bias',
+    'norm_f.weight',
+)
+BLOCK = (
+    'norm.weight',
+    'mixer.A_log',
+    'mixer.A_b_log',
+    'mixer.D',
+    'mixer.D_b',
+    'mixer.in_proj.weight',
+    'mixer.conv1d.weight',
+    'mixer.conv1d.bias',
+    'mixer.conv1d_b.weight',
+    'mixer.conv1d_b.bias',
+    'mixer.x_proj.weight',
+    'mixer.x_proj_b.weight',
+    'mixer.dt_proj.weight',
+    'mixer.dt_proj.bias',
+    'mixer.dt_proj_b.weight',
+    'mixer.dt_proj_b.bias',
+    'mixer.out_proj.weight',
+)
+
+
+def released_names(source: Weights) -> list[str]:
+    """Find the names of all backbone weights.
+
+    Args:
+        source (dict[str, Tensor]): Weights by released name, and others.
+
+    Returns:
+        list[str]: Those of the backbone.
+
+    Raises:
+        ValueError: If some are missing, or it is a model that computes
+            something else.
+    """
+    _refuse_variants(source)
+    names = [*EMBEDDINGS]
+    for block in range(max(_blocks(source), default=0) + 1):
+        names += [f'layers.{block}.{name}' for name in BLOCK]
+    missing = [name for name in names if name not in source]
+    if missing:
+        raise ValueError(
+            f'not a bidirectional ViM: {len(missing)} of {len(names)} '
+            f'expected weights are missing, such as {missing[0]}; the file '
+            f'has such as {", ".join(sorted(source)[:3])}'
+        )
+    return names
+
+
+def released_arch(source: Weights) -> dict[str, int]:
+    """Read an ``arch`` off the shapes.
+
+    Args:
+        source (dict[str, Tensor]): Weights by released name, complete.
+
+    Returns:
+        dict[str, int]: For the constructor of the backbone.
+    """
+    mixer = 'layers.0.mixer.'
+    inner, rank = source[f'{mixer}dt_proj.weight'].shape
+    embed_dims = source['cls_token'].shape[-1]
+    return {
+        'embed_dims': embed_dims,
+        'num_layers': max(_blocks(source)) + 1,
+        'd_state': source[f'{mixer}A_log'].shape[1],
+        'd_conv': source[f'{mixer}conv1d.weight'].shape[-1],
+        'expand': inner // embed_dims,
+        'dt_rank': rank,
+    }
+
+
+def released_grid(
+    entries: int,
+    summary: SummaryTokens,
+    patch_size: int,
+    patch_stride: int,
+    img_size: int | None,
+) -> tuple[int, int]:
+    """Tell which grid a position table is made for.
+
+    The shape of a table does not say at which stride, so what could be
+    another model's is refused: the released models of stride 8 where the
+    stride is 16, and at any other stride what is not for the released 224
+    pixels. ``img_size`` says that other sizes are meant.
+
+    Args:
+        entries (int): Rows of the table.
+        summary (SummaryTokens): Those of the family.
+        patch_size (int): Pixels.
+        patch_stride (int): Pixels that the model has between patches.
+        img_size (int | None): Side that the table is wanted for; None for
+            its own.
+
+    Returns:
+        tuple[int, int]: Rows and columns.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
+    grid = square_grid(entries, summary)
+    if grid is None:
+        raise ValueError(
+            f'pos_embed has {entries} entries, expected a square grid and '
+            f'{summary.count} cls token (197 for {RELEASED_SIZE} pixels)'
+        )
+    has = f'pos_embed has {grid[0]} x {grid[1]} cells'
+    wanted = _side(img_size or RELEASED_SIZE, patch_size, patch_stride)
+    if patch_stride == patch_size and grid == released_dense(patch_size):
+        dense = patch_size // 2
+        if wanted != grid[0]:
+            raise ValueError(
+                f'{has}, as {RELEASED_SIZE} pixels have at stride {dense}, '
+                f'not {patch_size}: set --patch-stride {dense}. If they are '
+                f'of {grid[0] * patch_size} pixels: --img-size '
+                f'{grid[0] * patch_size}'
+            )
+    elif patch_stride != patch_size and img_size is None and wanted != grid[0]:
+        raise ValueError(
+            f'{has}, and {RELEASED_SIZE} pixels at --patch-stride '
+            f'{patch_stride} have {wanted} x {wanted}: it is of another '
+            f'stride or size. --img-size {RELEASED_SIZE} resizes it, as ViM '
+            'starts its models of stride 8 from those of 16'
+        )
+    return grid
+
+
+def _side(img_size: int, patch_size: int, patch_stride: int) -> int:
+    return -(-max(img_size - patch_size, 0) // patch_stride) + 1
+
+
+def _blocks(source: Weights) -> set[int]:
+    found = (re.match(r'layers\.(\d+)\.', key) for key in source)
+    return {int(match[1]) for match in found if match}
+
+
+def _refuse_variants(source: Weights) -> None:
+    rope = [key for key in source if key.startswith('rope.')]
+    if rope:
+        raise ValueError(
+            f'the checkpoint has rotary position embeddings ({rope[0]}), as '
+            "ViM's small segmentation and its detection models do. They turn "
+            'every block, which mmscope does not do, so the converted model '
+            "would compute something else. Use ViM's ImageNet weights"
+        )
+    if 'cls_token_head' in source:
+        raise ValueError(
+            'the checkpoint has two cls tokens (cls_token_head), mmscope has '
+            "one. Use ViM's midclstok weights"
+        )
+    if 'temporal_pos_embedding' in source:
+        raise ValueError(
+            "the checkpoint is VideoMamba's for videos "
+            '(temporal_pos_embedding), mmscope has the one for images. Use '
+            'its ImageNet weights'
+        )
+    if any(key.startswith('backbone.') for key in source):
+        raise ValueError(
+            'names begin with "backbone.": this file is converted already, '
+            'or the checkpoint of a host; models load it as it is'
+        )

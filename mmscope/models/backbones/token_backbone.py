@@ -1,0 +1,317 @@
+"""The protocol of token backbones, and the one loop over their blocks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmscope.models.backbones.arguments import (
+    check_choice,
+    check_stride,
+    resolve_arch,
+    resolve_indices,
+    to_2tuple,
+)
+from mmscope.models.backbones.described import DescribedWeights
+from mmscope.models.backbones.embedding import ImageEmbedding, to_map
+from mmscope.models.backbones.parameters import NamedParameters
+from mmscope.models.layers import (
+    NO_STEPS,
+    DropPath,
+    Mixed,
+    MixerPlan,
+    Observed,
+    PatchEmbed,
+    PositionTable,
+    Record,
+    RMSNorm,
+    Steps,
+    SummaryTokens,
+    TokenSequence,
+    add_and_norm,
+    add_residual,
+)
+from mmscope.models.reduction import TokenReduction
+from mmscope.registry import MODELS
+
+OUT_TYPES = ('cls_token', 'featmap')
+FEATURE_SOURCES = ('residual', 'mixer')
+
+
+@dataclass
+class Encoded:
+    """What the blocks make of one sequence.
+
+    Attributes:
+        tokens (Tensor): After the final norm, (B, L, D).
+        levels (list[Tensor]): One (B, n, D) in raster order for each out
+            index, for 'featmap' alone.
+        sequence (TokenSequence): As the last block left it.
+        record (Record): What ran.
+    """
+
+    tokens: Tensor
+    levels: list[Tensor]
+    sequence: TokenSequence
+    record: Record
+
+
+class TokenBackbone(
+    Observed, DescribedWeights, ImageEmbedding, NamedParameters
+):
+    """A plain stack of blocks over the tokens of an image.
+
+    A family is a small subclass: it says which summary tokens there are,
+    makes its blocks (:meth:`make_block`) and its embeddings
+    (:meth:`_add_embeddings`). Everything else asks these methods.
+
+    Args:
+        arch (str | dict): See :class:`VisionMamba`.
+        summary_tokens (SummaryTokens): Of the family.
+        mixer (dict): What the family's blocks take beyond ``arch``.
+        img_size (int | Sequence[int]): Side, or (height, width), in pixels.
+        patch_size (int): Patch side in pixels.
+        patch_stride (int | None): Pixels between patches; None for the side.
+        in_channels (int): Image channels.
+        out_indices (int | Sequence[int]): Blocks that give levels.
+        out_type (str): 'cls_token' or 'featmap'.
+        drop_path_rate (float): Largest stochastic-depth rate.
+        feature_source (str): 'residual' or 'mixer'.
+        last_norm (bool): Put the last level through the final norm.
+        residual_in_fp32 (bool): Keep the residual stream in float32.
+        reduction (dict | None): Token reduction.
+        frozen_stages (int): -1 nothing, 0 the embeddings, i also i blocks.
+        with_cp (bool): Compute blocks again for their gradients.
+        init_cfg (dict | list | None): MMEngine initialisation.
+
+    Raises:
+        ValueError: If an argument is outside its set or range.
+    """
+
+    archs: dict[str, dict]
+    score_metrics: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        arch: str | dict,
+        summary_tokens: SummaryTokens,
+        *,
+        mixer: dict[str, Any],
+        img_size: int | Sequence[int],
+        patch_size: int,
+        patch_stride: int | None,
+        in_channels: int,
+        out_indices: int | Sequence[int],
+        out_type: str,
+        drop_path_rate: float,
+        feature_source: str,
+        last_norm: bool,
+        residual_in_fp32: bool,
+        reduction: dict | None,
+        frozen_stages: int,
+        with_cp: bool,
+        init_cfg: dict | list | None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.arch = resolve_arch(arch, self.archs)
+        self.embed_dims = self.arch['embed_dims']
+        self.img_size = to_2tuple(img_size)
+        self.patch_size = patch_size
+        self.patch_stride = check_stride(patch_stride, patch_size)
+        self.in_channels = in_channels
+        depth = self.arch['num_layers']
+        self.out_indices = resolve_indices(out_indices, depth)
+        self.out_type = check_choice('out_type', out_type, OUT_TYPES)
+        self.feature_source = check_choice(
+            'feature_source', feature_source, FEATURE_SOURCES
+        )
+        self.last_norm = last_norm
+        self.residual_in_fp32 = residual_in_fp32
+        self.with_cp = with_cp
+        self.summary_tokens = summary_tokens
+        self.mixer_options = mixer
+        if out_type == 'cls_token' and not summary_tokens.count:
+            raise ValueError(
+                "out_type='cls_token' needs a summary token, this backbone "
+                "has none: set out_type='featmap' or summary_position"
+            )
+        self._tables: dict[str, PositionTable] = {}
+        self.grid = self.grid_of(self.img_size)
+        self.patch_embed = PatchEmbed(
+            in_channels, self.embed_dims, patch_size, self.patch_stride
+        )
+        self._add_embeddings()
+        # Block i takes entry i, the last add before the final norm the last.
+        last = max(depth - 1, 1)
+        rates = [0.0] + [drop_path_rate * i / last for i in range(depth)]
+        self.layers = ModuleList(self.make_block(rate) for rate in rates[:-1])
+        self.drop_path = DropPath(rates[-1])
+        self.norm_f = RMSNorm(self.embed_dims)
+        self._reset_embeddings()
+        self.reduction = self._reduce_by(reduction)
+        self._freeze(frozen_stages)
+
+    @abstractmethod
+    def make_block(self, drop_path_rate: float) -> nn.Module:
+        """Make one block.
+
+        It maps (tokens, residual, plan) to (tokens, residual, Mixed).
+        """
+
+    @abstractmethod
+    def _add_embeddings(self) -> None:
+        """Add summary tokens and position tables, without values."""
+
+    @abstractmethod
+    def _reset_embeddings(self) -> None:
+        """Give them, and the patch convolution, their initial values."""
+
+    def read_out(self, summary: Tensor) -> Tensor:
+        """Turn summary tokens after the final norm into one vector.
+
+        Args:
+            summary (Tensor): (B, m, D).
+
+        Returns:
+            Tensor: (B, ``summary_dims``); what 'cls_token' gives, and what
+            heads and exit heads judge by.
+        """
+        return summary[:, 0]
+
+    @property
+    def summary_dims(self) -> int:
+        """Channels of :meth:`read_out`."""
+        return self.embed_dims
+
+    def _reduce_by(self, reduction: dict | None) -> TokenReduction | None:
+        if reduction is None:
+            return None
+        found = MODELS.build(reduction)
+        if not isinstance(found, TokenReduction):
+            raise ValueError(
+                f'reduction {reduction.get("type")!r} is a '
+                f'{type(found).__name__}, not a token reduction'
+            )
+        found.install(self)
+        return found
+
+    def encode(
+        self, sequence: TokenSequence, steps: Steps = NO_STEPS
+    ) -> Encoded:
+        """Run all blocks and the final norm.
+
+        Args:
+            sequence (TokenSequence): Embedded tokens.
+            steps (Steps): What happens in between. Defaults to nothing.
+
+        Returns:
+            Encoded: Tokens, levels (for 'featmap'), and what ran.
+        """
+        record = Record()
+        levels: list[TokenSequence] = []
+        for i, block in enumerate(self.layers):
+            sequence = steps.before_block(i, sequence)
+            plan = steps.plan(i, sequence)
+            tokens, residual, mixed = self._run(block, sequence, plan)
+            sequence = sequence.with_tokens(tokens, residual)
+            steps.after_block(i, sequence, mixed)
+            record.lengths.append(sequence.length)
+            record.directions.append(mixed.directions)
+            if self.out_type == 'featmap' and i in self.out_indices:
+                level = self.level(tokens, residual)
+                levels.append(replace(sequence, tokens=level, residual=None))
+        tokens, _ = add_and_norm(
+            self.norm_f,
+            self.drop_path(sequence.tokens),
+            sequence.residual,
+            self.residual_in_fp32,
+        )
+        steps.finish(sequence, tokens, record)
+        return Encoded(tokens, self._rasters(levels), sequence, record)
+
+    def _run(
+        self, block: nn.Module, sequence: TokenSequence, plan: MixerPlan
+    ) -> tuple[Tensor, Tensor, Mixed]:
+        inputs = sequence.tokens, sequence.residual, plan
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def level(self, tokens: Tensor, residual: Tensor) -> Tensor:
+        """What maps show of tokens: see ``feature_source``; (B, L, D)."""
+        if self.feature_source == 'mixer':
+            return tokens
+        return add_residual(tokens, residual)
+
+    def _rasters(self, levels: Sequence[TokenSequence]) -> list[Tensor]:
+        # After the last block: gradients of norm_f add up in this order.
+        found = [level.to_raster(level.tokens) for level in levels[:-1]]
+        for level in levels[-1:]:
+            norm = self.norm_f if self.last_norm else None
+            found.append(level.to_raster(level.tokens, norm))
+        return found
+
+    def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
+        """Extract features.
+
+        Args:
+            imgs (Tensor): Normalised images, (B, C, H, W), any H and W not
+                below one patch.
+
+        Returns:
+            tuple[Tensor, ...]: See ``out_type``.
+        """
+        grid, padded = self.grid_of(imgs.shape[-2:]), self.pad(imgs)
+        sequence = TokenSequence.plain(
+            *self.embed(padded), self.summary_tokens, grid
+        )
+        steps = NO_STEPS
+        if self.reduction is not None:
+            steps = self.reduction.start(self, sequence)
+        encoded = self.encode(sequence, steps)
+        self.deliver(encoded.record)
+        maps = [to_map(level, grid) for level in encoded.levels]
+        summary = encoded.sequence.summary(encoded.tokens)
+        vector = self.read_out(summary) if summary.shape[1] else None
+        return self.output(vector, maps, imgs.shape[-2:])
+
+    def output(
+        self,
+        vector: Tensor | None,
+        maps: Sequence[Tensor],
+        size: Sequence[int],
+    ) -> tuple[Tensor, ...]:
+        """Turn the result of a pass into what ``out_type`` asks for.
+
+        Args:
+            vector (Tensor | None): Of the summary tokens, (B,
+                ``summary_dims``).
+            maps (Sequence[Tensor]): Levels of the padded images.
+            size (Sequence[int]): (H, W) of the images before the padding.
+
+        Returns:
+            tuple[Tensor, ...]: The vector, or the levels without the
+            padding.
+        """
+        if self.out_type == 'cls_token':
+            return (vector,)
+        return self.crop(maps, size)
+
+    def layer_macs(self, length: int, directions: int = 2) -> int:
+        """Count the multiply-accumulates of one block.
+
+        Args:
+            length (int): Tokens of the sequence.
+            directions (int): Scan directions counted. Defaults to 2.
+
+        Returns:
+            int: The scan's operations included.
+        """
+        return self.layers[0].mixer.macs(length, directions)

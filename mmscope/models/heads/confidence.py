@@ -1,0 +1,131 @@
+"""How sure a prediction is: the formulas of exit gates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Formula = Callable[[Tensor], Tensor]
+
+
+def _max_prob(logits: Tensor) -> Tensor:
+    return logits.log_softmax(-1).amax(-1).exp()
+
+
+def _softmax_entropy(logits: Tensor) -> Tensor:
+    log_probs = logits.log_softmax(-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return 1.0 - entropy / math.log(logits.shape[-1])
+
+
+def _binary_entropy(logits: Tensor) -> Tensor:
+    probs = logits.sigmoid()
+    entropy = -(
+        probs * F.logsigmoid(logits) + (1.0 - probs) * F.logsigmoid(-logits)
+    )
+    return 1.0 - entropy.mean(-1) / math.log(2.0)
+
+
+def _mean_present(logits: Tensor) -> Tensor:
+    probs = logits.sigmoid()
+    present = probs >= 0.5
+    total = (probs * present).sum(-1)
+    return total / present.sum(-1).clamp(min=1)
+
+
+def _min_present(logits: Tensor) -> Tensor:
+    probs = logits.sigmoid()
+    present = probs >= 0.5
+    least = probs.masked_fill(~present, 1.0).amin(-1)
+    return least * present.any(-1)
+
+
+# What outputs mean, and how sure they can be. The first kind is the default.
+CONFIDENCES: dict[str, dict[str, Formula]] = {
+    'softmax': {'max_prob': _max_prob, 'entropy': _softmax_entropy},
+    'multi_label': {
+        'mean_present': _mean_present,
+        'min_present': _min_present,
+        'entropy': _binary_entropy,
+    },
+}
+SOFTMAX_CONFIDENCES = tuple(CONFIDENCES['softmax'])
+MULTI_LABEL_CONFIDENCES = tuple(CONFIDENCES['multi_label'])
+
+
+def check_confidence(kind: str, meaning: str) -> str:
+    """Return a kind of confidence if the outputs have it.
+
+    Args:
+        kind (str): Its name.
+        meaning (str): 'softmax' or 'multi_label'.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+    kinds = tuple(CONFIDENCES[meaning])
+    if kind not in kinds:
+        raise ValueError(
+            f'confidence of a {meaning} prediction must be one of {kinds}, '
+            f'got {kind!r}'
+        )
+    return kind
+
+
+def softmax_confidence(logits: Tensor, kind: str = 'max_prob') -> Tensor:
+    """Confidence of a single-label prediction.
+
+    Args:
+        logits (Tensor): (B, C).
+        kind (str): 'max_prob', the largest probability, or 'entropy',
+            1 - H / log C. Defaults to 'max_prob'.
+
+    Returns:
+        Tensor: (B,) float32 in [0, 1].
+
+    Raises:
+        ValueError: If ``kind`` is unknown.
+    """
+    return confidence(logits, kind, 'softmax')
+
+
+def multi_label_confidence(
+    logits: Tensor, kind: str = 'mean_present'
+) -> Tensor:
+    """Confidence of a prediction of which classes are in the image.
+
+    Args:
+        logits (Tensor): (B, C), one independent logit a class.
+        kind (str): 'mean_present' or 'min_present', the mean or least
+            probability among the classes predicted present (>= 0.5), 0 if
+            there is none; 'entropy', 1 - mean binary entropy in bits.
+            Defaults to 'mean_present'.
+
+    Returns:
+        Tensor: (B,) float32 in [0, 1].
+
+    Raises:
+        ValueError: If ``kind`` is unknown.
+    """
+    return confidence(logits, kind, 'multi_label')
+
+
+def confidence(logits: Tensor, kind: str, meaning: str) -> Tensor:
+    """Confidence of a prediction of either meaning.
+
+    Args:
+        logits (Tensor): (B, C).
+        kind (str): See ``CONFIDENCES``.
+        meaning (str): 'softmax' or 'multi_label'.
+
+    Returns:
+        Tensor: (B,) float32 in [0, 1].
+
+    Raises:
+        ValueError: If ``kind`` is unknown.
+    """
+    check_confidence(kind, meaning)
+    return CONFIDENCES[meaning][kind](logits.float())

@@ -1,0 +1,106 @@
+"""What happens between the blocks in one pass, and what a mixer is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mmscope.models.layers.record import Record
+from mmscope.models.layers.token_sequence import TokenSequence
+
+
+@dataclass(frozen=True)
+class MixerPlan:
+    """What one mixer shall do beyond mixing.
+
+    Attributes:
+        score (str | None): Name of a token score that is wanted, one of the
+            family's ``score_metrics``. Defaults to None.
+        directions (Callable | None): Maps the input projection's output
+            (B, L, 2 * d_inner) to (B, 2), forward and backward: bool skips
+            an image's direction, float runs both and multiplies. Defaults to
+            None, both for all.
+        mask (Tensor | None): (B, L, 1), multiplies input and output of the
+            convolution, so that a token with 0 adds nothing to any state.
+            Defaults to None.
+    """
+
+    score: str | None = None
+    directions: Callable[[Tensor], Tensor] | None = None
+    mask: Tensor | None = None
+
+
+PLAIN = MixerPlan()
+
+
+class Mixed(NamedTuple):
+    """What a mixer gives.
+
+    ``tokens`` (B, L, D); ``scores`` (B, L), None unless the plan asked;
+    ``directions`` (B, 2), what the plan decided, None unless it did.
+    """
+
+    tokens: Tensor
+    scores: Tensor | None = None
+    directions: Tensor | None = None
+
+
+class Steps:
+    """What accompanies a sequence through the blocks.
+
+    An object lives for one pass and holds that pass's state: sizes, scores,
+    decisions, noise. This one does nothing.
+    """
+
+    def before_block(self, i: int, sequence: TokenSequence) -> TokenSequence:
+        """Change the sequence before block ``i``.
+
+        Args:
+            i (int): Index of the block.
+            sequence (TokenSequence): What comes.
+
+        Returns:
+            TokenSequence: What the block gets.
+        """
+        return sequence
+
+    def plan(self, i: int, sequence: TokenSequence) -> MixerPlan:
+        """Say what the mixer of block ``i`` shall do.
+
+        Args:
+            i (int): Index of the block.
+            sequence (TokenSequence): What it gets.
+
+        Returns:
+            MixerPlan: Made once, also where the block is computed again for
+            its gradients: draw random numbers here.
+        """
+        return PLAIN
+
+    def after_block(
+        self, i: int, sequence: TokenSequence, mixed: Mixed
+    ) -> None:
+        """Look at what block ``i`` gave.
+
+        Args:
+            i (int): Index of the block.
+            sequence (TokenSequence): With the block's output.
+            mixed (Mixed): Scores and directions.
+        """
+
+    def finish(
+        self, sequence: TokenSequence, tokens: Tensor, record: Record
+    ) -> None:
+        """Put into the record what the pass decided.
+
+        Args:
+            sequence (TokenSequence): After the last block.
+            tokens (Tensor): After the final norm, (B, L, D).
+            record (Record): Of this pass.
+        """
+
+
+NO_STEPS = Steps()

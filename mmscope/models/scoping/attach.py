@@ -1,0 +1,132 @@
+"""Wiring of exit gates, and thresholds for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.dist import is_distributed
+from torch import nn
+
+from mmscope.models.layers import unwrap_model
+from mmscope.models.scoping.gate import Gate, HostGate, check_threshold
+from mmscope.models.scoping.two_stage import TwoStage
+
+
+def find_backbone(model: nn.Module) -> TwoStage:
+    """Find the two-stage backbone of a host model.
+
+    Args:
+        model (nn.Module): Host model, wrapped or not, or the backbone.
+
+    Returns:
+        TwoStage: The backbone.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    model = unwrap_model(model)
+    backbone = getattr(model, 'backbone', model)
+    if isinstance(model, TwoStage):
+        backbone = model
+    if not isinstance(backbone, TwoStage):
+        raise ValueError(
+            'an exit gate needs a two-stage backbone such as '
+            f'mmscope.MambaScope; {type(model).__name__} has '
+            f'{type(backbone).__name__}'
+        )
+    return backbone
+
+
+def attach_gate(
+    model: nn.Module,
+    exit_threshold: float | None = None,
+    confidence: str | None = None,
+) -> TwoStage:
+    """Wire the exit gate of a host model; the one way to do so.
+
+    A backbone with its own exit head decides by it; otherwise the backbone
+    keeps an unregistered reference to the host, whose neck and head judge.
+    No parameter, no module and no state-dict key is added.
+
+    Args:
+        model (nn.Module): Host model, possibly inside DDP or TTA wrappers.
+        exit_threshold (float | None): η; None leaves the threshold that the
+            backbone has. Defaults to None.
+        confidence (str | None): Kind of confidence; None leaves that of the
+            gate, or takes the default of the head's outputs where there is
+            none. Defaults to None.
+
+    Returns:
+        TwoStage: The backbone.
+
+    Raises:
+        ValueError: If the model has no two-stage backbone, nothing that
+            could predict, or the threshold or the kind is invalid.
+        RuntimeError: If weights are sharded (FSDP, ZeRO-3).
+    """
+    threshold = check_threshold(exit_threshold)
+    backbone = find_backbone(model)
+    if threshold is not None:
+        _refuse_sharded(model)
+    host = unwrap_model(model)
+    if backbone.exit_head is not None:
+        backbone.gate = Gate(backbone.exit_head, confidence or _kind(backbone))
+    elif host is not backbone:
+        if getattr(host, 'head', None) is None:
+            raise ValueError(
+                f'{type(host).__name__} has no classification head and its '
+                'backbone no exit head: set backbone.exit_head=dict('
+                "type='mmscope.MultiLabelExitHead', num_classes=...)"
+            )
+        backbone.gate = HostGate(host, confidence or _kind(backbone))
+    if threshold is not None:
+        backbone.exit_threshold = threshold
+    return backbone
+
+
+def _kind(backbone: TwoStage) -> str | None:
+    return None if backbone.gate is None else backbone.gate.kind
+
+
+@contextmanager
+def at_threshold(model: nn.Module, eta: float | None) -> Iterator[TwoStage]:
+    """Let a model decide by another exit threshold for a while.
+
+    Args:
+        model (nn.Module): Host model, wrapped or not, or the backbone.
+        eta (float | None): η; None lets nobody exit and asks nobody.
+
+    Yields:
+        TwoStage: The backbone; its own threshold comes back afterwards.
+
+    Raises:
+        ValueError: If the model has no two-stage backbone, or η is invalid.
+        RuntimeError: If weights are sharded (FSDP, ZeRO-3).
+    """
+    backbone = find_backbone(model)
+    before = backbone.exit_threshold
+    # A walk over all parameters, which a process alone need not take.
+    if eta is not None and is_distributed():
+        _refuse_sharded(model)
+    backbone.exit_threshold = eta
+    try:
+        yield backbone
+    finally:
+        backbone.exit_threshold = before
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    sharded = any(
+        type(module).__name__ == 'FullyShardedDataParallel'
+        for module in model.modules()
+    ) or any(
+        hasattr(param, 'ds_id') or type(param).__name__ == 'DTensor'
+        for param in model.parameters()
+    )
+    if sharded:
+        raise RuntimeError(
+            'an exit gate cannot run on sharded weights (FSDP, ZeRO-3): a '
+            'rank whose images all exit would leave the others waiting for '
+            'its weights. Evaluate with DDP or on one process'
+        )

@@ -1,0 +1,283 @@
+"""Coarse-to-fine scoping on any backbone of plain tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmscope.models.backbones.arguments import check_choice, resolve_indices
+from mmscope.models.backbones.embedding import to_map
+from mmscope.models.layers import PositionTable, TokenSequence
+from mmscope.models.scoping.family import check_family, fine_summary
+from mmscope.models.scoping.importance import Importance
+from mmscope.models.scoping.layout import TOKEN_ORDERS, FineLayout
+from mmscope.models.scoping.reuse import FEATURE_REUSES, make_reuse
+from mmscope.models.scoping.selection import num_refined, split_regions
+from mmscope.models.scoping.stages import (
+    CoarseStage,
+    FineStage,
+    StageOutputs,
+    upsample_nearest,
+)
+from mmscope.models.scoping.two_stage import TwoStage
+
+UNSELECTED_TOKENS = ('embedding', 'feature')
+COARSE_POSITIONS = 'coarse_pos_embed'
+
+
+class CoarseToFine(TwoStage):
+    """Look at few large patches, then refine where it matters.
+
+    MambaScope, arXiv:2512.00647; the frame is CF-ViT's (arXiv:2203.03821). A
+    mixin that stands before a :class:`TokenBackbone` family, whose weights
+    both stages share. In training every image runs through both; in
+    evaluation an image whose coarse prediction is confident enough leaves
+    early, and the others are refined where their token importance is
+    largest.
+
+    Args:
+        refine_ratio (float): α in [0, 1], fraction of coarse regions to
+            refine. Defaults to 0.8.
+        exit_threshold (float | None): η; None never exits. Defaults to None.
+        exit_head (dict | None): Multi-label head on the coarse cls token,
+            for dense tasks. Defaults to None.
+        score_metric (str | None): One of the family's ``score_metrics``, for
+            Mamba those of :func:`token_scores`; None for the first, the
+            paper's. Defaults to None.
+        score_momentum (float): β in [0, 1) of Eq. 12. Defaults to 0.99.
+        score_layers (Sequence[int] | None): Scored blocks; None for every
+            second one of the upper half. Defaults to None.
+        cls_position (str | None): 'middle', 'ahead' or 'behind' the fine
+            tokens; None for the family's own places. Defaults to None.
+        token_order (str): 'first' puts the refined tokens before the kept
+            coarse ones, 'last' behind. Defaults to 'first'.
+        feature_reuse (str): How coarse features enter the fine stage: 'mlp',
+            'linear', 'mlp_with_cls' or 'none'. Defaults to 'mlp'.
+        unselected_tokens (str): What stands for a region that is not
+            refined: its coarse 'embedding' or its output 'feature'. Defaults
+            to 'embedding'.
+        **family (Any): Of the family.
+
+    Raises:
+        ValueError: If an argument is outside its set or range.
+
+    In training the result for 'cls_token' is (coarse cls, fine cls), so that
+    heads which take the last entry train the fine stage.
+    """
+
+    grid_multiple = 2
+
+    def __init__(
+        self,
+        *,
+        refine_ratio: float = 0.8,
+        exit_threshold: float | None = None,
+        exit_head: dict | None = None,
+        score_metric: str | None = None,
+        score_momentum: float = 0.99,
+        score_layers: Sequence[int] | None = None,
+        cls_position: str | None = None,
+        token_order: str = 'first',
+        feature_reuse: str = 'mlp',
+        unselected_tokens: str = 'embedding',
+        **family: Any,
+    ) -> None:
+        super().__init__(**family)
+        self.refine_ratio = refine_ratio
+        if not 0.0 <= score_momentum < 1.0:
+            raise ValueError(
+                f'score_momentum must lie in [0, 1), got {score_momentum}'
+            )
+        self.score_metric = check_choice(
+            'score_metric',
+            score_metric or self.score_metrics[0],
+            self.score_metrics,
+        )
+        self.score_momentum = score_momentum
+        if score_layers is None:
+            score_layers = range(self.num_layers // 2, self.num_layers, 2)
+        self.score_layers = resolve_indices(score_layers, self.num_layers)
+        self.token_order = check_choice(
+            'token_order', token_order, TOKEN_ORDERS
+        )
+        self.feature_reuse = check_choice(
+            'feature_reuse', feature_reuse, FEATURE_REUSES
+        )
+        self.unselected_tokens = check_choice(
+            'unselected_tokens', unselected_tokens, UNSELECTED_TOKENS
+        )
+        self.fine_summary = fine_summary(self, cls_position)
+        check_family(self)
+        self._add_scoping_parameters()
+        self._add_exit(exit_head, exit_threshold)
+        self.selection = True
+
+    @property
+    def refine_ratio(self) -> float:
+        """α in [0, 1], the fraction of regions that selection refines."""
+        return self._refine_ratio
+
+    @refine_ratio.setter
+    def refine_ratio(self, value: float) -> None:
+        num_refined(value, 1)
+        self._refine_ratio = value
+
+    def _add_scoping_parameters(self) -> None:
+        dims = self.embed_dims
+        self.coarse_grid = (self.grid[0] // 2, self.grid[1] // 2)
+        own = self.position_tables()['pos_embed'].summary
+        self.add_table(COARSE_POSITIONS, PositionTable(self.coarse_grid, own))
+        self.coarse_pos_embed.requires_grad_(self.pos_embed.requires_grad)
+        nn.init.trunc_normal_(self.coarse_pos_embed, std=0.02)
+        reuse = make_reuse(self.feature_reuse, dims)
+        if reuse is not None:
+            self.reuse = reuse
+
+    def regions_to_refine(
+        self, regions: int, refine_ratio: float | None = None
+    ) -> int:
+        """Count the regions that the fine stage refines; nobody else does.
+
+        Args:
+            regions (int): Regions n of the coarse grid.
+            refine_ratio (float | None): α to ask about; None for the
+                backbone's own, which is 1 while its selection is off.
+                Defaults to None.
+
+        Returns:
+            int: K.
+        """
+        if refine_ratio is None:
+            refine_ratio = self.refine_ratio if self.selection else 1.0
+        return num_refined(refine_ratio, regions)
+
+    def token_counts(
+        self, regions: int, refine_ratio: float | None = None
+    ) -> tuple[int, int]:
+        """Tokens of the coarse stage, and those that going on adds.
+
+        Args:
+            regions (int): Regions n of the coarse grid.
+            refine_ratio (float | None): See :meth:`regions_to_refine`.
+
+        Returns:
+            tuple[int, int]: n + m, and 4K + n - K + m.
+        """
+        refined = self.regions_to_refine(regions, refine_ratio)
+        count = self.summary_tokens.count
+        return regions + count, regions + 3 * refined + count
+
+    def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
+        """Look coarsely, and refine what is not clear.
+
+        Args:
+            imgs (Tensor): Normalised images, (B, C, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: See ``out_type``; an image that exits gives
+            its coarse result, in the same shape as a refined one.
+        """
+        padded, size = self.pad(imgs), imgs.shape[-2:]
+        coarse = self.forward_coarse(padded)
+        if self.training:
+            return self._train_outputs(padded, coarse, size)
+        return self.output(*self._gated(padded, coarse), size)
+
+    def forward_coarse(self, imgs: Tensor) -> CoarseStage:
+        """Run the coarse stage (Eq. 5).
+
+        Args:
+            imgs (Tensor): Padded images; sides are multiples of two patches.
+
+        Returns:
+            CoarseStage: Its features, importance and usable maps.
+        """
+        half = F.interpolate(
+            imgs,
+            scale_factor=0.5,
+            mode='bilinear',
+            align_corners=False,
+            antialias=False,
+        )
+        embeddings, summary = self.embed(half, COARSE_POSITIONS)
+        grid = tuple(side // self.patch_size for side in half.shape[-2:])
+        importance = Importance(
+            self.score_metric, self.score_layers, self.score_momentum
+        )
+        encoded = self.encode(
+            TokenSequence.plain(
+                embeddings, summary, self.summary_tokens, grid
+            ),
+            importance,
+        )
+        sequence = encoded.sequence
+        maps = (upsample_nearest(level, grid) for level in encoded.levels)
+        return CoarseStage(
+            grid,
+            self.read_out(sequence.summary(encoded.tokens)),
+            sequence.patches(encoded.tokens),
+            embeddings,
+            sequence.patches(importance.average),
+            tuple(to_map(m, (2 * grid[0], 2 * grid[1])) for m in maps),
+            encoded.record,
+        )
+
+    def forward_fine(self, imgs: Tensor, coarse: CoarseStage) -> FineStage:
+        """Run the fine stage (Algorithms 1 and 2, Eq. 13-19).
+
+        Args:
+            imgs (Tensor): The same padded images as the coarse stage had.
+            coarse (CoarseStage): Its output for them.
+
+        Returns:
+            FineStage: cls and maps.
+        """
+        fine, summary = self.embed(imgs)
+        if self.feature_reuse != 'none':
+            reused = self.reuse(coarse.tokens)
+            fine = fine + upsample_nearest(reused, coarse.grid)
+        if self.feature_reuse == 'mlp_with_cls':
+            summary = summary + self.reuse(coarse.cls).unsqueeze(1)
+        layout = self.layout(coarse)
+        encoded = self.encode(
+            layout.arrange(fine, summary, self._unselected(coarse))
+        )
+        sequence = encoded.sequence
+        maps = tuple(to_map(m, sequence.grid) for m in encoded.levels)
+        cls = self.read_out(sequence.summary(encoded.tokens))
+        return FineStage(cls, maps, layout, encoded.record)
+
+    def layout(self, coarse: CoarseStage) -> FineLayout:
+        """Choose the regions to refine; all of them without selection."""
+        k = self.regions_to_refine(coarse.importance.shape[1])
+        refined, kept = split_regions(coarse.importance, k)
+        return FineLayout(
+            coarse.grid, refined, kept, self.fine_summary, self.token_order
+        )
+
+    def _unselected(self, coarse: CoarseStage) -> Tensor:
+        if self.unselected_tokens == 'embedding':
+            return coarse.embeddings
+        positions, _ = self.position(coarse.grid, COARSE_POSITIONS)
+        return coarse.tokens + positions
+
+    def _train_outputs(
+        self, imgs: Tensor, coarse: CoarseStage, size: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        fine = self.forward_fine(imgs, coarse)
+        outputs = StageOutputs(
+            lengths=coarse.record.lengths,
+            directions=coarse.record.directions,
+            fine_lengths=fine.record.lengths,
+            coarse_cls=coarse.cls,
+            fine_cls=fine.cls,
+            coarse_maps=self.crop(coarse.maps, size),
+            fine_maps=self.crop(fine.maps, size),
+        )
+        self.deliver(outputs)
+        if self.out_type == 'cls_token':
+            return coarse.cls, fine.cls
+        return outputs.fine_maps

@@ -1,0 +1,75 @@
+"""What coarse-to-fine scoping asks of the family that it scopes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmscope.models.backbones.arguments import check_choice
+from mmscope.models.layers import SummaryTokens
+from mmscope.models.scoping.layout import CLS_POSITIONS
+
+if TYPE_CHECKING:
+    from mmscope.models.scoping.coarse_to_fine import CoarseToFine
+
+
+def fine_summary(
+    backbone: CoarseToFine, cls_position: str | None
+) -> SummaryTokens:
+    """Choose where summary tokens stand among the fine tokens.
+
+    Args:
+        backbone (CoarseToFine): It asks.
+        cls_position (str | None): One of ``CLS_POSITIONS``; None for the
+            family's own places.
+
+    Returns:
+        SummaryTokens: Their places.
+
+    Raises:
+        ValueError: If the position is unknown, or there is not one token.
+    """
+    own = backbone.summary_tokens
+    if cls_position is None:
+        return own
+    check_choice('cls_position', cls_position, tuple(CLS_POSITIONS))
+    if own.count != 1:
+        raise ValueError(
+            f'cls_position={cls_position!r} places one cls token, this '
+            f'backbone has {own.count} summary tokens: leave it out'
+        )
+    return SummaryTokens(CLS_POSITIONS[cls_position], 1)
+
+
+def check_family(backbone: CoarseToFine) -> None:
+    """Refuse what cannot be scoped.
+
+    Args:
+        backbone (CoarseToFine): Without its scoping parameters yet.
+
+    Raises:
+        ValueError: If there is no summary token to judge by, 'mlp_with_cls'
+            meets several, patches overlap, or a token reduction is at work.
+    """
+    count = backbone.summary_tokens.count
+    if not count:
+        raise ValueError(
+            'scoping judges the coarse stage by its summary tokens, this '
+            "backbone has none: summary_position='none' is for one stage"
+        )
+    if backbone.feature_reuse == 'mlp_with_cls' and count != 1:
+        raise ValueError(
+            "feature_reuse='mlp_with_cls' reuses one cls token, this "
+            f"backbone has {count} summary tokens: use 'mlp'"
+        )
+    if backbone.patch_stride != backbone.patch_size:
+        raise ValueError(
+            'scoping replaces whole regions by their patches, so patches '
+            f'must not overlap: got patch_stride={backbone.patch_stride} for '
+            f'patch_size={backbone.patch_size}'
+        )
+    if backbone.reduction is not None:
+        raise ValueError(
+            'scoping and a token reduction both decide which tokens '
+            f'there are, got reduction={type(backbone.reduction).__name__}: '
+            'use one of them'
+        )

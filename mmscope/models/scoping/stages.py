@@ -1,0 +1,141 @@
+"""What the two stages hand over, and what a forward leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mmscope.models.layers import Record
+from mmscope.models.scoping.layout import FineLayout
+
+
+@dataclass
+class CoarseStage:
+    """Output of the coarse stage; letters as in the module ``layout``.
+
+    Attributes:
+        grid (tuple[int, int]): Coarse grid (h, w).
+        cls (Tensor): What is read out of the summary tokens after the final
+            norm, (B, ``summary_dims``).
+        tokens (Tensor): After the final norm, without summary tokens,
+            (B, n, D).
+        embeddings (Tensor): Patch plus position embedding, (B, n, D).
+        importance (Tensor): (B, n).
+        maps (tuple[Tensor, ...]): Levels at the fine stride,
+            (B, D, 2h, 2w) each; empty unless out_type is 'featmap'.
+        record (Record | None): What its blocks ran; None where somebody put
+            the stage together from its state.
+    """
+
+    grid: tuple[int, int]
+    cls: Tensor
+    tokens: Tensor
+    embeddings: Tensor
+    importance: Tensor
+    maps: tuple[Tensor, ...] = ()
+    record: Record | None = None
+
+    def select(self, index: Tensor) -> CoarseStage:
+        """Keep some images; ``index`` is (B,) bool."""
+        return CoarseStage(
+            self.grid,
+            self.cls[index],
+            self.tokens[index],
+            self.embeddings[index],
+            self.importance[index],
+        )
+
+
+@dataclass
+class FineStage:
+    """Output of the fine stage.
+
+    Attributes:
+        cls (Tensor): Read out of the summary tokens after the final norm,
+            (B, ``summary_dims``).
+        maps (tuple[Tensor, ...]): Levels, (B, D, 2h, 2w) each.
+        layout (FineLayout): What was refined.
+        record (Record): What its blocks ran.
+    """
+
+    cls: Tensor
+    maps: tuple[Tensor, ...]
+    layout: FineLayout
+    record: Record
+
+
+@dataclass(kw_only=True)
+class TwoStageRecord(Record):
+    """What both kinds of records of a two-stage model have.
+
+    Attributes:
+        fine_lengths (list[int]): Tokens in each block of the fine stage,
+            empty if nobody went on; ``lengths`` are the coarse stage's.
+    """
+
+    fine_lengths: list[int] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class StageOutputs(TwoStageRecord):
+    """Record of a training forward: what losses need, with its graph.
+
+    Attributes:
+        coarse_cls (Tensor): (B, D).
+        fine_cls (Tensor): (B, D).
+        coarse_maps (tuple[Tensor, ...]): As an exit would give them.
+        fine_maps (tuple[Tensor, ...]): The backbone's own output.
+    """
+
+    coarse_cls: Tensor
+    fine_cls: Tensor
+    coarse_maps: tuple[Tensor, ...] = ()
+    fine_maps: tuple[Tensor, ...] = ()
+
+
+@dataclass(kw_only=True)
+class ExitRecord(TwoStageRecord):
+    """Record of an evaluation forward: who left, what was refined.
+
+    Attributes:
+        grid (tuple[int, int]): Coarse grid (h, w).
+        confidence (Tensor | None): (B,), None where no head predicts it.
+        exited (Tensor): Whether the image left after the coarse stage, (B,)
+            bool.
+        coarse_tokens (int): Tokens of the coarse stage, h * w + m.
+        fine_tokens (int): Tokens that an image which goes on adds.
+        importance (Tensor): Token importance, (B, h, w).
+        refined (Tensor): Refined regions, (B, h, w) bool, all False for an
+            image that exited.
+    """
+
+    grid: tuple[int, int]
+    confidence: Tensor | None
+    exited: Tensor
+    coarse_tokens: int
+    fine_tokens: int
+    importance: Tensor
+    refined: Tensor
+
+
+def upsample_nearest(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Repeat every token over its 2 x 2 fine cells.
+
+    Args:
+        tokens (Tensor): Raster tokens of the coarse grid, (B, h * w, D).
+        grid (tuple[int, int]): (h, w).
+
+    Returns:
+        Tensor: Raster tokens of the fine grid, (B, 4 * h * w, D).
+    """
+    x = tokens.unflatten(1, grid)
+    x = x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return x.flatten(1, 2)
+
+
+def put_rows(base: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+    """Copy ``base`` (B, ...) with ``rows`` at the places where ``index``."""
+    out = base.clone()
+    out[index] = rows.to(out.dtype)
+    return out

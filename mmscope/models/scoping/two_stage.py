@@ -1,0 +1,184 @@
+"""The frame of a model that looks twice: gate, split, record."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from mmscope.models.layers import Observed, unwrap_model
+from mmscope.models.scoping.gate import Gate, check_threshold, exit_mask
+from mmscope.models.scoping.layout import FineLayout
+from mmscope.models.scoping.stages import (
+    CoarseStage,
+    ExitRecord,
+    FineStage,
+    put_rows,
+)
+from mmscope.registry import MODELS
+
+# Outside the modules: no copy and no state dict meets them.
+_last_exits: WeakKeyDictionary[TwoStage, ExitRecord] = WeakKeyDictionary()
+
+
+class TwoStage(Observed):
+    """A mixin that lets confident images leave after a coarse stage.
+
+    It stands before a class that embeds and encodes. Every image runs
+    through :meth:`forward_coarse`; in evaluation those that are not sure run
+    through :meth:`forward_fine`, and results are put back in order.
+
+    Args:
+        **family (Any): Of the class behind.
+    """
+
+    gate: Gate | None
+    exit_head: nn.Module | None
+    summary_dims: int
+
+    def __init__(self, **family: Any) -> None:
+        super().__init__(**family)
+        self.gate = None
+        self.exit_threshold = None
+
+    def _add_exit(
+        self, exit_head: dict | None, exit_threshold: float | None
+    ) -> None:
+        """Add the exit head, the last of all modules, and its gate."""
+        self.exit_head = None
+        if exit_head:
+            self.exit_head = MODELS.build(
+                {'in_channels': self.summary_dims, **exit_head}
+            )
+            self.gate = Gate(self.exit_head)
+        self.exit_threshold = exit_threshold
+
+    @abstractmethod
+    def forward_coarse(self, imgs: Tensor) -> CoarseStage:
+        """Run the coarse stage on padded images (B, C, H, W)."""
+
+    @abstractmethod
+    def forward_fine(self, imgs: Tensor, coarse: CoarseStage) -> FineStage:
+        """Run the fine stage on the same images."""
+
+    @abstractmethod
+    def token_counts(self, regions: int) -> tuple[int, int]:
+        """Tokens of the coarse stage, and those that going on adds."""
+
+    @property
+    def exit_threshold(self) -> float | None:
+        """η; None never exits, 0 exits always, above 1 never."""
+        return self._exit_threshold
+
+    @exit_threshold.setter
+    def exit_threshold(self, value: float | None) -> None:
+        self._exit_threshold = check_threshold(value)
+
+    @property
+    def last_exit(self) -> ExitRecord | None:
+        """What the last evaluation forward decided, without gradients."""
+        return _last_exits.get(self)
+
+    def _gated(
+        self, imgs: Tensor, coarse: CoarseStage
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Refine the unsure images alone and put results back in order."""
+        confidence, exited = self._decide(coarse.cls)
+        stay = ~exited
+        fine = None
+        if not stay.any():
+            cls, maps = coarse.cls, coarse.maps
+        elif stay.all():
+            fine = self.forward_fine(imgs, coarse)
+            cls, maps = fine.cls, fine.maps
+        else:
+            fine = self.forward_fine(imgs[stay], coarse.select(stay))
+            cls = put_rows(coarse.cls, fine.cls, stay)
+            maps = tuple(
+                map(partial(put_rows, index=stay), coarse.maps, fine.maps)
+            )
+        self._hand_out(self._exit_record(coarse, confidence, exited, fine))
+        return cls, maps
+
+    def _decide(self, cls: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Confidence, (B,) or None, and who exits, (B,) bool."""
+        threshold = self.exit_threshold
+        stay = torch.zeros(len(cls), dtype=torch.bool, device=cls.device)
+        if self.gate is None:
+            if threshold is not None and 0.0 < threshold <= 1.0:
+                raise RuntimeError(
+                    f'exit_threshold is {threshold} but nothing predicts '
+                    'from the coarse stage: set backbone.exit_head, or call '
+                    'mmscope.models.scoping.attach_gate(model)'
+                )
+            return None, ~stay if threshold == 0.0 else stay
+        if threshold is None:
+            return None, stay
+        if 0.0 < threshold <= 1.0:
+            self.gate.check_trained()
+        confidence = self.gate.confidence(cls)
+        return confidence, exit_mask(confidence, threshold)
+
+    def _exit_record(
+        self,
+        coarse: CoarseStage,
+        confidence: Tensor | None,
+        exited: Tensor,
+        fine: FineStage | None,
+    ) -> ExitRecord:
+        refined = torch.zeros_like(coarse.importance, dtype=torch.bool)
+        if fine is not None:
+            refined[~exited] = refined_mask(fine.layout, refined.shape[1])
+        coarse_tokens, fine_tokens = self.token_counts(refined.shape[1])
+        return ExitRecord(
+            lengths=coarse.record.lengths,
+            directions=coarse.record.directions,
+            fine_lengths=[] if fine is None else fine.record.lengths,
+            grid=coarse.grid,
+            confidence=confidence,
+            exited=exited,
+            coarse_tokens=coarse_tokens,
+            fine_tokens=fine_tokens,
+            importance=coarse.importance.unflatten(1, coarse.grid),
+            refined=refined.unflatten(1, coarse.grid),
+        )
+
+    def _hand_out(self, record: ExitRecord) -> None:
+        _last_exits[self] = record.detached()
+        self.deliver(record)
+
+
+def refined_mask(layout: FineLayout, regions: int) -> Tensor:
+    """Mark the refined regions, (B, n) bool."""
+    mask = torch.zeros(
+        len(layout.refined),
+        regions,
+        dtype=torch.bool,
+        device=layout.refined.device,
+    )
+    return mask.scatter_(1, layout.refined, True)
+
+
+def is_two_stage(model: nn.Module | type | str) -> bool:
+    """Tell whether a model looks coarsely first and may stop there.
+
+    Args:
+        model (nn.Module | type | str): Host model or backbone, wrapped or
+            not, a class, or a type as a config names it.
+
+    Returns:
+        bool: True for :class:`TwoStage` and whatever inherits it.
+    """
+    if isinstance(model, str):
+        model = MODELS.get(model)
+    if isinstance(model, type):
+        return issubclass(model, TwoStage)
+    if not isinstance(model, nn.Module):
+        return False
+    model = unwrap_model(model)
+    backbone = getattr(model, 'backbone', model)
+    return isinstance(model, TwoStage) or isinstance(backbone, TwoStage)
