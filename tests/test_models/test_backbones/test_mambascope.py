@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from mmscope.models import MambaScope, VisionMamba
-from mmscope.models.layers import observe, token_scores
 from mmscope.models.layers import mixer as mixer_file
+from mmscope.models.layers import observe, token_scores
 from mmscope.models.scoping import attach_gate
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
