@@ -316,7 +316,7 @@ def test_weight_decay_spares_rates_norms_biases_and_positions(leaf):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
             {
-                'type': 'DefaultOptimWrapperConstructor',
+                'type': cfg.optim_wrapper.pop('constructor'),
                 'paramwise_cfg': cfg.optim_wrapper.pop('paramwise_cfg'),
                 'optim_wrapper_cfg': cfg.optim_wrapper,
             }

@@ -161,6 +161,18 @@ def test_every_two_stage_backbone_takes_a_threshold(my_scope, kind):
     assert gate.exit_threshold == 0.25
 
 
+def test_one_that_is_registered_in_its_host_takes_a_threshold(my_scope):
+    pytest.importorskip('mmseg', reason='needs the mmseg host')
+    from mmseg.registry import MODELS as HOST_MODELS
+
+    HOST_MODELS.register_module('HostScope', module=my_scope)
+    cfg = config(kind='HostScope')
+    cfg.default_scope = 'mmseg'
+    set_exit_threshold(cfg, 0.25)
+    HOST_MODELS.module_dict.pop('HostScope')
+    assert len(cfg.custom_hooks) == 1
+
+
 def test_a_backbone_inside_another_model_takes_a_threshold():
     cfg = Config({'model': {'detector': config().model}})
     set_exit_threshold(cfg, 0.25)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -71,6 +72,7 @@ class Observed(nn.Module):
 _observers: WeakKeyDictionary[Observed, list[list[Record]]]
 _observers = WeakKeyDictionary()
 _active: dict[int, bool] = {}
+_changing = Lock()
 
 
 def _append(module: Observed, record: Record) -> None:
@@ -159,14 +161,16 @@ def observe(model: nn.Module) -> Iterator[list[Any]]:
     """
     module, records = find_observed(model), []
     _hide_from_compilers()
-    lists = _observers.setdefault(module, [])
-    lists.append(records)
-    _active[id(records)] = True
+    with _changing:
+        _observers.setdefault(module, []).append(records)
+        _active[id(records)] = True
     try:
         yield records
     finally:
-        del _active[id(records)]
-        # By identity: two empty lists are equal.
-        lists[:] = [other for other in lists if other is not records]
-        if not lists:
-            _observers.pop(module, None)
+        with _changing:
+            del _active[id(records)]
+            # By identity: two empty lists are equal.
+            left = [x for x in _observers[module] if x is not records]
+            _observers[module] = left
+            if not left:
+                del _observers[module]

@@ -13,7 +13,11 @@ from mmscope.models.backbones.embedding import to_map
 from mmscope.models.layers import PositionTable, TokenSequence
 from mmscope.models.scoping.family import check_family, fine_summary
 from mmscope.models.scoping.importance import Importance
-from mmscope.models.scoping.layout import TOKEN_ORDERS, FineLayout
+from mmscope.models.scoping.layout import (
+    CLS_POSITIONS,
+    TOKEN_ORDERS,
+    FineLayout,
+)
 from mmscope.models.scoping.reuse import FEATURE_REUSES, make_reuse
 from mmscope.models.scoping.selection import num_refined, split_regions
 from mmscope.models.scoping.stages import (
@@ -124,6 +128,12 @@ class CoarseToFine(TwoStage):
     def refine_ratio(self, value: float) -> None:
         num_refined(value, 1)
         self._refine_ratio = value
+
+    @property
+    def cls_position(self) -> str:
+        """Place of the summary tokens among the fine ones, in our words."""
+        place = self.fine_summary.position
+        return next((k for k, v in CLS_POSITIONS.items() if v == place), place)
 
     def _add_scoping_parameters(self) -> None:
         dims = self.embed_dims
