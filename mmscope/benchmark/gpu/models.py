@@ -43,7 +43,7 @@ EXIT_RATIOS = (0.0, 0.5, 1.0)
 RIVAL = f'{VIM}, {MODULE}'
 # What building and the first runs, in which kernels are compiled, may take
 # beside the race.
-FIRST_S, COMPILE_S = 60.0, 110.0
+FIRST_S, COMPILE_S = 60.0, 70.0
 
 
 def autocast_run(run: Run, device: torch.device) -> Run:
@@ -77,7 +77,7 @@ def with_autocast(field: Field, device: torch.device) -> Field:
 
 
 def model_steps(scale: Scale) -> Iterator[Step]:
-    """List the cells, then those in which torch.compile takes part.
+    """List the cells.
 
     Args:
         scale (Scale): Cells and device.
@@ -86,21 +86,15 @@ def model_steps(scale: Scale) -> Iterator[Step]:
         Step: One a cell.
     """
     for plan in scale.cells:
-        run = partial(_cell, eager_field, plan, scale)
-        yield Step(plan.name, run, plan.budget_s + FIRST_S)
-    for plan in scale.compiled:
-        run = partial(_cell, compiled_field, plan, scale)
-        name = f'{plan.name}, compiled'
-        yield Step(name, run, plan.budget_s + COMPILE_S)
+        first = COMPILE_S * len(plan.compiled) or FIRST_S
+        yield Step(
+            plan.name, partial(_cell, plan, scale), plan.budget_s + first
+        )
 
 
-def _cell(
-    line_up_cell: Callable[[CellPlan, Scale], Field],
-    plan: CellPlan,
-    scale: Scale,
-    left: float,
-) -> list[dict]:
+def _cell(plan: CellPlan, scale: Scale, left: float) -> list[dict]:
     with stand_in(MODULE, scale.dry_run):
+        line_up_cell = compiled_field if plan.compiled else eager_field
         field = line_up_cell(plan, scale)
         return measure(plan, field, scale, min(plan.budget_s, left))
 
@@ -227,10 +221,10 @@ def plain(
 
 
 def compiled_field(plan: CellPlan, scale: Scale) -> Field:
-    """Line DeiT and ViM up, eager and compiled.
+    """Line models up, eager and compiled.
 
     Args:
-        plan (CellPlan): Where.
+        plan (CellPlan): Where, and which models.
         scale (Scale): Device, compiler.
 
     Returns:
@@ -238,17 +232,19 @@ def compiled_field(plan: CellPlan, scale: Scale) -> Field:
     """
     arch, side, device = scale.arch(plan.arch), plan.resolution, scale.device
     draw = images_of(side, torch.float32, device)
-    field = line_up(
-        arch, side, device=device, exit_ratios=(), deit_arch=scale.deit
-    )
-    builders = {VIM: partial(build_vim, arch, side)}
-    if why_no_deit() is None:
-        builders[DEIT] = partial(build_deit, scale.deit or arch, side)
+    builders = {
+        VIM: partial(build_vim, arch, side),
+        DEIT: partial(build_deit, scale.deit or arch, side),
+    }
     # What the cells before compiled is of no use any more, and counts.
     torch._dynamo.reset()
-    found = list(field.contestants)
-    for name, build in builders.items():
-        model = cast(build(), torch.float32, device)
-        model = torch.compile(model, backend=scale.compiler, dynamic=False)
-        found.append(plain(f'{name}, compiled', model, draw))
-    return Field(found, field.absent)
+    found, absent = [], {}
+    for name in plan.compiled:
+        if name == DEIT and (reason := why_no_deit()):
+            absent[DEIT] = reason
+            continue
+        model = cast(builders[name](), torch.float32, device)
+        compiled = torch.compile(model, backend=scale.compiler, dynamic=False)
+        found.append(plain(name, model, draw))
+        found.append(plain(f'{name}, compiled', compiled, draw))
+    return Field(found, absent)

@@ -1,9 +1,7 @@
 """Every kernel once, forwards and backwards, on small and uneven shapes.
 
-A program of its own, to be run under a tool that watches memory:
-
-    compute-sanitizer --tool memcheck python -m \
-        mmscope.benchmark.gpu.small_kernels
+A program of its own, run by :mod:`sanitizer` under a tool that watches
+memory.
 """
 
 from __future__ import annotations
@@ -43,7 +41,3 @@ def main(arguments: list[str] | None = None) -> None:
                 found = results(case, draw_inputs(case, device), TRITON)
                 count += len(found)
     print(f'small kernels: {count} tensors')
-
-
-if __name__ == '__main__':
-    main()
