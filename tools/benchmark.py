@@ -69,6 +69,7 @@ with contextlib.redirect_stdout(sys.stderr):
         noise_note,
         setting_line,
     )
+    from mmscope.benchmark.timed_training.command import train_minutes
     from mmscope.visualization.style import save
 
 # On CPU; on a GPU the whole grid.
@@ -250,9 +251,10 @@ def write(args: argparse.Namespace, result: dict) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments, __doc__)
-    if args.gpu_first:
+    if args.gpu_first or args.train_minutes is not None:
+        run = gpu_first if args.gpu_first else train_minutes
         with contextlib.redirect_stdout(sys.stderr), user_errors():
-            text = gpu_first(args, tell)
+            text = run(args, tell)
         print(text)
         return
     with contextlib.redirect_stdout(sys.stderr), user_errors():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from mmscope.apis.arguments import positive
 from mmscope.benchmark.gpu.parts import PARTS
 from mmscope.benchmark.gpu.supervisor import TOTAL_S
 
+# Larger than a config's, which are made for CPUs: a GPU is idle otherwise.
+TRAIN_BATCH = 512
 CONFIGS = ('configs/cifar10/vim_mini.py', 'configs/cifar10/mambascope_mini.py')
 
 
@@ -68,6 +71,14 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
         default=list(CONFIGS),
         metavar='FILE',
         help='configs of classifiers (default: both of CIFAR-10)',
+    )
+    group.add_argument(
+        '--train-batch',
+        type=positive,
+        default=TRAIN_BATCH,
+        metavar='B',
+        help="images of a step; the config's rate grows by the square root "
+        f'(default: {TRAIN_BATCH})',
     )
 
 
