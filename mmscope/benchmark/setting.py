@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ DTYPES = {
 }
 # Load average a core above which something else is running, too.
 BUSY = 0.5
+SOURCES = ('.py', '.cpp', '.h', '.cu')
 HOSTS = ('onedl-mmpretrain', 'mmpretrain')
 
 
@@ -78,6 +80,25 @@ def commit(checkout: str | Path = ROOT) -> str:
         check=False,
     )
     return described.stdout.strip() or 'unknown'
+
+
+def source_hash(checkout: str | Path = ROOT) -> str:
+    """Tell versions of the package apart, in a repository or not.
+
+    Args:
+        checkout (str | Path): Folder that holds ``mmscope``. Defaults to our
+            own.
+
+    Returns:
+        str: Twelve digits of a SHA-256 over its Python and C++ files.
+    """
+    digest = hashlib.sha256()
+    package = Path(checkout) / 'mmscope'
+    for path in sorted(package.rglob('*')):
+        if path.suffix in SOURCES and path.is_file():
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -60,6 +60,12 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
         help='of --gpu-first (default: all)',
     )
     group.add_argument(
+        '--commit',
+        metavar='NAME',
+        help='of the code, where it is a copy without its repository '
+        '(default: git says it)',
+    )
+    group.add_argument(
         '--data',
         metavar='FOLDER',
         help='images of --train-minutes: FOLDER/train and FOLDER/test with '
@@ -93,7 +99,7 @@ def check_gpu(
     """
     training = args.train_minutes is not None
     if not (args.gpu_first or training):
-        for name in ('dry_run', 'again', 'data'):
+        for name in ('dry_run', 'again', 'data', 'commit'):
             if getattr(args, name):
                 option = name.replace('_', '-')
                 parser.error(

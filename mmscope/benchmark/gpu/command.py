@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from mmscope.apis import UserError
+from mmscope.benchmark.gpu.record import describe_run
 from mmscope.benchmark.gpu.report import summary
 from mmscope.benchmark.gpu.supervisor import Order, run
-from mmscope.benchmark.setting import describe_setting
 
 
 def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
@@ -34,8 +34,7 @@ def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
             '--gpu-first, but torch sees no GPU: run it on a machine with one '
             'and its driver, or try it with --dry-run'
         )
-    setting = describe_setting(device, 'bfloat16')
-    setting['dry_run'] = args.dry_run
+    setting = describe_run(device, args.dry_run, args.commit)
     order = Order(
         Path(args.json),
         setting,

@@ -10,10 +10,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
+
+from mmscope.benchmark.setting import describe_setting, source_hash
+
 DONE, SKIPPED, FAILED = 'done', 'skipped', 'failed'
 OUT_OF_TIME = 'out of time'
 # Two results belong together if these entries of their settings are equal.
-SAME = ('device', 'commit', 'torch', 'dry_run')
+SAME = ('device', 'source', 'torch', 'dry_run')
 
 
 class Skip(Exception):
@@ -202,14 +206,36 @@ class Record:
             self.earlier[outcome.part] = before + outcome.seconds
 
 
+def describe_run(
+    device: torch.device, dry_run: bool, commit: str | None
+) -> dict:
+    """Describe machine, code and kind of a run.
+
+    Args:
+        device (torch.device): Where it works.
+        dry_run (bool): Whether its numbers mean nothing.
+        commit (str | None): Its name, where the code is no repository; None
+            asks git.
+
+    Returns:
+        dict: As :func:`describe_setting`, with ``source`` (of the code) and
+        ``dry_run``.
+    """
+    setting = describe_setting(device, 'bfloat16')
+    setting['source'], setting['dry_run'] = source_hash(), dry_run
+    if commit is not None:
+        setting['commit'] = commit
+    return setting
+
+
 def is_same_setting(old: dict, new: dict) -> bool:
     """Tell whether results of two settings may stand in one file.
 
     Args:
         old (dict): Setting of the results that are there.
-        new (dict): Setting of this machine and commit.
+        new (dict): Setting of this machine and code.
 
     Returns:
-        bool: Whether card, commit, torch and kind of run are equal.
+        bool: Whether card, code, torch and kind of run are equal.
     """
     return all(old.get(key) == new.get(key) for key in SAME)

@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mmengine.logging import MMLogger
+
 from mmscope.apis import UserError
-from mmscope.benchmark.setting import describe_setting, setting_line
+from mmscope.benchmark.gpu.record import describe_run
+from mmscope.benchmark.setting import setting_line
 from mmscope.benchmark.timed_training.images import Images, read_splits
 from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.session import (
@@ -48,6 +51,8 @@ def train_minutes(
         UserError: If there is no GPU, or data or a config is at fault.
     """
     deadline = time.monotonic() + 60 * args.train_minutes
+    # A line for each parameter of each optimizer.
+    MMLogger.get_current_instance().setLevel('WARNING')
     device = device_of(args.dry_run)
     splits = read_splits(args.data)
     if args.dry_run:
@@ -58,8 +63,7 @@ def train_minutes(
         _learner(config, args, splits['train'], batch)
         for config in args.train_config
     ]
-    setting = describe_setting(device, 'bfloat16')
-    setting['dry_run'] = args.dry_run
+    setting = describe_run(device, args.dry_run, args.commit)
     path = Path(args.json)
     if args.again:
         path.unlink(missing_ok=True)
