@@ -63,6 +63,28 @@ def describe_setting(
     )
 
 
+def describe_run(
+    device: torch.device, dry_run: bool, commit: str | None
+) -> dict:
+    """Describe machine, code and kind of a run.
+
+    Args:
+        device (torch.device): Where it works.
+        dry_run (bool): Whether its numbers mean nothing.
+        commit (str | None): Its name, where the code is no repository; None
+            asks git.
+
+    Returns:
+        dict: As :func:`describe_setting`, with ``source`` (of the code) and
+        ``dry_run``.
+    """
+    setting = describe_setting(device, 'bfloat16')
+    setting['source'], setting['dry_run'] = source_hash(), dry_run
+    if commit is not None:
+        setting['commit'] = commit
+    return setting
+
+
 def commit(checkout: str | Path = ROOT) -> str:
     """Name the commit of a checkout, '-dirty' if it was edited.
 

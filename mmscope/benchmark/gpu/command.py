@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from mmscope.apis import UserError
-from mmscope.benchmark.gpu.record import describe_run
+from mmscope.benchmark.gpu.record import RecordError
 from mmscope.benchmark.gpu.report import summary
 from mmscope.benchmark.gpu.supervisor import Order, run
+from mmscope.benchmark.setting import describe_run
 
 
 def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
@@ -48,7 +49,7 @@ def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return summary(run(order, tell))
-    except ValueError as error:
+    except RecordError as error:
         raise UserError(str(error)) from error
     finally:
         signal.signal(signal.SIGTERM, before)

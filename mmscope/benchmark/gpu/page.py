@@ -43,7 +43,7 @@ def page_section(path: str | Path) -> str:
         str: Markdown; 'Not measured' without the file.
 
     Raises:
-        ValueError: If the file holds something else.
+        RecordError: If the file holds something else.
     """
     record = Record.read(path)
     return measured_section(

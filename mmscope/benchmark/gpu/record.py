@@ -10,10 +10,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-
-from mmscope.benchmark.setting import describe_setting, source_hash
-
 DONE, SKIPPED, FAILED = 'done', 'skipped', 'failed'
 OUT_OF_TIME = 'out of time'
 # Two results belong together if these entries of their settings are equal.
@@ -22,6 +18,10 @@ SAME = ('device', 'source', 'torch', 'dry_run')
 
 class Skip(Exception):
     """Raised by a step that cannot run here; its text is the reason."""
+
+
+class RecordError(ValueError):
+    """A file is not what :class:`Record` writes."""
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Record:
             Record: What it holds.
 
         Raises:
-            ValueError: If the file holds something else.
+            RecordError: If the file holds something else.
         """
         path = Path(path)
         if not path.is_file():
@@ -139,7 +139,7 @@ class Record:
                 found['earlier'],
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
+            raise RecordError(
                 f'{path} is not the JSON of tools/benchmark.py --gpu-first '
                 f'({type(error).__name__}: {error}): name another file, or '
                 'remove this one'
@@ -204,28 +204,6 @@ class Record:
         for outcome in self.outcomes:
             before = self.earlier.get(outcome.part, 0.0)
             self.earlier[outcome.part] = before + outcome.seconds
-
-
-def describe_run(
-    device: torch.device, dry_run: bool, commit: str | None
-) -> dict:
-    """Describe machine, code and kind of a run.
-
-    Args:
-        device (torch.device): Where it works.
-        dry_run (bool): Whether its numbers mean nothing.
-        commit (str | None): Its name, where the code is no repository; None
-            asks git.
-
-    Returns:
-        dict: As :func:`describe_setting`, with ``source`` (of the code) and
-        ``dry_run``.
-    """
-    setting = describe_setting(device, 'bfloat16')
-    setting['source'], setting['dry_run'] = source_hash(), dry_run
-    if commit is not None:
-        setting['commit'] = commit
-    return setting
 
 
 def is_same_setting(old: dict, new: dict) -> bool:

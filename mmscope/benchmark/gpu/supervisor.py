@@ -27,6 +27,8 @@ TOTAL_S = 480.0
 # A worker that did not begin a step by then never will.
 START_S = 90.0
 POLL_S = 0.2
+# File descriptor to which a worker prints, whatever its libraries say.
+STDERR = 2
 # More deaths than this are no accident.
 MAX_WORKERS = 40
 
@@ -64,7 +66,7 @@ def open_record(order: Order) -> Record:
         and torch; the rest will be run again.
 
     Raises:
-        ValueError: If the file is no such record.
+        RecordError: If the file is no such record.
     """
     record = Record.read(order.path)
     if order.again or not is_same_setting(record.setting, order.setting):
@@ -86,7 +88,7 @@ def run(order: Order, tell: Callable[[str], None]) -> Record:
         Record: Complete, also on disk.
 
     Raises:
-        ValueError: If the file of results is none.
+        RecordError: If the file of results is none.
     """
     start = time.time()
     before = open_record(order).spent_s
@@ -135,7 +137,7 @@ def _one_worker(
     process = subprocess.Popen(
         command(order, deadline),
         env=environment(order),
-        stdout=sys.stderr.fileno(),
+        stdout=STDERR,
     )
     began = time.time()
     try:

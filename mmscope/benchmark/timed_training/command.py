@@ -10,11 +10,12 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from mmscope.apis import UserError
-from mmscope.benchmark.gpu.record import describe_run
-from mmscope.benchmark.setting import setting_line
+from mmscope.benchmark.setting import describe_run, setting_line
 from mmscope.benchmark.timed_training.images import Images, read_splits
 from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.session import (
+    USUAL,
+    Pace,
     Session,
     State,
     device_of,
@@ -24,8 +25,10 @@ from mmscope.evaluation.loading import open_config
 from mmscope.evaluation.tables import Column, format_table
 
 DRY_BATCH = 4
-# Images of each split in a dry run.
-DRY_IMAGES = 12
+# Of a dry run: images of each split, a few steps, and time enough for them on
+# a busy machine.
+DRY_IMAGES, DRY_MINUTES = 12, 30
+DRY_PACE = Pace(probe_s=0.1, most_steps=2)
 RESULT = (
     Column('config', 'model'),
     Column('epochs', 'epochs', '.1f'),
@@ -50,7 +53,8 @@ def train_minutes(
     Raises:
         UserError: If there is no GPU, or data or a config is at fault.
     """
-    deadline = time.monotonic() + 60 * args.train_minutes
+    minutes = DRY_MINUTES if args.dry_run else args.train_minutes
+    deadline = time.monotonic() + 60 * minutes
     # A line for each parameter of each optimizer.
     MMLogger.get_current_instance().setLevel('WARNING')
     device = device_of(args.dry_run)
@@ -68,7 +72,8 @@ def train_minutes(
     if args.again:
         path.unlink(missing_ok=True)
     state = open_state(path, setting, batch, args.train_minutes)
-    session = Session(learners, splits, state, path, deadline, tell)
+    pace = DRY_PACE if args.dry_run else USUAL
+    session = Session(learners, splits, state, path, deadline, tell, pace)
     return result_table(session.run())
 
 

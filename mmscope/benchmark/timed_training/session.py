@@ -26,7 +26,6 @@ from mmscope.evaluation.sweep import sweep
 
 # Points of a curve, each a chunk of every model.
 CHUNKS = 20
-PROBE_S = 10.0
 # Of the whole time: for the sweeps at the end, and what a chunk may take
 # longer than the probe said.
 SWEEP_SHARE, SLACK = 0.12, 0.95
@@ -129,6 +128,24 @@ class State:
             ) from error
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long is tried, and how much is learned at most.
+
+    Args:
+        probe_s (float): Seconds of the probe, for all models together.
+            Defaults to 10.
+        most_steps (int | None): Of each model, however many would fit; None
+            for no limit. Defaults to None.
+    """
+
+    probe_s: float = 10.0
+    most_steps: int | None = None
+
+
+USUAL = Pace()
+
+
 class Session:
     """Trains models in turns until the time is over.
 
@@ -140,6 +157,8 @@ class Session:
         deadline (float): When everything has to be over, seconds of
             :func:`time.monotonic`.
         tell (Callable): Gets a line a chunk. Defaults to silence.
+        pace (Pace): How long is tried and learned. Defaults to the usual
+            one.
     """
 
     def __init__(
@@ -150,7 +169,9 @@ class Session:
         path: Path,
         deadline: float,
         tell: Callable[[str], None] = lambda text: None,
+        pace: Pace = USUAL,
     ) -> None:
+        self.pace = pace
         self.learners, self.splits = learners, splits
         self.state, self.path, self.tell = state, path, tell
         self.begin = time.monotonic()
@@ -180,14 +201,10 @@ class Session:
             self._sweep(learner)
         return self.state
 
-    def probe(self, seconds: float = PROBE_S) -> None:
-        """Find out how long a step takes, and how many fit.
-
-        Args:
-            seconds (float): For all models together. Defaults to 10.
-        """
+    def probe(self) -> None:
+        """Find out how long a step takes, and how many fit."""
         left = self.train_until - time.monotonic()
-        each = min(seconds, 0.1 * left) / len(self.learners)
+        each = min(self.pace.probe_s, 0.1 * left) / len(self.learners)
         for learner in self.learners:
             # Both kinds of steps, as the selection comes on during the run.
             costs = [
@@ -222,7 +239,8 @@ class Session:
         """Steps of the whole training of each model, some being done."""
         left = SLACK * (self.train_until - time.monotonic())
         each = sum(run.step_s for run in self.state.runs.values())
-        return done + max(int(left / each), CHUNKS)
+        fit = done + max(int(left / each), CHUNKS)
+        return min(fit, self.pace.most_steps or fit)
 
     def _train_chunk(self) -> bool:
         """Let every model do a chunk; whether there is more to do."""
