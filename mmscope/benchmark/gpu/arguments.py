@@ -6,7 +6,6 @@ import argparse
 
 from mmscope.apis.arguments import positive
 from mmscope.benchmark.gpu.parts import PARTS
-from mmscope.benchmark.gpu.supervisor import TOTAL_S
 
 # Larger than a config's, which are made for CPUs: a GPU is idle otherwise.
 TRAIN_BATCH = 512
@@ -22,8 +21,8 @@ def add_gpu_modes(what: argparse._MutuallyExclusiveGroup) -> None:
     what.add_argument(
         '--gpu-first',
         action='store_true',
-        help='prove and measure everything on a GPU, in at most '
-        f'{TOTAL_S / 60:.0f} minutes; goes on where it was interrupted',
+        help='prove and measure everything on a GPU, in at most eight '
+        'minutes; goes on where it was interrupted',
     )
     what.add_argument(
         '--train-minutes',

@@ -29,13 +29,14 @@ def gated_steps(scale: Scale) -> Iterator[Step]:
 
 
 def _cell(plan: CellPlan, scale: Scale, left: float) -> list[dict]:
-    field = line_up(
-        scale.arch(plan.arch),
-        plan.resolution,
-        device=scale.device,
-        exit_ratios=EXIT_RATIOS,
-        deit_arch=scale.deit,
-    )
+    with scale.device:
+        field = line_up(
+            scale.arch(plan.arch),
+            plan.resolution,
+            device=scale.device,
+            exit_ratios=EXIT_RATIOS,
+            deit_arch=scale.deit,
+        )
     ours = [c for c in field.contestants if c.kind in (VIM, SCOPE)]
     field = type(field)(ours)
     return measure(plan, field, scale, min(plan.budget_s, left))

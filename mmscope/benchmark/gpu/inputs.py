@@ -160,3 +160,35 @@ def directions(weights: dict[str, Tensor]) -> list[DirectionWeights]:
         )
         for prefix in ('f_', 'b_')
     ]
+
+
+def draw_large(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
+    """Draw the inputs of a scan or convolution on the device.
+
+    On the CPU the largest would take a minute.
+
+    Args:
+        case (ParityCase): Sizes, dtype, seed.
+        device (torch.device): Where they are drawn.
+
+    Returns:
+        dict[str, Tensor]: All inputs, by the names of the arguments.
+    """
+    large = (case.batch, case.seqlen, case.dim)
+    torch.manual_seed(case.seed)
+    draw = partial(torch.randn, device=device)
+    large_draw = partial(draw, large, dtype=case.torch_dtype)
+    if case.op == CONV:
+        weight = draw(case.dim, case.d_state)
+        return dict(x=large_draw(), weight=weight, bias=draw(case.dim))
+    maps = (case.batch, case.seqlen, case.d_state)
+    return dict(
+        u=large_draw(),
+        delta=large_draw(),
+        A=-draw(case.dim, case.d_state).abs() - 0.1,
+        B=draw(maps, dtype=case.torch_dtype),
+        C=draw(maps, dtype=case.torch_dtype),
+        D=draw(case.dim),
+        z=large_draw(),
+        delta_bias=draw(case.dim),
+    )

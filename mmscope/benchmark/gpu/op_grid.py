@@ -8,9 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.gpu.cases import MIXER, ParityCase
+from mmscope.benchmark.gpu.cases import CONV, MIXER, SCAN, ParityCase
 from mmscope.benchmark.gpu.graphs import race_laps
-from mmscope.benchmark.gpu.inputs import directions, mixer, mixer_inputs
+from mmscope.benchmark.gpu.inputs import (
+    TAPS,
+    directions,
+    draw_large,
+    mixer,
+    mixer_inputs,
+)
 from mmscope.benchmark.gpu.parity import TRITON, require_triton
 from mmscope.benchmark.gpu.rival import (
     MODULE,
@@ -25,12 +31,9 @@ from mmscope.benchmark.gpu.steps import Step
 from mmscope.benchmark.ops import COPY, copying, forward, training
 from mmscope.ops import causal_conv1d, selective_scan
 from mmscope.ops.reference import causal_conv1d_reference
-from mmscope.testing import scan_inputs
 
-SCAN, CONV, WHOLE = 'scan', 'conv', 'mixer'
 FORWARD, TRAINING = 'forward', 'training'
 PYTORCH = 'F.conv1d'
-TAPS = 4
 PASSES = {FORWARD: forward, TRAINING: training}
 Function = Callable[..., Tensor]
 
@@ -46,7 +49,7 @@ def op_steps(scale: Scale) -> Iterator[Step]:
     """
     for shape in scale.ops:
         sizes = ' x '.join(map(str, shape))
-        for op, make in ((SCAN, _scans), (CONV, _convs), (WHOLE, _mixers)):
+        for op, make in ((SCAN, _scans), (CONV, _convs), (MIXER, _mixers)):
             for run in PASSES:
                 yield Step(
                     f'{op}, {run}, {sizes}',
@@ -70,7 +73,7 @@ def _compare(
             name: PASSES[run](function, inputs)
             for name, (function, inputs) in rivals.items()
         }
-        if run == FORWARD and op != WHOLE:
+        if run == FORWARD and op != MIXER:
             runs[COPY] = copying(rivals[TRITON][1])
         found = race_laps(
             runs, scale.device, scale.repeats, min(left, 8.0 * scale.patience)
@@ -92,8 +95,7 @@ def _compare(
 def _scans(
     shape: tuple[int, int, int, int], device: torch.device, with_rival: bool
 ) -> dict[str, tuple[Function, dict[str, Tensor]]]:
-    drawn = scan_inputs(*shape, dtype=torch.bfloat16)
-    inputs = {name: x.to(device) for name, x in drawn.items()}
+    inputs = draw_large(ParityCase(SCAN, *shape, dtype='bfloat16'), device)
     ours = partial(selective_scan, delta_softplus=True, backend=TRITON)
     found = {TRITON: (ours, inputs)}
     if with_rival:
@@ -104,12 +106,8 @@ def _scans(
 def _convs(
     shape: tuple[int, int, int, int], device: torch.device, with_rival: bool
 ) -> dict[str, tuple[Function, dict[str, Tensor]]]:
-    batch, seqlen, dim, _ = shape
-    inputs = dict(
-        x=torch.randn(batch, seqlen, dim, device=device).bfloat16(),
-        weight=torch.randn(dim, TAPS, device=device),
-        bias=torch.randn(dim, device=device),
-    )
+    case = ParityCase(CONV, *shape[:3], TAPS, dtype='bfloat16')
+    inputs = draw_large(case, device)
     return {
         TRITON: (partial(causal_conv1d, backend=TRITON), inputs),
         PYTORCH: (causal_conv1d_reference, inputs),

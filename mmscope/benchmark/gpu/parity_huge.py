@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmscope.benchmark.gpu.cases import CONV, ParityCase
+from mmscope.benchmark.gpu.inputs import draw_large
 from mmscope.benchmark.gpu.parity import (
     REFERENCE,
     TRITON,
@@ -67,7 +68,7 @@ def _compare(case: ParityCase, scale: Scale, left: float) -> list[dict]:
             f'about {needed / 2**30:.0f} GiB are needed, {free / 2**30:.0f} '
             'GiB may be used'
         )
-    inputs = _draw(case, scale.device)
+    inputs = draw_large(case, scale.device)
     ends = _ends(case.batch, SEQUENCES), _ends(case.dim, CHANNELS)
     picked = _pick(inputs, ends)
     # A gradient for what is compared, zero elsewhere.
@@ -87,28 +88,6 @@ def _compare(case: ParityCase, scale: Scale, left: float) -> list[dict]:
 
 def _first(case: ParityCase) -> str:
     return 'x' if case.op == CONV else 'u'
-
-
-def _draw(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
-    """Draw on the device: on the CPU it would take a minute."""
-    large = (case.batch, case.seqlen, case.dim)
-    torch.manual_seed(case.seed)
-    draw = partial(torch.randn, device=device)
-    large_draw = partial(draw, large, dtype=case.torch_dtype)
-    if case.op == CONV:
-        weight = draw(case.dim, case.d_state)
-        return dict(x=large_draw(), weight=weight, bias=draw(case.dim))
-    maps = (case.batch, case.seqlen, case.d_state)
-    return dict(
-        u=large_draw(),
-        delta=large_draw(),
-        A=-draw(case.dim, case.d_state).abs() - 0.1,
-        B=draw(maps, dtype=case.torch_dtype),
-        C=draw(maps, dtype=case.torch_dtype),
-        D=draw(case.dim),
-        z=large_draw(),
-        delta_bias=draw(case.dim),
-    )
 
 
 def _ends(number: int, count: int) -> list[slice]:

@@ -202,7 +202,8 @@ def _recorded(
 ) -> Contestant:
     def make(batch: int) -> Run:
         images = draw(batch)
-        model = cast(build(), torch.float32, images.device)
+        with images.device:
+            model = cast(build(), torch.float32, images.device)
         with torch.no_grad(), casting(images.device):
             recorded = Recorded(model, (images,), images.device)
         # Copying the images to where the graph reads them belongs to it.

@@ -53,7 +53,8 @@ def training_steps(scale: Scale) -> Iterator[Step]:
 
 def _race(plan: CellPlan, scale: Scale, left: float) -> list[dict]:
     with stand_in(MODULE, scale.dry_run):
-        field = training_field(plan, scale)
+        with scale.device:
+            field = training_field(plan, scale)
         return measure(plan, field, scale, min(plan.budget_s, left))
 
 

@@ -13,10 +13,9 @@ from mmscope.benchmark.gpu.cases import (
     full_cases,
     huge_cases,
 )
-from mmscope.benchmark.gpu.inputs import draw_inputs
+from mmscope.benchmark.gpu.inputs import draw_inputs, draw_large
 from mmscope.benchmark.gpu.parity import judge, nan_filled_memory, results
 from mmscope.benchmark.gpu.parity_huge import (
-    _draw,
     _ends,
     _pick,
     _run,
@@ -100,7 +99,7 @@ def test_reference_equals_itself_in_all_tensors():
 @pytest.mark.parametrize('op', [SCAN, CONV])
 def test_ends_of_a_huge_tensor_have_the_gradients_of_the_whole(op):
     case = ParityCase(op, 5, 4, 9, 3)
-    inputs = _draw(case, CPU)
+    inputs = draw_large(case, CPU)
     ends = _ends(5, 1), _ends(9, 2)
     picked = _pick(inputs, ends)
     grad = torch.randn(2, 4, 4)
