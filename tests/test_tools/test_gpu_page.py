@@ -16,7 +16,16 @@ from .conftest import load_tool
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'results' / 'gpu.md'
 tool = load_tool('analysis_tools/gpu_page.py')
-ROW = dict(op='scan', run='forward', batch=1, seqlen=2, dim=3, d_state=4)
+ROW = dict(
+    op='scan',
+    run='forward',
+    scored=False,
+    batch=1,
+    seqlen=2,
+    dim=3,
+    d_state=4,
+)
+CARD = 'NVIDIA H100 80GB HBM3'
 
 
 @pytest.fixture
@@ -26,7 +35,7 @@ def page(tmp_path):
 
 def measure(page):
     record = Record(page.with_suffix('.json'))
-    record.setting = dict(device='H100', commit='abc', dry_run=False)
+    record.setting = dict(device=CARD, commit='abc', dry_run=False)
     row = ROW | dict(rival='triton', us=12.0)
     record.put(Outcome('ops', 'one', DONE, 1.0, [row]))
 
@@ -41,15 +50,25 @@ def test_a_measurement_makes_the_page_out_of_date(page):
         tool.main(['--page', str(page), '--check'])
     tool.main(['--page', str(page)])
     tool.main(['--page', str(page), '--check'])
-    assert 'Measured on H100 at commit abc' in page.read_text()
+    assert f'Measured on {CARD} at commit abc' in page.read_text()
 
 
 def test_predictions_stand_beside_measurements(page, monkeypatch):
     measure(page)
     module = types.ModuleType(gpu_page.PREDICTIONS)
-    module.predicted_us = lambda card, op, *sizes: (
-        6.0 if (card, op, *sizes) == ('H100', *ROW.values()) else None
-    )
+    module.CARDS = ('H200', 'H100')
+    sizes = {k: ROW[k] for k in ('batch', 'seqlen', 'dim', 'd_state')}
+    module.predict = lambda card: [
+        types.SimpleNamespace(
+            model=model, part=part, milliseconds=milliseconds, **sizes
+        )
+        for model, part, milliseconds in (
+            ('ViM-S', 'forward', 0.006),
+            ('ViM-S', 'training', 9.0),
+            ('MambaScope-S', 'forward', 9.0),
+        )
+        if card == 'H100'
+    ]
     monkeypatch.setitem(sys.modules, gpu_page.PREDICTIONS, module)
     monkeypatch.setattr(gpu_page, 'find_spec', lambda name: True)
     tool.main(['--page', str(page)])

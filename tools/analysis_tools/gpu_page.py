@@ -6,8 +6,8 @@
 The file is that of tools/benchmark.py --gpu-first --json; without one the
 page says that nothing was measured. The tables stand between
 
-    <!-- gpu_page measured: begin -->
-    <!-- gpu_page measured: end -->
+    <!-- gpu_first measurements: begin -->
+    <!-- gpu_first measurements: end -->
 
 so that no number is typed by hand. --check changes nothing and fails if the
 page is not what the file says.
@@ -25,7 +25,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.apis import user_errors
     from mmscope.benchmark.gpu.page import page_section
 
-TOOL = 'gpu_page measured'
+TOOL = 'gpu_first measurements'
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -6,31 +6,46 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmscope.benchmark.gpu.cases import SCAN
 from mmscope.benchmark.gpu.record import Record
 from mmscope.benchmark.gpu.report import Predict, measured_section
 
-# A module with ``predicted_us(card, op, run, batch, seqlen, dim, d_state)``:
-# the card's name as PyTorch gives it, 'scan' | 'conv' | 'mixer', 'forward' |
-# 'training', sizes; returns microseconds in bfloat16, or None.
+# A module with ``CARDS`` (names that a card's own name contains) and
+# ``predict(card)``: rows with ``model``, ``part``, ``batch``, ``seqlen``,
+# ``dim``, ``d_state`` and ``milliseconds`` of one layer's scan of both
+# directions in bfloat16.
 PREDICTIONS = 'mmscope.benchmark.gpu_predictions'
-SIZES = ('op', 'run', 'batch', 'seqlen', 'dim', 'd_state')
+MODELS = {False: 'ViM-S', True: 'MambaScope-S'}
+PLACE = ('model', 'part', 'batch', 'seqlen', 'dim', 'd_state')
 
 
-def predictor(card: str) -> Predict:
+def predictor(device: str) -> Predict:
     """Look predictions up, where there are any.
 
     Args:
-        card (str): Name of the GPU.
+        device (str): Name of the GPU, as PyTorch gives it.
 
     Returns:
         Callable: Row of an operator to predicted microseconds or None.
     """
-    function = None
-    if find_spec(PREDICTIONS) is not None:
-        function = getattr(import_module(PREDICTIONS), 'predicted_us', None)
-    if function is None:
+    if find_spec(PREDICTIONS) is None:
         return lambda row: None
-    return lambda row: function(card, *(row[key] for key in SIZES))
+    module = import_module(PREDICTIONS)
+    card = next((name for name in module.CARDS if name in device), None)
+    if card is None:
+        return lambda row: None
+    found = {
+        tuple(getattr(one, key) for key in PLACE): 1e3 * one.milliseconds
+        for one in module.predict(card)
+    }
+
+    def predict(row: dict) -> float | None:
+        if row['op'] != SCAN:
+            return None
+        sizes = (row[key] for key in PLACE[2:])
+        return found.get((MODELS[row['scored']], row['run'], *sizes))
+
+    return predict
 
 
 def page_section(path: str | Path) -> str:

@@ -46,6 +46,7 @@ TENSORS = (
 OPERATORS = (
     Column('op', 'operator'),
     Column('run', 'pass'),
+    Column('scored', 'scores'),
     Column('shape', 'B x L x D x N'),
     Column('us', 'ours, µs', '.1f'),
     Column('predicted', 'predicted', '.1f'),
@@ -115,8 +116,8 @@ def measured_section(
     Args:
         record (Record): Results; one of a dry run says that it is none.
         predict (Callable): From a row of the operators (``op``, ``run``,
-            ``batch``, ``seqlen``, ``dim``, ``d_state``) to microseconds.
-            Defaults to no prediction.
+            ``scored``, ``batch``, ``seqlen``, ``dim``, ``d_state``) to
+            microseconds. Defaults to no prediction.
 
     Returns:
         str: Markdown.
@@ -198,7 +199,7 @@ def operators_table(rows: Sequence[dict], predict: Predict) -> str:
     groups: dict[tuple, dict[str, dict]] = {}
     for row in rows:
         shape = tuple(row[k] for k in ('batch', 'seqlen', 'dim', 'd_state'))
-        key = (row['op'], row['run'], shape)
+        key = (row['op'], row['run'], row['scored'], shape)
         groups.setdefault(key, {})[row['rival']] = row
     shown = [
         _operator(group, predict)
@@ -222,6 +223,7 @@ def _operator(group: dict[str, dict], predict: Predict) -> dict:
     return {
         'op': ours['op'],
         'run': ours['run'],
+        'scored': 'yes' if ours['scored'] else '-',
         'shape': ' x '.join(map(str, sizes)),
         'us': ours['us'],
         'predicted': predicted,

@@ -52,6 +52,31 @@ class CellPlan:
 
 
 @dataclass(frozen=True)
+class OpPlan:
+    """One shape of the grid of operators.
+
+    Args:
+        batch (int): Sequences.
+        seqlen (int): Tokens.
+        dim (int): Channels inside a mixer. Defaults to ViM-S's 768.
+        d_state (int): States of a channel. Defaults to 16.
+        scored (bool): Whether the scan gives scores, too, as in the coarse
+            stage; then only the scan races. Defaults to False.
+    """
+
+    batch: int
+    seqlen: int
+    dim: int = 768
+    d_state: int = 16
+    scored: bool = False
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """(batch, seqlen, dim, d_state)."""
+        return self.batch, self.seqlen, self.dim, self.d_state
+
+
+@dataclass(frozen=True)
 class Scale:
     """Sizes, device and repeats of one run.
 
@@ -61,8 +86,7 @@ class Scale:
         parity (tuple[ParityCase, ...]): Kernels against the reference.
         huge (tuple[ParityCase, ...]): The same, checked in some of their
             sequences and channels only.
-        ops (tuple): (batch, tokens, channels, states) of the grid of
-            operators.
+        ops (tuple[OpPlan, ...]): Grid of operators, in order of importance.
         cells (tuple[CellPlan, ...]): Grid of models, in order of importance.
         gated_batches (tuple[int, ...]): Where shares of savings are measured.
         training_batch (int): Images of a training step.
@@ -82,7 +106,7 @@ class Scale:
     dry_run: bool
     parity: tuple[ParityCase, ...]
     huge: tuple[ParityCase, ...]
-    ops: tuple[tuple[int, int, int, int], ...]
+    ops: tuple[OpPlan, ...]
     cells: tuple[CellPlan, ...]
     gated_batches: tuple[int, ...]
     training_batch: int
@@ -125,13 +149,16 @@ def full_scale() -> Scale:
         parity=full_cases(),
         huge=huge_cases(),
         ops=(
-            (64, 197, 768, 16),
-            (1, 197, 768, 16),
-            (8, 4097, 768, 16),
-            (1, 4097, 768, 16),
-            (256, 197, 768, 16),
-            (256, 51, 768, 16),
-            (64, 1025, 768, 16),
+            OpPlan(64, 197),
+            OpPlan(1, 197),
+            OpPlan(64, 51, scored=True),
+            OpPlan(1, 4097),
+            OpPlan(8, 4097),
+            OpPlan(256, 197),
+            OpPlan(1, 51, scored=True),
+            OpPlan(64, 1025),
+            OpPlan(256, 51, scored=True),
+            OpPlan(8, 197),
         ),
         cells=cells,
         gated_batches=(64, 1, 8, 256),
@@ -146,7 +173,7 @@ def tiny_scale() -> Scale:
         dry_run=True,
         parity=tiny_cases(),
         huge=tiny_huge_cases(),
-        ops=((1, 3, 8, 2),),
+        ops=(OpPlan(1, 2, 4, 2), OpPlan(1, 1, 4, 2, scored=True)),
         cells=(
             CellPlan('small', 32, 2, True),
             CellPlan('tiny', 32, 1),

@@ -84,7 +84,7 @@ def test_shares_are_told_for_each_batch(record):
 
 def test_an_operator_stands_beside_its_prediction_and_rival():
     shape = dict(batch=1, seqlen=2, dim=3, d_state=4)
-    base = dict(op='scan', run='forward', **shape)
+    base = dict(op='scan', run='forward', scored=False, **shape)
     rows = [
         base | dict(rival='triton', us=20.0),
         base | dict(rival='selective_scan_cuda', us=50.0),
@@ -93,7 +93,7 @@ def test_an_operator_stands_beside_its_prediction_and_rival():
     line = operators_table(rows, lambda row: 10.0).splitlines()[-1]
     cells = [cell.strip() for cell in line.split('|')[1:-1]]
     assert cells == [
-        *('scan', 'forward', '1 x 2 x 3 x 4', '20.0', '10.0', '2.00'),
+        *('scan', 'forward', '-', '1 x 2 x 3 x 4', '20.0', '10.0', '2.00'),
         *('5.0', '50.0', '2.50', 'selective_scan_cuda'),
     ]
 
