@@ -92,15 +92,19 @@ def commit(checkout: str | Path = ROOT) -> str:
         checkout (str | Path): Its folder. Defaults to our own.
 
     Returns:
-        str: 'unknown' outside a repository.
+        str: 'unknown' outside a repository, and without git.
     """
-    described = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        described = subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        # A machine without git.
+        return 'unknown'
     return described.stdout.strip() or 'unknown'
 
 

@@ -148,6 +148,11 @@ def rival_core(
     return (ahead + back) * 0.5
 
 
+def _dense(x: Tensor) -> Tensor:
+    """Copy only where the kernels need it: a last stride of 1."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
 def _direction(x: Tensor, z: Tensor, weights: DirectionWeights) -> Tensor:
     batch, dim, seqlen = x.shape
     taps = weights.conv_weight.unsqueeze(1)
@@ -167,7 +172,7 @@ def _direction(x: Tensor, z: Tensor, weights: DirectionWeights) -> Tensor:
         for i in (B, C)
     )
     sequences = (u, delta, B, C, z)
-    u, delta, B, C, z = (i.contiguous().to(x.dtype) for i in sequences)
+    u, delta, B, C, z = (_dense(i).to(x.dtype) for i in sequences)
     A = -weights.A_log.float().exp()
     D, bias = weights.D.float(), weights.dt_bias.float()
     return channels_first_scan(u, delta, A, B, C, D, z, bias)

@@ -61,7 +61,10 @@ def bwd(*args: object) -> tuple[Tensor, ...]:
 def _check(inputs: list[Tensor | None]) -> None:
     u, delta, A, B, C, D, z, bias = inputs
     for x in (u, delta, B, C, z):
-        if x is not None and (x.stride(-1) != 1 or x.dtype != u.dtype):
+        if x is None:
+            continue
+        is_dense = x.stride(-1) == 1 or x.shape[-1] == 1
+        if not is_dense or x.dtype != u.dtype:
             raise ValueError(
                 f'last stride 1 and {u.dtype} are wanted, got strides '
                 f'{x.stride()} and {x.dtype}'

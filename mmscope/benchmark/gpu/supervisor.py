@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -138,6 +140,8 @@ def _one_worker(
         command(order, deadline),
         env=environment(order),
         stdout=STDERR,
+        # With children of its own: what ends it ends them.
+        start_new_session=True,
     )
     began = time.time()
     try:
@@ -148,7 +152,8 @@ def _one_worker(
                 break
     finally:
         # Also where Ctrl-C or a time limit ends this process.
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
     return _note_end(order, status, tell)
 
