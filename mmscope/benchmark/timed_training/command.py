@@ -17,10 +17,9 @@ from mmscope.benchmark.timed_training.session import (
     USUAL,
     Pace,
     Session,
-    State,
     device_of,
-    open_state,
 )
+from mmscope.benchmark.timed_training.state import State, open_state
 from mmscope.evaluation.loading import open_config
 from mmscope.evaluation.tables import Column, format_table
 

@@ -15,10 +15,9 @@ from mmscope.benchmark.timed_training.images import read_splits
 from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.session import (
     Session,
-    State,
-    open_state,
     selection_begins,
 )
+from mmscope.benchmark.timed_training.state import State, open_state
 from mmscope.evaluation import SweepResult
 from mmscope.evaluation.loading import open_config
 
