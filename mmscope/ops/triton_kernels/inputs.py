@@ -84,6 +84,11 @@ class ScanInputs:
         gate = 0 if self.z is None else self.z.stride(0)
         return (*self.B.stride()[:2], gate)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the dtype keeps more than bfloat16, so kernels must too."""
+        return self.u.dtype != torch.bfloat16
+
     def flags(self, plan: Plan) -> dict[str, object]:
         """Return the constants that every scan kernel is compiled for."""
         states = triton.next_power_of_2(self.d_state)
@@ -96,7 +101,7 @@ class ScanInputs:
             BC_TOKEN=self.B.stride(2),
             Z_TOKEN=0 if self.z is None else self.z.stride(1),
             ALIGN=self.align,
-            EXACT=self.u.dtype == torch.float32,
+            EXACT=self.is_exact,
             PACKED=self.packed,
             EVEN=fits,
             CHANNELS=plan.channels,
@@ -106,7 +111,7 @@ class ScanInputs:
         )
 
     def plan(
-        self, programs_per_sequence: int, widths: tuple[int, ...] | None = None
+        self, programs_per_sequence: int, widths: tuple[int, ...]
     ) -> Plan:
         """Return the plan for this many programs a batch entry and block."""
         sequences = programs_per_sequence * self.batch

@@ -16,10 +16,15 @@ CHUNK = 16
 # thread. Narrower: the states of a channel are spread over threads, which
 # costs exchanges but shortens the way from token to token.
 WIDTHS = (64, 32, 16, 8)
-# Of the backward, where two channels a thread do not fit into registers.
+# Of float32 and float16, where two channels a thread do not fit into the
+# registers.
+EXACT_WIDTHS = (32, 16, 8)
+# Of the backward, where they do not either, whatever the dtype.
 BACKWARD_WIDTHS = (32, 16, 8)
 # Registers of a thread that a compiler may use: 16 warps on a multiprocessor.
 MOST_REGISTERS = 128
+# Of the second and third axis of a grid, which CUDA limits.
+MOST_PROGRAMS = 65535
 # Bytes of the widest load.
 WIDEST = 16
 # Tokens of a program where a sequence is cut; must be a multiple of CHUNK.
@@ -46,7 +51,7 @@ def plan_scan(
     sequences: int,
     seqlen: int,
     dim: int,
-    widths: tuple[int, ...] | None = None,
+    widths: tuple[int, ...],
 ) -> Plan:
     """Choose widths and spans of programs; the only place that does.
 
@@ -61,8 +66,8 @@ def plan_scan(
         sequences (int): Batch, times directions where each has a program.
         seqlen (int): Tokens.
         dim (int): Channels.
-        widths (tuple[int, ...] | None): Channels of a program to choose from,
-            widest first. Defaults to None, which means ``WIDTHS``.
+        widths (tuple[int, ...]): Channels of a program to choose from, widest
+            first.
 
     Returns:
         Plan: Sizes of programs and grid.
@@ -70,7 +75,7 @@ def plan_scan(
     most = triton.next_power_of_2(max(dim, 1))
     cuts = (max(seqlen, 1), SPAN)[: 2 if seqlen >= 2 * SPAN else 1]
     for span in cuts:
-        for width in WIDTHS if widths is None else widths:
+        for width in widths:
             channels = min(width, most)
             blocks, spans = (
                 triton.cdiv(dim, channels),
@@ -104,9 +109,18 @@ def launch(
         grid (tuple[int, ...]): Programs along up to three axes.
         *args (object): Tensors and numbers; None for an absent tensor.
         **sizes (object): Constants that the kernel is compiled for.
+
+    Raises:
+        ValueError: If the grid has more programs than CUDA takes.
     """
     if 0 in grid:
         return
+    if max(grid[1:], default=0) > MOST_PROGRAMS:
+        raise ValueError(
+            f'a kernel takes at most {MOST_PROGRAMS} sequences at once, times '
+            f'directions, and as many spans, got the grid {grid}; split the '
+            'batch'
+        )
     tensors = [x for x in args if isinstance(x, Tensor)]
     # An absent tensor is never read, but a kernel wants a pointer.
     args = tuple(tensors[0] if x is None else x for x in args)

@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from .inputs import ScanInputs
-from .launch import CHUNK, Plan, launch
+from .launch import CHUNK, EXACT_WIDTHS, WIDTHS, Plan, launch
 from .scan_kernels import scan_kernel
 from .spans import span_carries
 
@@ -99,7 +99,7 @@ def both_directions_forward(
         dtype of ``u``; the largest channels (directions, batch, seqlen)
         float32, empty if not wanted; states as of :func:`scan_forward`.
     """
-    plan = inputs.plan(1)
+    plan = inputs.plan(1, EXACT_WIDTHS if inputs.is_exact else WIDTHS)
     out = torch.empty_like(inputs.u[0])
     shape = (plan.blocks, *inputs.u.shape[:3])
     maxima = inputs.A.new_empty(shape if scored else (0,))

@@ -22,6 +22,9 @@ from .steps import (
     store,
 )
 
+# Tokens of a turn of the loop, in two pairs; must divide a chunk.
+GROUP = tl.constexpr(4)
+
 
 @triton.jit
 def load_token(
@@ -250,10 +253,10 @@ def scan_kernel(
     )
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
-    groups = length // 4
-    few = length % 4
+    groups = length // GROUP
+    few = length % GROUP
     # Chunks begin with a group: what is left over comes last by place.
-    token = begin + (groups * 4 - 1) * REVERSE
+    token = begin + (groups * GROUP - 1) * REVERSE
     place = batch * seqlen + token
     u += place * DIM + cols
     delta += place * DIM + cols
@@ -388,7 +391,7 @@ def scan_kernel(
                 EVEN,
             )
             # The last group reads its own inputs again: none lie behind.
-            ahead = tl.where(i + 1 < groups, 4 * SIGN, 0)
+            ahead = tl.where(i + 1 < groups, GROUP * SIGN, 0)
             u_at += ahead * DIM
             delta_at += ahead * DIM
             other += ahead * DIM
@@ -436,13 +439,13 @@ def scan_kernel(
                 PACKED,
                 EVEN,
             )
-            out_at += 4 * SIGN * DIM
-            B_at += 4 * SIGN * BC_TOKEN
-            C_at += 4 * SIGN * BC_TOKEN
-            maxima_at += 4 * SIGN
-            t += 4 * SIGN
+            out_at += GROUP * SIGN * DIM
+            B_at += GROUP * SIGN * BC_TOKEN
+            C_at += GROUP * SIGN * BC_TOKEN
+            maxima_at += GROUP * SIGN
+            t += GROUP * SIGN
     if not REVERSE:
-        done = (groups * 4).to(tl.int64)
+        done = (groups * GROUP).to(tl.int64)
         scan_few(
             state,
             rates,
@@ -460,7 +463,7 @@ def scan_kernel(
             mask,
             row_mask,
             tile_mask,
-            token + groups * 4,
+            token + groups * GROUP,
             few,
             SIGN,
             DIM,

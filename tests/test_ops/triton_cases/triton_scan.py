@@ -124,6 +124,41 @@ def test_parts_of_wider_tensors_and_transposed_ones_are_read():
     check(inputs)
 
 
+def test_expanded_tensors_are_read():
+    inputs = drawn(3, batch=2)
+    for name in ('u', 'B', 'C', 'z'):
+        inputs[name] = inputs[name][:1].expand(2, -1, -1)
+    check(inputs)
+
+
+def test_autocast_changes_nothing_inside_an_op():
+    # Without a gradient: the reference's own products would be cast.
+    inputs = [x.to(DEVICE) for x in drawn(5, dtype=torch.bfloat16).values()]
+    backward = op('selective_scan_triton_backward')
+    results = []
+    for enabled in (False, True):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=enabled):
+            scan = op('selective_scan_triton')
+            out, states = scan(*inputs, True, False, True)
+            grads = backward(out, *inputs, states, True, False)
+        results.append((out, states, *grads))
+    for plain, cast in zip(*results, strict=True):
+        assert plain.dtype == cast.dtype
+        assert torch.equal(plain, cast)
+
+
+def test_runs_repeat_bit_for_bit():
+    inputs = [x.to(DEVICE) for x in drawn(9, batch=2).values()]
+    backward = op('selective_scan_triton_backward')
+    results = []
+    for _ in range(2):
+        scan = op('selective_scan_triton')
+        out, states = scan(*inputs, True, True, True)
+        grads = backward(out, *inputs, states, True, True)
+        results.append((out, *grads))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_extreme_step_sizes_are_survived():
     inputs = drawn(8, dim=2)
     extremes = torch.tensor([-1e4, -90.0, -20.0, 0.0, 20.0, 90.0, 1e4, 1.0])
