@@ -175,6 +175,16 @@ def test_few_programs_are_narrow_and_long_sequences_are_cut(
     assert plan.blocks * plan.channels == 768
 
 
+def test_the_backward_cuts_before_its_programs_get_narrower():
+    needs_triton()
+    from mmscope.ops.triton_kernels.launch import BACKWARD_WIDTHS, plan_scan
+
+    plan = plan_scan(16, 1025, 768, BACKWARD_WIDTHS, cuts_first=True)
+    assert (plan.channels, plan.spans) == (32, 9)
+    plan = plan_scan(16, 197, 768, BACKWARD_WIDTHS, cuts_first=True)
+    assert (plan.channels, plan.spans) == (8, 1)
+
+
 @pytest.mark.parametrize(
     ('start', 'token', 'expected'),
     [(0, 64, 16), (24, 56, 16), (12, 44, 8), (1, 56, 2), (0, 33, 2)],

@@ -28,7 +28,7 @@ def scan_backward(
         tuple[Tensor | None, ...]: Gradients of u, delta, A, B, C, D, z, bias
         in their shapes and dtypes; None for an absent input.
     """
-    plan = inputs.plan(inputs.directions, BACKWARD_WIDTHS)
+    plan = inputs.plan(inputs.directions, BACKWARD_WIDTHS, cuts_first=True)
     grad = grad.contiguous()
     scale = 1.0 / inputs.directions
     shape = inputs.u.shape[:2]

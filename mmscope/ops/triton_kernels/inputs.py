@@ -111,8 +111,11 @@ class ScanInputs:
         )
 
     def plan(
-        self, programs_per_sequence: int, widths: tuple[int, ...]
+        self,
+        programs_per_sequence: int,
+        widths: tuple[int, ...],
+        cuts_first: bool = False,
     ) -> Plan:
         """Return the plan for this many programs a batch entry and block."""
         sequences = programs_per_sequence * self.batch
-        return plan_scan(sequences, self.seqlen, self.dim, widths)
+        return plan_scan(sequences, self.seqlen, self.dim, widths, cuts_first)

@@ -52,6 +52,7 @@ def plan_scan(
     seqlen: int,
     dim: int,
     widths: tuple[int, ...],
+    cuts_first: bool = False,
 ) -> Plan:
     """Choose widths and spans of programs; the only place that does.
 
@@ -68,22 +69,23 @@ def plan_scan(
         dim (int): Channels.
         widths (tuple[int, ...]): Channels of a program to choose from, widest
             first.
+        cuts_first (bool): Whether to cut before programs get narrower, as
+            pays where narrow ones do twice the work. Defaults to False.
 
     Returns:
         Plan: Sizes of programs and grid.
     """
     most = triton.next_power_of_2(max(dim, 1))
     cuts = (max(seqlen, 1), SPAN)[: 2 if seqlen >= 2 * SPAN else 1]
-    for span in cuts:
-        for width in widths:
-            channels = min(width, most)
-            blocks, spans = (
-                triton.cdiv(dim, channels),
-                triton.cdiv(seqlen, span),
-            )
-            plan = Plan(channels, blocks, span, max(spans, 1))
-            if sequences * blocks * plan.spans >= ENOUGH_PROGRAMS:
-                return plan
+    tries = [(span, width) for span in cuts for width in widths]
+    if cuts_first:
+        tries = [(span, width) for width in widths for span in cuts]
+    for span, width in tries:
+        channels = min(width, most)
+        spans = max(triton.cdiv(seqlen, span), 1)
+        plan = Plan(channels, triton.cdiv(dim, channels), span, spans)
+        if sequences * plan.blocks * spans >= ENOUGH_PROGRAMS:
+            break
     return plan
 
 
