@@ -41,8 +41,10 @@ def test_bytes_bind_where_they_take_longest():
 def test_few_programs_and_many_registers_are_named():
     counts = {'multiply-adds': 6}
     assert seconds({'programs': 2}, **counts)[1] == 'too few programs'
-    # 256 registers a thread leave two warps a scheduler.
-    assert seconds({'programs': 16}, 256, **counts)[1] == 'latency'
+    # One warp a scheduler; 512 registers a thread would leave no room for two.
+    assert seconds({'programs': 4}, **counts)[1] == 'latency'
+    assert seconds({'programs': 8}, **counts)[1] == 'issue slots'
+    assert seconds({'programs': 8}, 512, **counts)[1] == 'latency'
 
 
 def test_predictions_cover_every_shape_on_every_card():
