@@ -134,6 +134,7 @@ def all_launches() -> list[Launch]:
         found += both(64, 197, scored=True)
         found += both(64, 197, training=True)
         found += both(1, 1025, training=True)
+        found += both(8, 1025, training=True)
         found += one(64, 197)
         found += one(64, 197, training=True, gated=False)
         found += conv_launches(2, 197, dtype=dtype)
