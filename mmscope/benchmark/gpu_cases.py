@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
+from multiprocessing import get_context
 
 import torch
 from torch import Tensor
@@ -140,6 +143,32 @@ def all_launches() -> list[Launch]:
         found += conv_launches(2, 197, dtype=dtype)
         found += conv_launches(2, 197, dtype=dtype, directions=1)
     return found
+
+
+def count_all(
+    capabilities: Sequence[int], workers: int
+) -> list[tuple[Launch, dict]]:
+    """Compile and count all of :func:`all_launches`.
+
+    Args:
+        capabilities (Sequence[int]): Of the GPUs, such as 80 and 90.
+        workers (int): Processes.
+
+    Returns:
+        list[tuple[Launch, dict]]: Each launch with what :func:`count` says.
+    """
+    launches = list(unique(all_launches()).values())
+    tasks = list(product(capabilities, range(len(launches))))
+    with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
+        found = list(pool.map(_count_one, tasks, chunksize=4))
+    return [(launches[i], x) for (_, i), x in zip(tasks, found, strict=True)]
+
+
+def _count_one(task: tuple[int, int]) -> dict:
+    # A launch holds what no process can send another: it is recorded again.
+    capability, number = task
+    launch = list(unique(all_launches()).values())[number]
+    return count(launch, capability)
 
 
 def case_counts(capability: int = 90) -> dict[str, object]:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 
@@ -42,20 +40,11 @@ SPILLED = {(80, 'scan_backward_kernel'): 48}
 GOAL = 130
 
 
-def _count(number: int, capability: int) -> dict:
-    launch = list(gpu_kernels.unique(gpu_cases.all_launches()).values())
-    return gpu_kernels.count(launch[number], capability)
-
-
 @pytest.fixture(scope='module')
 def counted():
-    """Compile every kernel with every set of constants, two at a time."""
-    launches = list(gpu_kernels.unique(gpu_cases.all_launches()).values())
-    tasks = [(i, c) for c in CAPABILITIES for i in range(len(launches))]
+    """Compile every kernel with every set of constants, in some processes."""
     workers = min(os.cpu_count() or 1, 4)
-    with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
-        found = list(pool.map(_count, *zip(*tasks, strict=True), chunksize=8))
-    return [(launches[i], x) for (i, _), x in zip(tasks, found, strict=True)]
+    return gpu_cases.count_all(CAPABILITIES, workers)
 
 
 @pytest.mark.slow
