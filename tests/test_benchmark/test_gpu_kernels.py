@@ -25,6 +25,7 @@ LIMITS = {
     ('scan_kernel', 32): (128, 180),
     ('scan_kernel', 16): (128, 200),
     ('scan_kernel', 8): (128, 350),
+    ('span_kernel', 32): (128, 150),
     ('span_kernel', 16): (128, 160),
     ('span_kernel', 8): (128, 280),
     ('scan_backward_kernel', 32): (255, 800),
