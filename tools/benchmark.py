@@ -5,6 +5,9 @@
     python tools/benchmark.py --config FILE... [--checkpoint FILE...]
         [--exit-ratios ...] [--exit-thresholds 0.6 0.7 0.8]
     python tools/benchmark.py --growth | --ops | --ratios FILE
+    python tools/benchmark.py --gpu-first --json FILE [--dry-run] [--again]
+    python tools/benchmark.py --train-minutes M --data FOLDER --json FILE
+        [--train-config FILE...] [--dry-run] [--again]
         common: [--device D] [--dtype T] [--backend B] [--threads N]
         [--repeats N] [--budget-s S] [--json [FILE]] [--plot FILE]
 
@@ -34,6 +37,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.benchmark.arguments import parse_args
     from mmscope.benchmark.configs import config_field, open_subject
     from mmscope.benchmark.contestants import Field, line_up
+    from mmscope.benchmark.gpu.command import gpu_first
     from mmscope.benchmark.grid import (
         Cell,
         Grid,
@@ -65,6 +69,7 @@ with contextlib.redirect_stdout(sys.stderr):
         noise_note,
         setting_line,
     )
+    from mmscope.benchmark.timed_training.command import train_minutes
     from mmscope.visualization.style import save
 
 # On CPU; on a GPU the whole grid.
@@ -246,6 +251,12 @@ def write(args: argparse.Namespace, result: dict) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments, __doc__)
+    if args.gpu_first or args.train_minutes is not None:
+        run = gpu_first if args.gpu_first else train_minutes
+        with contextlib.redirect_stdout(sys.stderr), user_errors():
+            text = run(args, tell)
+        print(text)
+        return
     with contextlib.redirect_stdout(sys.stderr), user_errors():
         check_device(args)
         if args.threads:

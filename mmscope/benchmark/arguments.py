@@ -9,6 +9,11 @@ from mmengine.config import DictAction
 
 from mmscope.apis.arguments import fraction, positive
 from mmscope.benchmark.contestants import EXIT_RATIOS
+from mmscope.benchmark.gpu.arguments import (
+    add_gpu_modes,
+    add_gpu_options,
+    check_gpu,
+)
 from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
@@ -42,6 +47,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='time whole models by their test_step on their test data',
     )
+    add_gpu_modes(what)
     parser.add_argument(
         '--checkpoint',
         nargs='+',
@@ -168,7 +174,7 @@ def parse_args(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for add in (add_what, add_grid, add_how):
+    for add in (add_what, add_grid, add_how, add_gpu_options):
         add(parser)
     args = parser.parse_args(arguments)
     _check(parser, args)
@@ -196,5 +202,6 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
     if args.growth and len(args.arch or '1') > 1:
         parser.error(f'--growth takes one --arch, got {" ".join(args.arch)}')
+    check_gpu(parser, args)
     if args.plot and (args.ops or args.ratios):
         parser.error('--plot draws the grid, --config or --growth')

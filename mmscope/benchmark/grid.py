@@ -135,7 +135,7 @@ def measure_cell(
             racing.append(contestant)
         else:
             skipped[contestant.name] = reason
-    rows = list(_race(racing, cell, limits, skipped))
+    rows = list(race_cell(racing, cell, limits, skipped))
     grid.rows += add_predictions([{**where, **row} for row in rows])
     grid.skipped += [
         {'contestant': name, **where, 'reason': reason}
@@ -143,12 +143,23 @@ def measure_cell(
     ]
 
 
-def _race(
+def race_cell(
     racing: Sequence[Contestant],
     cell: Cell,
     limits: Limits,
     skipped: dict[str, str],
 ) -> Iterator[dict]:
+    """Time contestants that are known to run.
+
+    Args:
+        racing (Sequence[Contestant]): Who.
+        cell (Cell): Where.
+        limits (Limits): Budgets, repeats, device.
+        skipped (dict[str, str]): Gets the reasons of those who were too slow.
+
+    Yields:
+        dict: A row of each who finished, without the cell and predictions.
+    """
     runs = {c.name: c.make(cell.batch) for c in racing}
     result = race(
         {c.name: Entry(runs[c.name], c.period(cell.batch)) for c in racing},

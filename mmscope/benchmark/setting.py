@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ DTYPES = {
 }
 # Load average a core above which something else is running, too.
 BUSY = 0.5
+SOURCES = ('.py', '.cpp', '.h', '.cu')
 HOSTS = ('onedl-mmpretrain', 'mmpretrain')
 
 
@@ -61,6 +63,28 @@ def describe_setting(
     )
 
 
+def describe_run(
+    device: torch.device, dry_run: bool, commit: str | None
+) -> dict:
+    """Describe machine, code and kind of a run.
+
+    Args:
+        device (torch.device): Where it works.
+        dry_run (bool): Whether its numbers mean nothing.
+        commit (str | None): Its name, where the code is no repository; None
+            asks git.
+
+    Returns:
+        dict: As :func:`describe_setting`, with ``source`` (of the code) and
+        ``dry_run``.
+    """
+    setting = describe_setting(device, 'bfloat16')
+    setting['source'], setting['dry_run'] = source_hash(), dry_run
+    if commit is not None:
+        setting['commit'] = commit
+    return setting
+
+
 def commit(checkout: str | Path = ROOT) -> str:
     """Name the commit of a checkout, '-dirty' if it was edited.
 
@@ -68,16 +92,39 @@ def commit(checkout: str | Path = ROOT) -> str:
         checkout (str | Path): Its folder. Defaults to our own.
 
     Returns:
-        str: 'unknown' outside a repository.
+        str: 'unknown' outside a repository, and without git.
     """
-    described = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        described = subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        # A machine without git.
+        return 'unknown'
     return described.stdout.strip() or 'unknown'
+
+
+def source_hash(checkout: str | Path = ROOT) -> str:
+    """Tell versions of the package apart, in a repository or not.
+
+    Args:
+        checkout (str | Path): Folder that holds ``mmscope``. Defaults to our
+            own.
+
+    Returns:
+        str: Twelve digits of a SHA-256 over its Python and C++ files.
+    """
+    digest = hashlib.sha256()
+    package = Path(checkout) / 'mmscope'
+    for path in sorted(package.rglob('*')):
+        if path.suffix in SOURCES and path.is_file():
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _processor() -> str:

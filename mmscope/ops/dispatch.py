@@ -136,7 +136,8 @@ def _fastest_on_cuda(x: Tensor) -> str:
     mamba_ssm where it is installed, else triton. That order is not measured
     for any shape: no GPU was at hand. mamba_ssm's kernels have run on many
     GPUs, ours under Triton's interpreter and its compiler alone, so an
-    installed mamba_ssm is taken; a benchmark may turn that round by shape.
+    installed mamba_ssm is taken. What ours take is counted and predicted
+    (docs/results/gpu.md); what is measured faster will be preferred by shape.
     """
     if why_unavailable('mamba_ssm', x.device) is None:
         return 'mamba_ssm'

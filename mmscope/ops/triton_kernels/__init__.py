@@ -2,7 +2,8 @@
 
 from .backward import scan_backward
 from .conv import conv_backward, conv_forward
-from .scan import ScanInputs, both_directions_forward, scan_forward
+from .inputs import ScanInputs
+from .scan import both_directions_forward, scan_forward
 
 __all__ = [
     'ScanInputs',

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from .backward_kernel import scan_backward_kernel
-from .launch import CHUNK, ONE, launch
-from .scan import ScanInputs, span_carries
+from .inputs import ScanInputs
+from .launch import BACKWARD_WIDTHS, CHUNK, launch
+from .spans import span_carries
 
 
 def scan_backward(
@@ -27,7 +28,7 @@ def scan_backward(
         tuple[Tensor | None, ...]: Gradients of u, delta, A, B, C, D, z, bias
         in their shapes and dtypes; None for an absent input.
     """
-    plan = inputs.plan(inputs.directions)
+    plan = inputs.plan(inputs.directions, BACKWARD_WIDTHS, cuts_first=True)
     grad = grad.contiguous()
     scale = 1.0 / inputs.directions
     shape = inputs.u.shape[:2]
@@ -35,8 +36,8 @@ def scan_backward(
     new = inputs.A.new_empty
     u, delta = torch.empty_like(inputs.u), torch.empty_like(inputs.delta)
     A = new((*sums, inputs.d_state, inputs.dim))
-    B = new((plan.blocks, *inputs.B.shape))
-    C = new((plan.blocks, *inputs.C.shape))
+    B = new((plan.blocks, *inputs.u.shape[:3], inputs.d_state))
+    C = torch.empty_like(B)
     D = None if inputs.D is None else new((*sums, inputs.dim))
     # Two directions' parts are added: in float32.
     z = None if inputs.z is None else torch.empty_like(u, dtype=A.dtype)
@@ -52,25 +53,21 @@ def scan_backward(
         *(inputs.u, inputs.delta, inputs.A, inputs.B, inputs.C),
         *(inputs.D, inputs.z, inputs.bias),
         *(grad, states, carries, scratch, u, delta, A, B, C, D, z, bias),
-        inputs.batch,
-        *inputs.sizes,
-        plan.span,
-        *inputs.strides,
+        *(inputs.batch, inputs.seqlen, plan.span, *inputs.offsets),
         inputs.reverse,
-        ONE,
         SCALE=scale,
         HAS_D=D is not None,
         HAS_Z=z is not None,
         IS_CUT=carries is not None,
         CHUNK=CHUNK,
-        **flags,
+        **flags | dict(maxnreg=None, num_stages=1),
     )
     return (
         u,
         delta,
         A.sum((1, 2)).mT.contiguous(),
-        B.sum(0).to(inputs.B.dtype),
-        C.sum(0).to(inputs.C.dtype),
+        B.sum(0).to(inputs.dtypes[0]),
+        C.sum(0).to(inputs.dtypes[1]),
         D if D is None else D.sum((1, 2)),
         z if z is None else z.sum(0).to(inputs.z.dtype),
         bias if bias is None else bias.sum((1, 2)),

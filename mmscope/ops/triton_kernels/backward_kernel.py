@@ -5,15 +5,40 @@ import triton
 import triton.language as tl
 
 from .steps import (
+    load,
     load_channels,
     load_rates,
-    load_row,
-    load_step_size,
+    load_states,
     own_tile,
+    sigmoid,
+    softplus_and_slope,
+    state_rows,
+    step_size,
+    store,
 )
 
 
-@triton.jit(do_not_specialize=['one'])
+@triton.jit
+def sum_over_channels(values, EXACT: tl.constexpr):
+    """Return the sums (states,) of (states, channels).
+
+    The channels lie in 32 threads: a sum by exchange takes five of them and
+    five additions a state. The matrix unit takes a fraction of that, but cuts
+    what it reads to 11 bits (tf32), which is below what bfloat16 keeps of the
+    sum: not for ``EXACT``.
+    """
+    SUMS: tl.constexpr = 16
+    if EXACT or values.shape[0] < SUMS or values.shape[1] < SUMS:
+        sums = tl.sum(values, axis=1)
+    else:
+        # A power of two, so that the equal columns' sum is exact again.
+        ones = tl.full((values.shape[1], SUMS), 1.0 / SUMS, tl.float32)
+        columns = tl.dot(values, ones, input_precision='tf32')
+        sums = tl.sum(columns, axis=1)
+    return sums
+
+
+@triton.jit
 def scan_backward_kernel(
     u,
     delta,
@@ -37,22 +62,25 @@ def scan_backward_kernel(
     grad_bias,
     num_batch,
     seqlen,
-    dim,
-    d_state,
     span,
     bc_direction,
     bc_batch,
-    bc_token,
     z_batch,
-    z_token,
     reverse,
-    one,
     SCALE: tl.constexpr,
     HAS_D: tl.constexpr,
     HAS_Z: tl.constexpr,
+    IS_CUT: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr,
-    IS_CUT: tl.constexpr,
+    DIM: tl.constexpr,
+    D_STATE: tl.constexpr,
+    BC_TOKEN: tl.constexpr,
+    Z_TOKEN: tl.constexpr,
+    ALIGN: tl.constexpr,
+    EXACT: tl.constexpr,
+    PACKED: tl.constexpr,
+    EVEN: tl.constexpr,
     CHUNK: tl.constexpr,
     CHANNELS: tl.constexpr,
     STATES: tl.constexpr,
@@ -67,43 +95,43 @@ def scan_backward_kernel(
     spans, d_state, dim), grad_D, grad_bias (directions, batch, spans, dim);
     grad_z (directions, batch, seqlen, dim). So runs repeat bit for bit.
     """
+    SIZE: tl.constexpr = D_STATE * DIM
+    TILE: tl.constexpr = STATES * CHANNELS
     row = tl.program_id(1).to(tl.int64)
     direction, batch = row // num_batch, row % num_batch
     block, part = tl.program_id(0), tl.program_id(2)
-    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
-        dim, d_state, one, CHANNELS, STATES
+    cols, mask, row_mask, tile_mask, tile = own_tile(
+        DIM, D_STATE, CHANNELS, STATES
     )
-    local = rows[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :] * one
+    rows = tl.arange(0, STATES)
+    lanes = tl.max_contiguous(tl.arange(0, CHANNELS), 1).to(tl.int64)
+    local = tl.max_contiguous(rows, 1).to(tl.int64)[:, None] * CHANNELS
+    local += lanes[None, :]
     # One of the two directions is 1 where both are scanned.
-    backwards = ((direction + reverse) % 2).to(tl.int32)
+    backwards = (direction + reverse) % 2
     sign = 1 - 2 * backwards
-    u += row * seqlen * dim
-    delta += row * seqlen * dim
-    grad_u += row * seqlen * dim
-    grad_delta += row * seqlen * dim
-    grad_z += row * seqlen * dim
-    grad += batch * seqlen * dim
-    B += direction * bc_direction + batch * bc_batch
-    C += direction * bc_direction + batch * bc_batch
-    z += batch * z_batch
-    states += row * tl.cdiv(seqlen, CHUNK) * d_state * dim
+    first = row * seqlen * DIM + cols
+    u += first
+    delta += first
+    grad_u += first
+    grad_delta += first
+    grad_z += first
+    grad += batch * seqlen * DIM + cols
+    offset = direction * bc_direction + batch * bc_batch
+    z = tl.multiple_of(z + batch * z_batch, ALIGN) + cols
+    states += row * tl.cdiv(seqlen, CHUNK) * SIZE
     parts = block * tl.num_programs(1).to(tl.int64) + row
-    grad_B += parts * seqlen * d_state
-    grad_C += parts * seqlen * d_state
+    grad_B += parts * seqlen * D_STATE + rows
+    grad_C += parts * seqlen * D_STATE + rows
     place = row * tl.num_programs(2) + part
-    scratch += (place * tl.num_programs(0) + block) * (
-        CHUNK * STATES * CHANNELS
-    )
-    rates = load_rates(
-        A + direction * dim * d_state, cols, rows, tile_mask, d_state, one
-    )
-    skip = load_channels(D + direction * dim, cols, mask, HAS_D)
-    shift = load_channels(bias + direction * dim, cols, mask, HAS_BIAS)
+    scratch += (place * tl.num_programs(0) + block) * (CHUNK * TILE)
+    rates = load_rates(A + direction * SIZE, tile, tile_mask, EVEN)
+    skip = load_channels(D + direction * DIM, cols, mask, HAS_D, EVEN)
+    shift = load_channels(bias + direction * DIM, cols, mask, HAS_BIAS, EVEN)
     # Gradient of the state as it reaches a token from those after it.
     carry = tl.zeros((STATES, CHANNELS), tl.float32)
     if IS_CUT:
-        slot = carries + place * d_state * dim + tile
-        carry = tl.load(slot, mask=tile_mask, other=0.0)
+        carry = load(carries + place * SIZE + tile, tile_mask, EVEN)
     sum_A = tl.zeros((STATES, CHANNELS), tl.float32)
     sum_D = tl.zeros((CHANNELS,), tl.float32)
     sum_bias = tl.zeros((CHANNELS,), tl.float32)
@@ -115,40 +143,53 @@ def scan_backward_kernel(
         chunk += (num_chunks - 1 - k) * (1 - backwards)
         start = chunk * CHUNK
         length = tl.minimum(CHUNK, seqlen - start)
-        first = start + (length - 1) * backwards
-        slot = states + chunk.to(tl.int64) * d_state * dim + tile
-        state = tl.load(slot, mask=tile_mask, other=0.0)
+        t = start + (length - 1) * backwards
+        state = load(states + chunk * SIZE + tile, tile_mask, EVEN)
         # The threads that read may not be those that wrote.
         tl.debug_barrier()
-        for i in range(length):
-            t = first + i * sign
-            tl.store(scratch + i * STATES * CHANNELS + local, state)
-            x = load_row(u + t * dim, cols, mask)
-            step = load_step_size(delta + t * dim, cols, mask, shift, SOFTPLUS)
-            b = load_row(B + t * bc_token, rows, row_mask)
+        x_at, raw_at = u + t * DIM, delta + t * DIM
+        b_at = state_rows(B, offset, t, STATES, BC_TOKEN, ALIGN, PACKED)
+        c_at = state_rows(C, offset, t, STATES, BC_TOKEN, ALIGN, PACKED)
+        tl.store(scratch + local, state)
+        for i in range(1, length):
+            x = load(x_at, mask, EVEN).to(tl.float32)
+            raw = load(raw_at, mask, EVEN).to(tl.float32)
+            step = step_size(raw, shift, SOFTPLUS, EXACT)
+            b = load_states(b_at, row_mask, PACKED, EVEN)
             state = tl.exp2(step[None, :] * rates) * state
             state += (step * x)[None, :] * b[:, None]
+            tl.store(scratch + i * TILE + local, state)
+            x_at += sign * DIM
+            raw_at += sign * DIM
+            b_at += sign * BC_TOKEN
         tl.debug_barrier()
+        t += (length - 1) * sign
+        c_at += (length - 1) * sign * BC_TOKEN
+        g_at, z_at = grad + t * DIM, z + t * Z_TOKEN
+        to_u, to_delta = grad_u + t * DIM, grad_delta + t * DIM
+        to_z = grad_z + t * DIM
+        to_B, to_C = grad_B + t * D_STATE, grad_C + t * D_STATE
         for j in range(length):
-            i = length - 1 - j
-            t = first + i * sign
-            before = tl.load(scratch + i * STATES * CHANNELS + local)
-            x = load_row(u + t * dim, cols, mask)
-            raw = load_row(delta + t * dim, cols, mask) + shift
-            step = load_step_size(delta + t * dim, cols, mask, shift, SOFTPLUS)
-            b = load_row(B + t * bc_token, rows, row_mask)
-            c = load_row(C + t * bc_token, rows, row_mask)
-            g = load_row(grad + t * dim, cols, mask) * SCALE
+            before = tl.load(scratch + (length - 1 - j) * TILE + local)
+            x = load(x_at, mask, EVEN).to(tl.float32)
+            raw = load(raw_at, mask, EVEN).to(tl.float32) + shift
+            b = load_states(b_at, row_mask, PACKED, EVEN)
+            c = load_states(c_at, row_mask, PACKED, EVEN)
+            g = load(g_at, mask, EVEN).to(tl.float32) * SCALE
+            step, slope = raw, raw
+            if SOFTPLUS:
+                step, slope = softplus_and_slope(raw, EXACT)
             decay = tl.exp2(step[None, :] * rates)
             decayed = decay * before
-            state = decayed + (step * x)[None, :] * b[:, None]
+            drive = step * x
+            state = decayed + drive[None, :] * b[:, None]
             if HAS_Z:
-                gate = load_row(z + t * z_token, cols, mask)
-                sigmoid = tl.sigmoid(gate)
+                gate = load(z_at, mask, EVEN).to(tl.float32)
+                share = sigmoid(gate)
                 y = tl.sum(state * c[:, None], axis=0) + skip * x
-                slope = sigmoid * (1.0 + gate * (1.0 - sigmoid))
-                tl.store(grad_z + t * dim + cols, g * y * slope, mask=mask)
-                g *= gate * sigmoid
+                y *= g * share
+                store(to_z, y + y * gate * (1.0 - share), mask, EVEN)
+                g *= gate * share
             grad_state = carry + c[:, None] * g[None, :]
             carry = decay * grad_state
             # Of the exponent: d exp(step A) = exp(step A) d(step A).
@@ -159,24 +200,30 @@ def scan_backward_kernel(
                 grad_power * rates, axis=0
             )
             if SOFTPLUS:
-                grad_step *= tl.sigmoid(raw)
-            tl.store(
-                grad_u + t * dim + cols,
-                step * grad_drive + skip * g,
-                mask=mask,
-            )
-            tl.store(grad_delta + t * dim + cols, grad_step, mask=mask)
-            place_bc = t * d_state + rows
-            sum_b = tl.sum(grad_state * (step * x)[None, :], axis=1)
-            sum_c = tl.sum(state * g[None, :], axis=1)
-            tl.store(grad_B + place_bc, sum_b, mask=row_mask)
-            tl.store(grad_C + place_bc, sum_c, mask=row_mask)
+                grad_step *= slope
+            store(to_u, step * grad_drive + skip * g, mask, EVEN)
+            store(to_delta, grad_step, mask, EVEN)
+            sum_b = sum_over_channels(grad_state * drive[None, :], EXACT)
+            sum_c = sum_over_channels(state * g[None, :], EXACT)
+            store(to_B, sum_b, row_mask, EVEN)
+            store(to_C, sum_c, row_mask, EVEN)
             sum_A += grad_power * step[None, :]
             sum_D += g * x
             # Masked channels have a slope too, but are never stored.
             sum_bias += grad_step
-    tl.store(grad_A + place * d_state * dim + tile, sum_A, mask=tile_mask)
+            x_at -= sign * DIM
+            raw_at -= sign * DIM
+            g_at -= sign * DIM
+            z_at -= sign * Z_TOKEN
+            b_at -= sign * BC_TOKEN
+            c_at -= sign * BC_TOKEN
+            to_u -= sign * DIM
+            to_delta -= sign * DIM
+            to_z -= sign * DIM
+            to_B -= sign * D_STATE
+            to_C -= sign * D_STATE
+    store(grad_A + place * SIZE + tile, sum_A, tile_mask, EVEN)
     if HAS_D:
-        tl.store(grad_D + place * dim + cols, sum_D, mask=mask)
+        store(grad_D + place * DIM + cols, sum_D, mask, EVEN)
     if HAS_BIAS:
-        tl.store(grad_bias + place * dim + cols, sum_bias, mask=mask)
+        store(grad_bias + place * DIM + cols, sum_bias, mask, EVEN)

@@ -42,7 +42,8 @@ def conv_kernel(
     batch = tl.program_id(2).to(tl.int64)
     cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     mask = cols < dim
-    tokens = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
+    # 64 bits: a token's place times its stride may not fit into 32.
+    tokens = tl.program_id(1).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
     keep = (tokens < seqlen)[:, None] & mask[None, :]
     plane = tl.num_programs(2).to(tl.int64) * seqlen * dim
     out += batch * seqlen * dim
@@ -103,7 +104,8 @@ def conv_backward_kernel(
     batch = tl.program_id(2).to(tl.int64)
     cols = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     mask = cols < dim
-    tokens = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
+    # 64 bits: a token's place times its stride may not fit into 32.
+    tokens = tl.program_id(1).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
     keep = (tokens < seqlen)[:, None] & mask[None, :]
     plane = tl.num_programs(2).to(tl.int64) * seqlen * dim
     part = batch * tl.num_programs(1) + tl.program_id(1)

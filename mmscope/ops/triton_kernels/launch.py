@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,16 +11,26 @@ from torch import Tensor
 
 # Tokens between two saved states, as in the C++ kernels.
 CHUNK = 16
-# Channels of a program: one a thread of one warp, which keeps all states of
-# a channel in one thread, so that sums over states need no exchange.
-CHANNELS = 32
-# Stride of 1 that kernels take as a number not known when they are compiled.
-# The compiler would read four states or channels at once and so spread a
-# channel's states over threads; unknown, it leaves a channel to one thread.
-ONE = 1
+# Channels of a program of one warp, widest first. 64: two a thread, which
+# share what reading B and C costs, where there is enough to do. 32: one a
+# thread. Narrower: the states of a channel are spread over threads, which
+# costs exchanges but shortens the way from token to token.
+WIDTHS = (64, 32, 16, 8)
+# Of float32 and float16, where two channels a thread do not fit into the
+# registers.
+EXACT_WIDTHS = (32, 16, 8)
+# Of the backward, where they do not either, whatever the dtype.
+BACKWARD_WIDTHS = (32, 16, 8)
+# Registers of a thread that a compiler may use: 16 warps on a multiprocessor.
+MOST_REGISTERS = 128
+# Of the second and third axis of a grid, which CUDA limits.
+MOST_PROGRAMS = 65535
+# Bytes of the widest load.
+WIDEST = 16
 # Tokens of a program where a sequence is cut; must be a multiple of CHUNK.
 SPAN = 128
-# Programs that are wanted at least: a few for each of 132 multiprocessors.
+# Programs that are wanted at least: two for each of the four schedulers of
+# 132 multiprocessors, so that one computes while the other waits.
 ENOUGH_PROGRAMS = 1024
 
 
@@ -36,28 +47,58 @@ class Plan(NamedTuple):
     spans: int
 
 
-def plan_scan(sequences: int, seqlen: int, dim: int) -> Plan:
-    """Choose between whole sequences and spans; the only place that does.
+def plan_scan(
+    sequences: int,
+    seqlen: int,
+    dim: int,
+    widths: tuple[int, ...],
+    cuts_first: bool = False,
+) -> Plan:
+    """Choose widths and spans of programs; the only place that does.
 
-    Whole: one program walks all tokens, each read once. Spans: three launches
-    (states of the spans, their combination, the outputs) read the inputs
-    twice but give the GPU ``spans`` times as many programs, which pays where
-    few long sequences leave it idle. The border is reasoned, not measured: no
-    GPU was at hand when this was written.
+    The widest programs of which there are enough to keep a GPU busy; if all
+    widths leave it idle and the sequences are long, they are cut. Whole: one
+    program walks all tokens, each read once. Spans: two launches more (states
+    of the spans, their combination) read the inputs twice but give the GPU
+    ``spans`` times as many programs. Reasoned from counted instructions
+    (docs/results/gpu.md), not measured: no GPU was at hand.
 
     Args:
         sequences (int): Batch, times directions where each has a program.
         seqlen (int): Tokens.
         dim (int): Channels.
+        widths (tuple[int, ...]): Channels of a program to choose from, widest
+            first.
+        cuts_first (bool): Whether to cut before programs get narrower, as
+            pays where narrow ones do twice the work. Defaults to False.
 
     Returns:
         Plan: Sizes of programs and grid.
     """
-    channels = min(CHANNELS, triton.next_power_of_2(max(dim, 1)))
-    blocks = triton.cdiv(dim, channels)
-    few = sequences * blocks < ENOUGH_PROGRAMS
-    span = SPAN if few and seqlen >= 2 * SPAN else max(seqlen, 1)
-    return Plan(channels, blocks, span, triton.cdiv(seqlen, span))
+    most = triton.next_power_of_2(max(dim, 1))
+    cuts = (max(seqlen, 1), SPAN)[: 2 if seqlen >= 2 * SPAN else 1]
+    tries = [(span, width) for span in cuts for width in widths]
+    if cuts_first:
+        tries = [(span, width) for width in widths for span in cuts]
+    for span, width in tries:
+        channels = min(width, most)
+        spans = max(triton.cdiv(seqlen, span), 1)
+        plan = Plan(channels, triton.cdiv(dim, channels), span, spans)
+        if sequences * plan.blocks * spans >= ENOUGH_PROGRAMS:
+            break
+    return plan
+
+
+def alignment(*tensors: Tensor | None) -> int:
+    """Return the bytes, at most 16, that divide the address of every row."""
+    found = WIDEST
+    for x in tensors:
+        if x is not None:
+            start = x.storage_offset() if x.is_meta else 0
+            steps = [n * x.element_size() for n in (start, *x.stride()[:-1])]
+            address = 0 if x.is_meta else x.data_ptr()
+            found = math.gcd(found, address, *steps)
+    return found
 
 
 def launch(
@@ -70,9 +111,18 @@ def launch(
         grid (tuple[int, ...]): Programs along up to three axes.
         *args (object): Tensors and numbers; None for an absent tensor.
         **sizes (object): Constants that the kernel is compiled for.
+
+    Raises:
+        ValueError: If the grid has more programs than CUDA takes.
     """
     if 0 in grid:
         return
+    if max(grid[1:], default=0) > MOST_PROGRAMS:
+        raise ValueError(
+            f'a kernel takes at most {MOST_PROGRAMS} sequences at once, times '
+            f'directions, and as many spans, got the grid {grid}; split the '
+            'batch'
+        )
     tensors = [x for x in args if isinstance(x, Tensor)]
     # An absent tensor is never read, but a kernel wants a pointer.
     args = tuple(tensors[0] if x is None else x for x in args)

@@ -1,9 +1,9 @@
-"""Forward kernels of the selective scan: one direction, both, spans.
+"""Forward kernel of the selective scan: one direction, whole or in spans.
 
-Every kernel has the grid (blocks of channels, sequences, spans). A span is a
-run of tokens by place, whatever the direction; the sequence is one span where
-it is not cut. ``states`` holds the state before each chunk of tokens in the
-order of the scan, which the backward starts from.
+The grid is (blocks of channels, sequences, spans). A span is a run of tokens
+by place, whatever the direction; the sequence is one span where it is not
+cut. ``states`` holds the state before each chunk of tokens in the order of
+the scan, which the backward starts from.
 """
 # ruff: noqa: ANN001, ANN201 (Triton gives annotations a meaning of its own)
 
@@ -11,104 +11,195 @@ import triton
 import triton.language as tl
 
 from .steps import (
+    gated,
+    load,
     load_channels,
     load_rates,
-    load_row,
-    load_step_size,
+    load_states,
     own_tile,
     scan_token,
+    state_rows,
+    store,
 )
 
+# Tokens of a turn of the loop, in two pairs; must divide a chunk.
+GROUP = tl.constexpr(4)
 
-@triton.jit(do_not_specialize=['one'])
-def scan_kernel(
+
+@triton.jit
+def load_token(
     u,
     delta,
-    A,
+    z,
+    out,
+    mask,
+    HAS_Z: tl.constexpr,
+    ADDS: tl.constexpr,
+    EVEN: tl.constexpr,
+):
+    """Return a token's u, delta, z and output of the other direction."""
+    x = load(u, mask, EVEN).to(tl.float32)
+    raw = load(delta, mask, EVEN).to(tl.float32)
+    gate, other = x, x
+    if HAS_Z:
+        gate = load(z, mask, EVEN).to(tl.float32)
+    if ADDS:
+        other = load(out, mask, EVEN).to(tl.float32)
+    return x, raw, gate, other
+
+
+@triton.jit
+def store_largest(maxima, y, mask, SCORED: tl.constexpr, EVEN: tl.constexpr):
+    """Write a token's largest channel."""
+    if SCORED:
+        if not EVEN:
+            y = tl.where(mask, y, float('-inf'))
+        tl.store(maxima, tl.max(y, axis=0))
+
+
+@triton.jit
+def scan_pair(
+    state,
+    rates,
+    skip,
+    shift,
+    x0,
+    raw0,
+    gate0,
+    other0,
+    x1,
+    raw1,
+    gate1,
+    other1,
     B,
     C,
-    D,
-    z,
-    bias,
     out,
-    states,
-    carries,
-    seqlen,
-    dim,
-    d_state,
-    span,
-    bc_batch,
-    bc_token,
-    z_batch,
-    z_token,
-    reverse,
-    one,
-    HAS_D: tl.constexpr,
+    maxima,
+    mask,
+    row_mask,
+    SIGN: tl.constexpr,
+    DIM: tl.constexpr,
+    BC_TOKEN: tl.constexpr,
     HAS_Z: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr,
-    IS_CUT: tl.constexpr,
-    SAVES: tl.constexpr,
-    CHUNK: tl.constexpr,
-    CHANNELS: tl.constexpr,
-    STATES: tl.constexpr,
+    ADDS: tl.constexpr,
+    SCORED: tl.constexpr,
+    EXACT: tl.constexpr,
+    PACKED: tl.constexpr,
+    EVEN: tl.constexpr,
 ):
-    """Scan one direction: u, delta, out (batch, seqlen, dim)."""
-    batch = tl.program_id(1).to(tl.int64)
-    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
-        dim, d_state, one, CHANNELS, STATES
+    """Scan two tokens that were loaded before; B, C, out are at the first."""
+    b0 = load_states(B, row_mask, PACKED, EVEN)
+    c0 = load_states(C, row_mask, PACKED, EVEN)
+    b1 = load_states(B + SIGN * BC_TOKEN, row_mask, PACKED, EVEN)
+    c1 = load_states(C + SIGN * BC_TOKEN, row_mask, PACKED, EVEN)
+    state, y0 = scan_token(
+        state, rates, skip, shift, x0, raw0, b0, c0, SOFTPLUS, EXACT
     )
-    begin = tl.program_id(2) * span
-    length = tl.minimum(span, seqlen - begin)
-    sign = 1 - 2 * reverse
-    entry = (CHUNK - 1) * reverse
-    first = begin + (length - 1) * reverse
-    u += batch * seqlen * dim
-    delta += batch * seqlen * dim
-    out += batch * seqlen * dim
-    B += batch * bc_batch
-    C += batch * bc_batch
-    z += batch * z_batch
-    states += batch * tl.cdiv(seqlen, CHUNK) * d_state * dim
-    rates = load_rates(A, cols, rows, tile_mask, d_state, one)
-    skip = load_channels(D, cols, mask, HAS_D)
-    shift = load_channels(bias, cols, mask, HAS_BIAS)
-    state = tl.zeros((STATES, CHANNELS), tl.float32)
-    if IS_CUT:
-        carries += (batch * tl.num_programs(2) + tl.program_id(2)) * (
-            d_state * dim
+    state, y1 = scan_token(
+        state, rates, skip, shift, x1, raw1, b1, c1, SOFTPLUS, EXACT
+    )
+    store_largest(maxima, y0, mask, SCORED, EVEN)
+    store_largest(maxima + SIGN, y1, mask, SCORED, EVEN)
+    y0 = gated(y0, gate0, other0, HAS_Z, ADDS)
+    y1 = gated(y1, gate1, other1, HAS_Z, ADDS)
+    store(out, y0, mask, EVEN)
+    store(out + SIGN * DIM, y1, mask, EVEN)
+    return state
+
+
+@triton.jit
+def save_state(
+    states,
+    state,
+    tile,
+    tile_mask,
+    token,
+    is_first,
+    ENTRY: tl.constexpr,
+    CHUNK: tl.constexpr,
+    SIZE: tl.constexpr,
+    EVEN: tl.constexpr,
+):
+    """Write the state before a token with which a chunk begins."""
+    if is_first | (token % CHUNK == ENTRY):
+        slot = states + (token // CHUNK).to(tl.int64) * SIZE
+        store(slot + tile, state, tile_mask, EVEN)
+
+
+@triton.jit
+def scan_few(
+    state,
+    rates,
+    skip,
+    shift,
+    u,
+    delta,
+    z,
+    B,
+    C,
+    out,
+    maxima,
+    states,
+    tile,
+    mask,
+    row_mask,
+    tile_mask,
+    token,
+    count,
+    SIGN: tl.constexpr,
+    DIM: tl.constexpr,
+    SIZE: tl.constexpr,
+    BC_TOKEN: tl.constexpr,
+    Z_TOKEN: tl.constexpr,
+    HAS_Z: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    ADDS: tl.constexpr,
+    SCORED: tl.constexpr,
+    SAVES: tl.constexpr,
+    EXACT: tl.constexpr,
+    PACKED: tl.constexpr,
+    EVEN: tl.constexpr,
+    CHUNK: tl.constexpr,
+    ENTRY: tl.constexpr,
+):
+    """Scan the tokens that fill no group, one by one; return the state."""
+    for i in range(count):
+        if SAVES:
+            save_state(
+                states,
+                state,
+                tile,
+                tile_mask,
+                token + i * SIGN,
+                (i == 0) & (SIGN < 0),
+                ENTRY,
+                CHUNK,
+                SIZE,
+                EVEN,
+            )
+        x, raw, gate, other = load_token(
+            u, delta, z, out, mask, HAS_Z, ADDS, EVEN
         )
-        state = tl.load(carries + tile, mask=tile_mask, other=0.0)
-    for i in range(length):
-        t = first + i * sign
-        # Two steps: the first is decided when the kernel is compiled.
-        if SAVES:  # noqa: SIM102
-            if (i == 0) | (t % CHUNK == entry):
-                slot = states + (t // CHUNK).to(tl.int64) * d_state * dim
-                tl.store(slot + tile, state, mask=tile_mask)
+        b = load_states(B, row_mask, PACKED, EVEN)
+        c = load_states(C, row_mask, PACKED, EVEN)
         state, y = scan_token(
-            state,
-            rates,
-            skip,
-            shift,
-            u + t * dim,
-            delta + t * dim,
-            B + t * bc_token,
-            C + t * bc_token,
-            cols,
-            rows,
-            mask,
-            row_mask,
-            SOFTPLUS,
+            state, rates, skip, shift, x, raw, b, c, SOFTPLUS, EXACT
         )
-        if HAS_Z:
-            gate = load_row(z + t * z_token, cols, mask)
-            y *= gate * tl.sigmoid(gate)
-        tl.store(out + t * dim + cols, y, mask=mask)
+        store_largest(maxima, y, mask, SCORED, EVEN)
+        store(out, gated(y, gate, other, HAS_Z, ADDS), mask, EVEN)
+        u += SIGN * DIM
+        delta += SIGN * DIM
+        out += SIGN * DIM
+        z += SIGN * Z_TOKEN
+        B += SIGN * BC_TOKEN
+        C += SIGN * BC_TOKEN
+        maxima += SIGN
+    return state
 
 
-@triton.jit(do_not_specialize=['one'])
-def both_kernel(
+@triton.jit
+def scan_kernel(
     u,
     delta,
     A,
@@ -122,251 +213,271 @@ def both_kernel(
     states,
     carries,
     seqlen,
-    dim,
-    d_state,
     span,
-    bc_direction,
+    maxima_block,
     bc_batch,
-    bc_token,
     z_batch,
-    z_token,
-    one,
+    DIM: tl.constexpr,
+    D_STATE: tl.constexpr,
+    BC_TOKEN: tl.constexpr,
+    Z_TOKEN: tl.constexpr,
+    ALIGN: tl.constexpr,
+    REVERSE: tl.constexpr,
     HAS_D: tl.constexpr,
+    HAS_Z: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr,
+    ADDS: tl.constexpr,
     SCORED: tl.constexpr,
     IS_CUT: tl.constexpr,
     SAVES: tl.constexpr,
+    EXACT: tl.constexpr,
+    PACKED: tl.constexpr,
+    EVEN: tl.constexpr,
     CHUNK: tl.constexpr,
     CHANNELS: tl.constexpr,
     STATES: tl.constexpr,
 ):
-    """Scan both directions at once: out = (y_f + y_b) / 2 * silu(z).
+    """Scan one direction: u, delta, out (batch, seqlen, dim).
 
-    u, delta (2, batch, seqlen, dim). The two scans start at the two ends of
-    the span and cross in its middle. Before, each leaves its output at its
-    token; after, each finds there what the other has left, adds, gates and
-    writes the result: no output of one direction gets a tensor of its own.
+    ``ADDS``: ``out`` holds the other direction's output, and the mean of the
+    two is written. Tokens go by groups of four, in two pairs: while one pair
+    is computed, the next one's inputs are on their way.
     """
+    SIGN: tl.constexpr = 1 - 2 * REVERSE
+    SIZE: tl.constexpr = D_STATE * DIM
+    ENTRY: tl.constexpr = (CHUNK - 1) * REVERSE
     batch = tl.program_id(1).to(tl.int64)
-    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
-        dim, d_state, one, CHANNELS, STATES
+    cols, mask, row_mask, tile_mask, tile = own_tile(
+        DIM, D_STATE, CHANNELS, STATES
     )
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
-    last = begin + length - 1
-    back = tl.num_programs(1).to(tl.int64)
-    plane = back * seqlen * dim
-    u += batch * seqlen * dim
-    delta += batch * seqlen * dim
-    out += batch * seqlen * dim
-    B += batch * bc_batch
-    C += batch * bc_batch
-    z += batch * z_batch
-    num_chunks = tl.cdiv(seqlen, CHUNK)
-    states += batch * num_chunks * d_state * dim
-    states_b = states + back * num_chunks * d_state * dim
-    # maxima: (blocks, 2, batch, seqlen)
-    maxima += (tl.program_id(0) * 2 * back + batch) * seqlen
-    maxima_b = maxima + back * seqlen
-    rates_f = load_rates(A, cols, rows, tile_mask, d_state, one)
-    rates_b = load_rates(
-        A + dim * d_state, cols, rows, tile_mask, d_state, one
-    )
-    skip_f = load_channels(D, cols, mask, HAS_D)
-    skip_b = load_channels(D + dim, cols, mask, HAS_D)
-    shift_f = load_channels(bias, cols, mask, HAS_BIAS)
-    shift_b = load_channels(bias + dim, cols, mask, HAS_BIAS)
-    state_f = tl.zeros((STATES, CHANNELS), tl.float32)
-    state_b = tl.zeros((STATES, CHANNELS), tl.float32)
+    groups = length // GROUP
+    few = length % GROUP
+    # Chunks begin with a group: what is left over comes last by place.
+    token = begin + (groups * GROUP - 1) * REVERSE
+    place = batch * seqlen + token
+    u += place * DIM + cols
+    delta += place * DIM + cols
+    out += place * DIM + cols
+    z += batch * z_batch + token.to(tl.int64) * Z_TOKEN
+    z = tl.multiple_of(z, ALIGN) + cols
+    B = state_rows(B, batch * bc_batch, token, STATES, BC_TOKEN, ALIGN, PACKED)
+    C = state_rows(C, batch * bc_batch, token, STATES, BC_TOKEN, ALIGN, PACKED)
+    maxima += tl.program_id(0).to(tl.int64) * maxima_block + place
+    states += batch * tl.cdiv(seqlen, CHUNK) * SIZE
+    rates = load_rates(A, tile, tile_mask, EVEN)
+    skip = load_channels(D, cols, mask, HAS_D, EVEN)
+    shift = load_channels(bias, cols, mask, HAS_BIAS, EVEN)
+    state = tl.zeros((STATES, CHANNELS), tl.float32)
     if IS_CUT:
-        spans = tl.num_programs(2)
-        carries += (batch * spans + tl.program_id(2)) * d_state * dim
-        state_f = tl.load(carries + tile, mask=tile_mask, other=0.0)
-        carries += back * spans * d_state * dim
-        state_b = tl.load(carries + tile, mask=tile_mask, other=0.0)
-    half = (length + 1) // 2
-    for i in range(length):
-        # Other threads of the program may have left what is found now.
-        if i == half:
-            tl.debug_barrier()
-        f = begin + i
-        b = last - i
-        if SAVES:
-            if f % CHUNK == 0:
-                slot = states + (f // CHUNK).to(tl.int64) * d_state * dim
-                tl.store(slot + tile, state_f, mask=tile_mask)
-            if (i == 0) | (b % CHUNK == CHUNK - 1):
-                slot = states_b + (b // CHUNK).to(tl.int64) * d_state * dim
-                tl.store(slot + tile, state_b, mask=tile_mask)
-        state_f, y_f = scan_token(
-            state_f,
-            rates_f,
-            skip_f,
-            shift_f,
-            u + f * dim,
-            delta + f * dim,
-            B + f * bc_token,
-            C + f * bc_token,
-            cols,
-            rows,
+        carries += (batch * tl.num_programs(2) + tl.program_id(2)) * SIZE
+        state = load(carries + tile, tile_mask, EVEN)
+    if REVERSE:
+        state = scan_few(
+            state,
+            rates,
+            skip,
+            shift,
+            u + few * DIM,
+            delta + few * DIM,
+            z + few * Z_TOKEN,
+            B + few * BC_TOKEN,
+            C + few * BC_TOKEN,
+            out + few * DIM,
+            maxima + few,
+            states,
+            tile,
             mask,
             row_mask,
+            tile_mask,
+            token + few,
+            few,
+            SIGN,
+            DIM,
+            SIZE,
+            BC_TOKEN,
+            Z_TOKEN,
+            HAS_Z,
             SOFTPLUS,
+            ADDS,
+            SCORED,
+            SAVES,
+            EXACT,
+            PACKED,
+            EVEN,
+            CHUNK,
+            ENTRY,
         )
-        state_b, y_b = scan_token(
-            state_b,
-            rates_b,
-            skip_b,
-            shift_b,
-            u + plane + b * dim,
-            delta + plane + b * dim,
-            B + bc_direction + b * bc_token,
-            C + bc_direction + b * bc_token,
-            cols,
-            rows,
+    if groups > 0:
+        u_at, delta_at, z_at, other, out_at = u, delta, z, out, out
+        B_at, C_at, maxima_at, t = B, C, maxima, token
+        x0, raw0, gate0, other0 = load_token(
+            u_at, delta_at, z_at, other, mask, HAS_Z, ADDS, EVEN
+        )
+        x1, raw1, gate1, other1 = load_token(
+            u_at + SIGN * DIM,
+            delta_at + SIGN * DIM,
+            z_at + SIGN * Z_TOKEN,
+            other + SIGN * DIM,
+            mask,
+            HAS_Z,
+            ADDS,
+            EVEN,
+        )
+        for i in range(groups):
+            if SAVES:
+                save_state(
+                    states,
+                    state,
+                    tile,
+                    tile_mask,
+                    t,
+                    (i == 0) & (few == 0) & (SIGN < 0),
+                    ENTRY,
+                    CHUNK,
+                    SIZE,
+                    EVEN,
+                )
+            x2, raw2, gate2, other2 = load_token(
+                u_at + 2 * SIGN * DIM,
+                delta_at + 2 * SIGN * DIM,
+                z_at + 2 * SIGN * Z_TOKEN,
+                other + 2 * SIGN * DIM,
+                mask,
+                HAS_Z,
+                ADDS,
+                EVEN,
+            )
+            x3, raw3, gate3, other3 = load_token(
+                u_at + 3 * SIGN * DIM,
+                delta_at + 3 * SIGN * DIM,
+                z_at + 3 * SIGN * Z_TOKEN,
+                other + 3 * SIGN * DIM,
+                mask,
+                HAS_Z,
+                ADDS,
+                EVEN,
+            )
+            state = scan_pair(
+                state,
+                rates,
+                skip,
+                shift,
+                x0,
+                raw0,
+                gate0,
+                other0,
+                x1,
+                raw1,
+                gate1,
+                other1,
+                B_at,
+                C_at,
+                out_at,
+                maxima_at,
+                mask,
+                row_mask,
+                SIGN,
+                DIM,
+                BC_TOKEN,
+                HAS_Z,
+                SOFTPLUS,
+                ADDS,
+                SCORED,
+                EXACT,
+                PACKED,
+                EVEN,
+            )
+            # The last group reads its own inputs again: none lie behind.
+            ahead = tl.where(i + 1 < groups, GROUP * SIGN, 0)
+            u_at += ahead * DIM
+            delta_at += ahead * DIM
+            other += ahead * DIM
+            z_at += ahead * Z_TOKEN
+            x0, raw0, gate0, other0 = load_token(
+                u_at, delta_at, z_at, other, mask, HAS_Z, ADDS, EVEN
+            )
+            x1, raw1, gate1, other1 = load_token(
+                u_at + SIGN * DIM,
+                delta_at + SIGN * DIM,
+                z_at + SIGN * Z_TOKEN,
+                other + SIGN * DIM,
+                mask,
+                HAS_Z,
+                ADDS,
+                EVEN,
+            )
+            state = scan_pair(
+                state,
+                rates,
+                skip,
+                shift,
+                x2,
+                raw2,
+                gate2,
+                other2,
+                x3,
+                raw3,
+                gate3,
+                other3,
+                B_at + 2 * SIGN * BC_TOKEN,
+                C_at + 2 * SIGN * BC_TOKEN,
+                out_at + 2 * SIGN * DIM,
+                maxima_at + 2 * SIGN,
+                mask,
+                row_mask,
+                SIGN,
+                DIM,
+                BC_TOKEN,
+                HAS_Z,
+                SOFTPLUS,
+                ADDS,
+                SCORED,
+                EXACT,
+                PACKED,
+                EVEN,
+            )
+            out_at += GROUP * SIGN * DIM
+            B_at += GROUP * SIGN * BC_TOKEN
+            C_at += GROUP * SIGN * BC_TOKEN
+            maxima_at += GROUP * SIGN
+            t += GROUP * SIGN
+    if not REVERSE:
+        done = (groups * GROUP).to(tl.int64)
+        scan_few(
+            state,
+            rates,
+            skip,
+            shift,
+            u + done * DIM,
+            delta + done * DIM,
+            z + done * Z_TOKEN,
+            B + done * BC_TOKEN,
+            C + done * BC_TOKEN,
+            out + done * DIM,
+            maxima + done,
+            states,
+            tile,
             mask,
             row_mask,
+            tile_mask,
+            token + groups * GROUP,
+            few,
+            SIGN,
+            DIM,
+            SIZE,
+            BC_TOKEN,
+            Z_TOKEN,
+            HAS_Z,
             SOFTPLUS,
+            ADDS,
+            SCORED,
+            SAVES,
+            EXACT,
+            PACKED,
+            EVEN,
+            CHUNK,
+            ENTRY,
         )
-        if SCORED:
-            low = float('-inf')
-            tl.store(maxima + f, tl.max(tl.where(mask, y_f, low), axis=0))
-            tl.store(maxima_b + b, tl.max(tl.where(mask, y_b, low), axis=0))
-        if f < b:
-            tl.store(out + f * dim + cols, y_f, mask=mask)
-            tl.store(out + b * dim + cols, y_b, mask=mask)
-        else:
-            if f == b:
-                y_f += y_b
-            else:
-                y_f += load_row(out + f * dim, cols, mask)
-                y_b += load_row(out + b * dim, cols, mask)
-                gate = load_row(z + b * z_token, cols, mask)
-                y_b *= 0.5 * gate * tl.sigmoid(gate)
-                tl.store(out + b * dim + cols, y_b, mask=mask)
-            gate = load_row(z + f * z_token, cols, mask)
-            y_f *= 0.5 * gate * tl.sigmoid(gate)
-            tl.store(out + f * dim + cols, y_f, mask=mask)
-
-
-@triton.jit(do_not_specialize=['one'])
-def span_kernel(
-    u,
-    delta,
-    A,
-    B,
-    C,
-    z,
-    bias,
-    grad,
-    carries,
-    totals,
-    num_batch,
-    seqlen,
-    dim,
-    d_state,
-    span,
-    bc_direction,
-    bc_batch,
-    bc_token,
-    z_batch,
-    z_token,
-    reverse,
-    one,
-    SCALE: tl.constexpr,
-    HAS_Z: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    SOFTPLUS: tl.constexpr,
-    OF_GRADIENT: tl.constexpr,
-    CHANNELS: tl.constexpr,
-    STATES: tl.constexpr,
-):
-    """Write what a span adds to a state and the sum of its step sizes.
-
-    The grid's second axis is (directions, batch). ``OF_GRADIENT`` takes the
-    gradient of the state, which runs against the scan: from each token it
-    gets C times the gradient of the ungated output, then it decays.
-    """
-    row = tl.program_id(1).to(tl.int64)
-    direction, batch = row // num_batch, row % num_batch
-    cols, rows, mask, row_mask, tile_mask, tile = own_tile(
-        dim, d_state, one, CHANNELS, STATES
-    )
-    begin = tl.program_id(2) * span
-    length = tl.minimum(span, seqlen - begin)
-    # One of the two directions is 1 where both are scanned.
-    backwards = (direction + reverse) % 2
-    if OF_GRADIENT:
-        backwards = 1 - backwards
-    sign = (1 - 2 * backwards).to(tl.int32)
-    first = begin + ((length - 1) * backwards).to(tl.int32)
-    u += row * seqlen * dim
-    delta += row * seqlen * dim
-    grad += batch * seqlen * dim
-    B += direction * bc_direction + batch * bc_batch
-    C += direction * bc_direction + batch * bc_batch
-    z += batch * z_batch
-    rates = load_rates(
-        A + direction * dim * d_state, cols, rows, tile_mask, d_state, one
-    )
-    shift = load_channels(bias + direction * dim, cols, mask, HAS_BIAS)
-    state = tl.zeros((STATES, CHANNELS), tl.float32)
-    total = tl.zeros((CHANNELS,), tl.float32)
-    for i in range(length):
-        t = first + i * sign
-        step = load_step_size(delta + t * dim, cols, mask, shift, SOFTPLUS)
-        decay = tl.exp2(step[None, :] * rates)
-        if OF_GRADIENT:
-            g = load_row(grad + t * dim, cols, mask) * SCALE
-            if HAS_Z:
-                gate = load_row(z + t * z_token, cols, mask)
-                g *= gate * tl.sigmoid(gate)
-            c = load_row(C + t * bc_token, rows, row_mask)
-            state = decay * (state + c[:, None] * g[None, :])
-        else:
-            x = load_row(u + t * dim, cols, mask)
-            b = load_row(B + t * bc_token, rows, row_mask)
-            state = decay * state + (step * x)[None, :] * b[:, None]
-        total += step
-    place = row * tl.num_programs(2) + tl.program_id(2)
-    tl.store(carries + place * d_state * dim + tile, state, mask=tile_mask)
-    tl.store(totals + place * dim + cols, total, mask=mask)
-
-
-@triton.jit(do_not_specialize=['one'])
-def carry_kernel(
-    A,
-    carries,
-    totals,
-    num_batch,
-    dim,
-    d_state,
-    spans,
-    against,
-    reverse,
-    one,
-    CHANNELS: tl.constexpr,
-    STATES: tl.constexpr,
-):
-    """Turn what each span adds into the state that each span starts from.
-
-    Over a span of step sizes delta the state decays by exp(A sum(delta)).
-    """
-    row = tl.program_id(1).to(tl.int64)
-    direction = row // num_batch
-    cols, rows, mask, _, tile_mask, tile = own_tile(
-        dim, d_state, one, CHANNELS, STATES
-    )
-    backwards = (direction + reverse + against) % 2
-    rates = load_rates(
-        A + direction * dim * d_state, cols, rows, tile_mask, d_state, one
-    )
-    state = tl.zeros((STATES, CHANNELS), tl.float32)
-    for i in range(spans):
-        place = row * spans + i + (spans - 1 - 2 * i) * backwards
-        slot = carries + place * d_state * dim + tile
-        added = tl.load(slot, mask=tile_mask, other=0.0)
-        total = tl.load(totals + place * dim + cols, mask=mask, other=0.0)
-        tl.store(slot, state, mask=tile_mask)
-        state = tl.exp2(total[None, :] * rates) * state + added

@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(items):
 def _small_programs(monkeypatch):
     from mmscope.ops.triton_kernels import backward, conv, launch, scan
 
-    monkeypatch.setattr(launch, 'CHANNELS', 4)
+    for name in ('WIDTHS', 'EXACT_WIDTHS'):
+        monkeypatch.setattr(scan, name, (4,))
+    monkeypatch.setattr(backward, 'BACKWARD_WIDTHS', (4,))
     monkeypatch.setattr(launch, 'SPAN', 4)
     monkeypatch.setattr(launch, 'ENOUGH_PROGRAMS', 0)
     monkeypatch.setattr(conv, 'TOKENS', 4)

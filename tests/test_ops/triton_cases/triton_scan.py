@@ -85,6 +85,35 @@ def test_any_width_matches_the_reference(dim, d_state):
     check(drawn(3, dim=dim, d_state=d_state, seed=3))
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ('seqlen', 'dim', 'd_state', 'reverse'),
+    [(9, 8, 4, False), (11, 4, 2, True), (8, 4, 16, True)],
+)
+def test_even_tiles_match_the_reference(seqlen, dim, d_state, reverse, dtype):
+    # Nothing is masked; bfloat16 B and C are read two values a word.
+    inputs = drawn(seqlen, dim=dim, d_state=d_state, dtype=dtype)
+    wide = torch.cat([inputs['B'], inputs['B'], inputs['C']], -1)
+    _, inputs['B'], inputs['C'] = wide.chunk(3, -1)
+    check(inputs, dtype, reverse=reverse)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_released_tiles_match_the_reference(dtype, as_released):
+    # Of this width bfloat16's sums over channels go to the matrix unit.
+    check(drawn(6, dim=32, d_state=16, dtype=dtype), dtype)
+
+
+@pytest.mark.parametrize('offset', [1, 2])
+def test_words_that_do_not_fit_are_read_value_by_value(offset):
+    inputs = drawn(5, dim=4, d_state=4, dtype=torch.bfloat16)
+    for name in ('B', 'C', 'z'):
+        x = inputs[name]
+        wide = torch.nn.functional.pad(x, (offset, 0))
+        inputs[name] = wide[..., offset:]
+    check(inputs, torch.bfloat16)
+
+
 def test_parts_of_wider_tensors_and_transposed_ones_are_read():
     inputs = drawn(3, batch=2)
     for name in ('u', 'z', 'B'):
@@ -93,6 +122,41 @@ def test_parts_of_wider_tensors_and_transposed_ones_are_read():
     for name in ('delta', 'C', 'A'):
         inputs[name] = inputs[name].mT.contiguous().mT
     check(inputs)
+
+
+def test_expanded_tensors_are_read():
+    inputs = drawn(3, batch=2)
+    for name in ('u', 'B', 'C', 'z'):
+        inputs[name] = inputs[name][:1].expand(2, -1, -1)
+    check(inputs)
+
+
+def test_autocast_changes_nothing_inside_an_op():
+    # Without a gradient: the reference's own products would be cast.
+    inputs = [x.to(DEVICE) for x in drawn(5, dtype=torch.bfloat16).values()]
+    backward = op('selective_scan_triton_backward')
+    results = []
+    for enabled in (False, True):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=enabled):
+            scan = op('selective_scan_triton')
+            out, states = scan(*inputs, True, False, True)
+            grads = backward(out, *inputs, states, True, False)
+        results.append((out, states, *grads))
+    for plain, cast in zip(*results, strict=True):
+        assert plain.dtype == cast.dtype
+        assert torch.equal(plain, cast)
+
+
+def test_runs_repeat_bit_for_bit():
+    inputs = [x.to(DEVICE) for x in drawn(9, batch=2).values()]
+    backward = op('selective_scan_triton_backward')
+    results = []
+    for _ in range(2):
+        scan = op('selective_scan_triton')
+        out, states = scan(*inputs, True, True, True)
+        grads = backward(out, *inputs, states, True, True)
+        results.append((out, *grads))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_extreme_step_sizes_are_survived():

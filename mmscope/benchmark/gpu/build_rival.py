@@ -1,0 +1,249 @@
+"""Build mamba-ssm's ``selective_scan_cuda`` alone, for the card at hand.
+
+Its own set-up compiles for a dozen kinds of cards and wants packages that the
+scan does not need.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmscope.apis import UserError
+from mmscope.benchmark.gpu.rival import MODULE
+
+# The newest release whose scan is plain CUDA and whose wheels have it.
+VERSION = '2.2.6.post3'
+PACKAGE = f'mamba-ssm=={VERSION}'
+FOLDER = Path('csrc') / 'selective_scan'
+TYPES = ('fp32', 'fp16', 'bf16')
+SOURCES = (
+    'selective_scan.cpp',
+    *(f'selective_scan_fwd_{kind}.cu' for kind in TYPES),
+    *(
+        f'selective_scan_bwd_{kind}_{field}.cu'
+        for kind in TYPES
+        for field in ('real', 'complex')
+    ),
+)
+# Those of its setup.py; PyTorch adds the language's version and the card.
+NVCC_FLAGS = (
+    '-O3',
+    '-U__CUDA_NO_HALF_OPERATORS__',
+    '-U__CUDA_NO_HALF_CONVERSIONS__',
+    '-U__CUDA_NO_BFLOAT16_OPERATORS__',
+    '-U__CUDA_NO_BFLOAT16_CONVERSIONS__',
+    '-U__CUDA_NO_BFLOAT162_OPERATORS__',
+    '-U__CUDA_NO_BFLOAT162_CONVERSIONS__',
+    '--expt-relaxed-constexpr',
+    '--expt-extended-lambda',
+    '--use_fast_math',
+)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is to be built.
+
+    Args:
+        sources (tuple[Path, ...]): C++ and CUDA files.
+        target (Path): Folder that gets the module.
+        capability (str): Of the card, such as '9.0'.
+        jobs (int): Compilers at once.
+    """
+
+    sources: tuple[Path, ...]
+    target: Path
+    capability: str
+    jobs: int
+
+    @property
+    def options(self) -> dict:
+        """Arguments of :func:`torch.utils.cpp_extension.load`."""
+        return dict(
+            name=MODULE,
+            sources=[str(path) for path in self.sources],
+            extra_cflags=['-O3'],
+            extra_cuda_cflags=list(NVCC_FLAGS),
+            extra_include_paths=[str(self.sources[0].parent)],
+            build_directory=str(self.target),
+            with_cuda=True,
+            verbose=True,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that PyTorch's builder reads."""
+        return {
+            'TORCH_CUDA_ARCH_LIST': self.capability,
+            'MAX_JOBS': str(self.jobs),
+        }
+
+
+def why_no_build() -> str | None:
+    """Say why nothing can be built here; None if it can."""
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if torch.version.cuda is None:
+        return f'torch {torch.__version__} is no CUDA build'
+    if CUDA_HOME is None or not (Path(CUDA_HOME) / 'bin' / 'nvcc').is_file():
+        return (
+            f'there is no nvcc (CUDA_HOME is {CUDA_HOME}): install the CUDA '
+            f'toolkit {torch.version.cuda} and set CUDA_HOME'
+        )
+    if shutil.which('ninja') is None:
+        return 'there is no ninja: pip install ninja'
+    if not torch.cuda.is_available():
+        return 'torch sees no GPU to build for: name one with --capability 9.0'
+    return None
+
+
+def capability_here() -> str:
+    """Return the capability of the first card, such as '9.0'."""
+    return '.'.join(map(str, torch.cuda.get_device_capability()))
+
+
+def find_sources(source: str | Path, scratch: str | Path) -> tuple[Path, ...]:
+    """Find the files of the scan in the source package.
+
+    Args:
+        source (str | Path): Unpacked folder, or the archive of the sources.
+        scratch (str | Path): Folder to unpack into.
+
+    Returns:
+        tuple[Path, ...]: All that the module is made of.
+
+    Raises:
+        UserError: If there is no such thing, or a file is missing.
+    """
+    source = Path(source)
+    if source.is_file():
+        try:
+            with tarfile.open(source) as archive:
+                archive.extractall(scratch, filter='data')
+        except tarfile.TarError as error:
+            raise UserError(
+                f'{source} is no source package of mamba-ssm: {error}'
+            ) from error
+        source = Path(scratch)
+    found = sorted(source.glob(f'**/{FOLDER.as_posix()}'))
+    if not found:
+        raise UserError(
+            f'{source} has no folder {FOLDER}: give the sources of {PACKAGE}'
+        )
+    paths = tuple(found[0] / name for name in SOURCES)
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise UserError(
+            f'{found[0]} lacks {", ".join(missing)}: give the sources of '
+            f'{PACKAGE}'
+        )
+    return paths
+
+
+def download_command(folder: str | Path) -> list[str]:
+    """Return pip's command for the source package.
+
+    Args:
+        folder (str | Path): Where it is put.
+
+    Returns:
+        list[str]: Needs the network.
+    """
+    return [
+        *(sys.executable, '-m', 'pip', 'download', '--no-deps', '--quiet'),
+        *('--no-binary', ':all:', '--no-build-isolation'),
+        *('--dest', str(folder), PACKAGE),
+    ]
+
+
+def download(folder: str | Path) -> Path:
+    """Fetch the source package.
+
+    Args:
+        folder (str | Path): Where it is put.
+
+    Returns:
+        Path: The archive.
+
+    Raises:
+        UserError: If pip cannot.
+    """
+    # pip asks the package for its metadata, which would want nvcc.
+    environment = {**os.environ, 'MAMBA_SKIP_CUDA_BUILD': 'TRUE'}
+    done = subprocess.run(
+        download_command(folder),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = sorted(Path(folder).glob('mamba_ssm-*.tar.gz'))
+    if done.returncode or not found:
+        raise UserError(
+            f'pip cannot download {PACKAGE}, give its archive with --source: '
+            f'{done.stderr.strip()[-300:]}'
+        )
+    return found[0]
+
+
+def build(
+    target: str | Path,
+    source: str | Path | None = None,
+    capability: str | None = None,
+    jobs: int | None = None,
+    compile_: Callable[..., object] | None = None,
+) -> Path:
+    """Build the module.
+
+    Args:
+        target (str | Path): Folder that gets it, made if it is not there.
+        source (str | Path | None): See :func:`find_sources`; None downloads.
+            Defaults to None.
+        capability (str | None): Of the card; None for the one at hand.
+            Defaults to None.
+        jobs (int | None): Compilers at once, None for all cores. Defaults to
+            None.
+        compile_ (Callable | None): Called with :attr:`Build.options`; None
+            for :func:`torch.utils.cpp_extension.load`. Defaults to None.
+
+    Returns:
+        Path: The folder, to be put on PYTHONPATH.
+
+    Raises:
+        UserError: If sources are missing or it cannot be compiled here.
+    """
+    if compile_ is None:
+        reason = why_no_build()
+        if reason and not (capability and 'sees no GPU' in reason):
+            raise UserError(f'{MODULE} cannot be built here: {reason}')
+        from torch.utils.cpp_extension import load as compile_
+    target = Path(target).resolve()
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = find_sources(source or download(scratch), scratch)
+        # Out of the scratch folder: the objects are kept, and with them a
+        # second build takes seconds.
+        kept = target / 'sources'
+        shutil.copytree(sources[0].parent, kept, dirs_exist_ok=True)
+        plan = Build(
+            tuple(kept / path.name for path in sources),
+            target,
+            capability or capability_here(),
+            jobs or os.cpu_count() or 1,
+        )
+        os.environ.update(plan.environment)
+        try:
+            compile_(**plan.options)
+        except (RuntimeError, ImportError, OSError) as error:
+            raise UserError(f'{MODULE} was not built: {error}') from error
+    return target

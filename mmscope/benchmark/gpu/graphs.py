@@ -1,0 +1,201 @@
+"""Work recorded once and replayed, so that launches cost no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmscope.benchmark.timing import Entry, Run, race, stopwatch
+
+GRAPH, CALLS = 'graph', 'calls'
+# A measured lap should last so long: launches and clocks are then nothing.
+LAP_S = 2e-3
+MAX_CALLS = 200
+WARM_UP = 3
+WARM_UP_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Lap:
+    """Some runs in one go.
+
+    Args:
+        run (Callable): All of them.
+        calls (int): How many.
+        kind (str): 'graph', or 'calls' where nothing could be recorded.
+        reason (str): Why not. Defaults to ''.
+    """
+
+    run: Run
+    calls: int
+    kind: str
+    reason: str = ''
+
+
+def warm_up(run: Run, device: torch.device) -> None:
+    """Run on another stream, as a recording wants it."""
+    if device.type != 'cuda':
+        run()
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            run()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    torch.cuda.synchronize(device)
+
+
+def record(run: Run, device: torch.device) -> tuple[Run, object]:
+    """Record a run in a CUDA graph; on a CPU it stays what it is.
+
+    Args:
+        run (Callable): Work of fixed shapes that never waits for the device.
+        device (torch.device): Where it works.
+
+    Returns:
+        tuple[Callable, object]: The replay, and what the run returned: on a
+        GPU tensors that every replay writes anew.
+
+    Raises:
+        RuntimeError: If the work cannot be recorded.
+    """
+    warm_up(run, device)
+    if device.type != 'cuda':
+        return run, run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = run()
+    return graph.replay, result
+
+
+class Recorded:
+    """A function of tensors of fixed shapes, recorded.
+
+    Args:
+        function (Callable): From tensors to a tree of tensors.
+        inputs (tuple[Tensor, ...]): Examples; later ones are copied to where
+            these lie.
+        device (torch.device): Where it works.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        inputs: tuple[Tensor, ...],
+        device: torch.device,
+    ) -> None:
+        self._inputs = tuple(x.clone() for x in inputs)
+        self._replay, self.result = record(
+            lambda: function(*self._inputs), device
+        )
+
+    def __call__(self, *inputs: Tensor) -> object:
+        """Run on other values of the same shapes.
+
+        Args:
+            *inputs (Tensor): As the examples.
+
+        Returns:
+            object: The function's result, valid until the next call.
+        """
+        for place, value in zip(self._inputs, inputs, strict=True):
+            if place is not value:
+                place.copy_(value)
+        found = self._replay()
+        return self.result if found is None else found
+
+
+def lap(run: Run, device: torch.device) -> Lap:
+    """Put as many runs into one go as it takes to time them well.
+
+    Args:
+        run (Callable): Short work.
+        device (torch.device): Where it works.
+
+    Returns:
+        Lap: A graph of them on a GPU, plain calls where it cannot be
+        recorded.
+    """
+    warm_up(run, device)
+    if device.type != 'cuda':
+        return Lap(run, 1, CALLS)
+    seconds = min(stopwatch(run, device) for _ in range(3))
+    calls = max(1, min(MAX_CALLS, round(LAP_S / max(seconds, 1e-6))))
+
+    def several() -> None:
+        for _ in range(calls):
+            run()
+
+    try:
+        replay, _ = record(several, device)
+    except RuntimeError as error:
+        torch.cuda.synchronize(device)
+        return Lap(several, calls, CALLS, str(error).splitlines()[0])
+    return Lap(replay, calls, GRAPH)
+
+
+def race_laps(
+    runs: dict[str, Run],
+    device: torch.device,
+    repeats: int,
+    budget_s: float | None = None,
+) -> dict[str, dict]:
+    """Time short rivals in turns, without what launching them costs.
+
+    Args:
+        runs (dict[str, Callable]): What to time, by name.
+        device (torch.device): Where they work.
+        repeats (int): Timed rounds.
+        budget_s (float | None): See :func:`race`. Defaults to None.
+
+    Returns:
+        dict[str, dict]: By name ``us`` (median microseconds of one run),
+        ``us_iqr`` (its quartiles), ``timed_by`` ('graph' or 'calls'),
+        ``calls`` (runs in one go), ``rounds``; ``reason`` alone for one that
+        was skipped.
+    """
+    laps = {name: lap(run, device) for name, run in runs.items()}
+    entries = {name: Entry(one.run) for name, one in laps.items()}
+    # Each lap ran before, and a dry run on a CPU has no time to lose.
+    rounds = WARM_UP_ROUNDS if device.type == 'cuda' else 0
+    result = race(entries, repeats, device, budget_s, rounds)
+    found: dict[str, dict] = {
+        name: {'reason': reason} for name, reason in result.skipped.items()
+    }
+    for name, timing in result.timings.items():
+        scale = 1e6 / laps[name].calls
+        low, middle, high = (
+            float(scale * x)
+            for x in (*_quantiles(timing.means, (0.25, 0.5, 0.75)),)
+        )
+        found[name] = {
+            'us': middle,
+            'us_iqr': [low, high],
+            'timed_by': laps[name].kind,
+            'calls': laps[name].calls,
+            'rounds': len(timing.rounds),
+        }
+    return {name: found[name] for name in runs}
+
+
+def _quantiles(values: object, shares: tuple[float, ...]) -> list[float]:
+    wanted = torch.tensor(shares, dtype=torch.float64)
+    return torch.quantile(torch.as_tensor(values), wanted).tolist()
+
+
+def device_seconds(run: Run, device: torch.device, repeats: int) -> float:
+    """Time one piece of work on its own.
+
+    Args:
+        run (Callable): The work.
+        device (torch.device): Where it works.
+        repeats (int): Timed rounds.
+
+    Returns:
+        float: Median seconds of one run.
+    """
+    return race_laps({'run': run}, device, repeats)['run']['us'] / 1e6

@@ -1,0 +1,194 @@
+"""Random inputs of the kernels, laid out as models and careless callers do."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmscope.benchmark.gpu.cases import (
+    CONV,
+    MIXER,
+    PARTS,
+    TRANSPOSED,
+    ParityCase,
+)
+from mmscope.ops import DirectionWeights, bidirectional_inner
+from mmscope.testing import conv_inputs, scan_inputs
+
+RANK_SHARE = 32
+TAPS = 4
+# Every step size that softplus could stumble over.
+EXTREMES = (-1e4, -90.0, -20.0, 0.0, 20.0, 90.0, 1e4, 1.0)
+
+
+def draw_inputs(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
+    """Draw all inputs of a case.
+
+    Args:
+        case (ParityCase): What to draw.
+        device (torch.device): Where the inputs will lie.
+
+    Returns:
+        dict[str, Tensor]: By the names of the operator's arguments; those of
+        a mixer as :func:`mixer` takes them.
+    """
+    if case.op == MIXER:
+        inputs = mixer_inputs(case)
+    elif case.op == CONV:
+        inputs = conv_inputs(
+            case.batch, case.seqlen, case.dim, case.d_state, case.torch_dtype
+        )
+    else:
+        inputs = _scan(case)
+    given = {k: v for k, v in inputs.items() if k not in case.absent}
+    moved = {name: x.to(device) for name, x in given.items()}
+    return _laid_out(moved, case)
+
+
+def _scan(case: ParityCase) -> dict[str, Tensor]:
+    inputs = scan_inputs(
+        case.batch,
+        case.seqlen,
+        case.dim,
+        case.d_state,
+        case.torch_dtype,
+        case.seed,
+    )
+    shape = inputs['delta'].shape
+    if case.steps == 'extreme':
+        steps = torch.tensor(EXTREMES)
+        steps = steps.repeat(-(-case.seqlen // len(steps)))[: case.seqlen]
+        inputs['delta'] = steps[None, :, None].expand(shape).contiguous()
+    if case.steps == 'small':
+        # softplus(-12) = 6e-6: log(1 + x) in float32 has 2 of its digits.
+        inputs['delta'] = inputs['delta'] * 0.1 - 12
+        inputs['delta_bias'] = inputs['delta_bias'] * 0.1
+    if not case.softplus:
+        for name in ('delta', 'delta_bias'):
+            inputs[name] = inputs[name].abs()
+    return inputs
+
+
+def _laid_out(inputs: dict[str, Tensor], case: ParityCase) -> dict:
+    if case.layout == PARTS:
+        return {
+            name: torch.cat([x, x], -1)[..., : x.shape[-1]]
+            if x.ndim == 3
+            else x
+            for name, x in inputs.items()
+        }
+    if case.layout == TRANSPOSED:
+        return {
+            name: x.mT.contiguous().mT if x.ndim > 1 else x
+            for name, x in inputs.items()
+        }
+    return inputs
+
+
+def mixer_inputs(case: ParityCase) -> dict[str, Tensor]:
+    """Draw what stands between a mixer's two projections.
+
+    Args:
+        case (ParityCase): Sizes, dtype, seed.
+
+    Returns:
+        dict[str, Tensor]: ``x`` and ``z``, (batch, seqlen, dim), two parts of
+        one tensor, and each direction's weights, prefixed 'f_' and 'b_'.
+    """
+    generator = torch.Generator().manual_seed(case.seed)
+    draw = partial(torch.randn, generator=generator)
+    dim, d_state, dtype = case.dim, case.d_state, case.torch_dtype
+    rank = max(dim // RANK_SHARE, 2)
+
+    def weights(prefix: str) -> dict[str, Tensor]:
+        decay = torch.rand(dim, d_state, generator=generator) * 4
+        values = DirectionWeights(
+            conv_weight=draw(dim, TAPS) / 2,
+            conv_bias=draw(dim),
+            x_proj=(draw(rank + 2 * d_state, dim) / dim**0.5).to(dtype),
+            dt_proj=(draw(dim, rank) / rank**0.5).to(dtype),
+            dt_bias=draw(dim) - 2,
+            A_log=decay.log(),
+            D=draw(dim),
+        )
+        return {prefix + k: v for k, v in values._asdict().items()}
+
+    x, z = draw(case.batch, case.seqlen, 2 * dim).to(dtype).chunk(2, -1)
+    return dict(x=x, z=z, **weights('f_'), **weights('b_'))
+
+
+def mixer(
+    x: Tensor,
+    z: Tensor,
+    backend: str,
+    scored: bool = False,
+    **weights: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    """Run everything between a mixer's two projections.
+
+    Args:
+        x (Tensor): Input of both convolutions, (batch, seqlen, dim).
+        z (Tensor): Gate, (batch, seqlen, dim).
+        backend (str): Of :mod:`mmscope.ops`.
+        scored (bool): Whether scores are wanted. Defaults to False.
+        **weights (Tensor): As :func:`mixer_inputs` names them.
+
+    Returns:
+        tuple[Tensor, Tensor | None]: Output (batch, seqlen, dim), and scores
+        (batch, seqlen).
+    """
+    score = 'max_norm' if scored else None
+    both = directions(weights)
+    return bidirectional_inner(x, z, *both, score, backend)
+
+
+def directions(weights: dict[str, Tensor]) -> list[DirectionWeights]:
+    """Sort a mixer's weights, as :func:`mixer_inputs` names them.
+
+    Args:
+        weights (dict[str, Tensor]): Prefixed 'f_' and 'b_'.
+
+    Returns:
+        list[DirectionWeights]: Those of the forward and of the backward
+        direction.
+    """
+    return [
+        DirectionWeights(
+            **{k[2:]: v for k, v in weights.items() if k.startswith(prefix)}
+        )
+        for prefix in ('f_', 'b_')
+    ]
+
+
+def draw_large(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
+    """Draw the inputs of a scan or convolution on the device.
+
+    On the CPU the largest would take a minute.
+
+    Args:
+        case (ParityCase): Sizes, dtype, seed.
+        device (torch.device): Where they are drawn.
+
+    Returns:
+        dict[str, Tensor]: All inputs, by the names of the arguments.
+    """
+    large = (case.batch, case.seqlen, case.dim)
+    torch.manual_seed(case.seed)
+    draw = partial(torch.randn, device=device)
+    large_draw = partial(draw, large, dtype=case.torch_dtype)
+    if case.op == CONV:
+        weight = draw(case.dim, case.d_state)
+        return dict(x=large_draw(), weight=weight, bias=draw(case.dim))
+    maps = (case.batch, case.seqlen, case.d_state)
+    return dict(
+        u=large_draw(),
+        delta=large_draw(),
+        A=-draw(case.dim, case.d_state).abs() - 0.1,
+        B=draw(maps, dtype=case.torch_dtype),
+        C=draw(maps, dtype=case.torch_dtype),
+        D=draw(case.dim),
+        z=large_draw(),
+        delta_bias=draw(case.dim),
+    )

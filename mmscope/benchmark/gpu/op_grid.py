@@ -1,0 +1,172 @@
+"""The operators against mamba-ssm's and against a copy of their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmscope.benchmark.gpu.cases import CONV, MIXER, SCAN, ParityCase
+from mmscope.benchmark.gpu.graphs import race_laps
+from mmscope.benchmark.gpu.inputs import (
+    TAPS,
+    directions,
+    draw_large,
+    mixer,
+    mixer_inputs,
+)
+from mmscope.benchmark.gpu.parity import TRITON, require_triton
+from mmscope.benchmark.gpu.rival import (
+    MODULE,
+    channels_first_scan,
+    rival_core,
+    to_channels_first,
+    why_no_rival,
+)
+from mmscope.benchmark.gpu.scale import OpPlan, Scale
+from mmscope.benchmark.gpu.stand_in import stand_in
+from mmscope.benchmark.gpu.steps import Step
+from mmscope.benchmark.ops import COPY, copying, forward, training
+from mmscope.ops import causal_conv1d
+from mmscope.ops.library import op as library_op
+from mmscope.ops.reference import causal_conv1d_reference
+
+FORWARD, TRAINING = 'forward', 'training'
+# What a layer's scan is, with the order of its tensors.
+SCAN_OP = 'bidirectional_scan_triton'
+ORDER = ('u', 'delta', 'A', 'B', 'C', 'D', 'z', 'delta_bias')
+PYTORCH = 'F.conv1d'
+PASSES = {FORWARD: forward, TRAINING: training}
+Function = Callable[..., Tensor]
+
+
+def op_steps(scale: Scale) -> Iterator[Step]:
+    """List the comparisons.
+
+    Args:
+        scale (Scale): Shapes and device.
+
+    Yields:
+        Step: One an operator, pass and shape.
+    """
+    for plan in scale.ops:
+        sizes = ' x '.join(map(str, plan.sizes))
+        makers = {SCAN: _scans} if plan.scored else MAKERS
+        for op, make in makers.items():
+            for run in PASSES:
+                scored = ', scored' if plan.scored else ''
+                yield Step(
+                    f'{op}, {run}, {sizes}{scored}',
+                    partial(_compare, op, make, run, plan, scale),
+                )
+
+
+def _compare(
+    op: str,
+    make: Callable,
+    run: str,
+    plan: OpPlan,
+    scale: Scale,
+    left: float,
+) -> list[dict]:
+    require_triton(scale.device)
+    absent = why_no_rival() if not scale.dry_run else None
+    with stand_in(MODULE, scale.dry_run):
+        rivals = make(plan, scale.device, absent is None)
+        runs = {
+            name: PASSES[run](function, inputs)
+            for name, (function, inputs) in rivals.items()
+        }
+        if run == FORWARD and op != MIXER:
+            runs[COPY] = copying(_moved(op, rivals[TRITON][1]))
+        found = race_laps(
+            runs, scale.device, scale.repeats, min(left, 8.0 * scale.patience)
+        )
+    if absent and op != CONV:
+        found[MODULE] = {'reason': absent}
+    names = ('batch', 'seqlen', 'dim', 'd_state')
+    return [
+        {
+            **dict(op=op, run=run, rival=name, scored=plan.scored),
+            **dict(zip(names, plan.sizes, strict=True)),
+            **values,
+        }
+        for name, values in found.items()
+    ]
+
+
+def _moved(op: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Large tensors that an operator reads, and one as it writes."""
+    if op == CONV:
+        return inputs
+    # u and delta of both directions, the gate and the output.
+    (u, _), (delta, _), z = inputs['u'], inputs['delta'], inputs['z']
+    return dict(u=u, delta=delta, u_b=u, delta_b=delta, z=z, out=z)
+
+
+def _scans(
+    plan: OpPlan, device: torch.device, with_rival: bool
+) -> dict[str, tuple[Function, dict[str, Tensor]]]:
+    """Both directions of a layer's scan, their mean and the gate."""
+    case = ParityCase(SCAN, *plan.sizes, dtype='bfloat16')
+    ahead, back = draw_large(case, device), draw_large(case, device)
+    inputs = {
+        name: x if name == 'z' else torch.stack([x, back[name]])
+        for name, x in ahead.items()
+    }
+
+    def ours(**tensors: Tensor) -> Tensor:
+        scan = library_op(SCAN_OP)
+        return scan(*(tensors[k] for k in ORDER), True, plan.scored, False)[0]
+
+    found = {TRITON: (ours, inputs)}
+    if with_rival:
+        first = to_channels_first(ahead)
+        second = to_channels_first(back | {'z': ahead['z']})
+        second = {f'b_{name}': x for name, x in second.items()}
+        found[MODULE] = _rival_scans, first | second
+    return found
+
+
+def _rival_scans(**tensors: Tensor) -> Tensor:
+    """Two scans; the second one's inputs are taken to be flipped already."""
+    ahead = {k: x for k, x in tensors.items() if not k.startswith('b_')}
+    back = {k[2:]: x for k, x in tensors.items() if k.startswith('b_')}
+    y = channels_first_scan(**ahead) + channels_first_scan(**back).flip(-1)
+    return y * 0.5
+
+
+def _convs(
+    plan: OpPlan, device: torch.device, with_rival: bool
+) -> dict[str, tuple[Function, dict[str, Tensor]]]:
+    case = ParityCase(CONV, *plan.sizes[:3], TAPS, dtype='bfloat16')
+    inputs = draw_large(case, device)
+    return {
+        TRITON: (partial(causal_conv1d, backend=TRITON), inputs),
+        PYTORCH: (causal_conv1d_reference, inputs),
+    }
+
+
+def _mixers(
+    plan: OpPlan, device: torch.device, with_rival: bool
+) -> dict[str, tuple[Function, dict[str, Tensor]]]:
+    """Both directions of everything between a mixer's two projections."""
+    case = ParityCase(MIXER, *plan.sizes, dtype='bfloat16')
+    inputs = {k: x.to(device) for k, x in mixer_inputs(case).items()}
+
+    def ours(**tensors: Tensor) -> Tensor:
+        return mixer(**tensors, backend=TRITON)[0]
+
+    def rival(x: Tensor, z: Tensor, **weights: Tensor) -> Tensor:
+        return rival_core(x, z, *directions(weights))
+
+    found = {TRITON: (ours, inputs)}
+    if with_rival:
+        first = {name: inputs[name].mT.contiguous() for name in ('x', 'z')}
+        found[MODULE] = rival, inputs | first
+    return found
+
+
+MAKERS = {SCAN: _scans, CONV: _convs, MIXER: _mixers}

@@ -1,0 +1,189 @@
+"""Steps of a run, and doing them one after another within their time."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mmscope.benchmark.gpu.record import (
+    DONE,
+    FAILED,
+    OUT_OF_TIME,
+    SKIPPED,
+    Outcome,
+    Record,
+    Skip,
+)
+from mmscope.benchmark.gpu.scale import Scale
+from mmscope.benchmark.memory import is_out_of_memory
+
+# A kernel that read or wrote where it must not leaves the whole process
+# without a GPU, and every later call fails with the same words.
+FATAL = (
+    'illegal memory access',
+    'device-side assert',
+    'misaligned address',
+    'unspecified launch failure',
+    'illegal instruction',
+    'illegal address',
+    'cublas_status_execution_failed',
+    'launch timed out',
+    'device not ready',
+)
+# Seconds that a step may take beyond its part's time before it is killed.
+GRACE_S = 15.0
+# Below this it makes no sense to begin.
+LEAST_S = 1.0
+
+
+class Poisoned(RuntimeError):
+    """This process can do no more on the GPU: a new one has to go on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to find out.
+
+    Args:
+        name (str): Unique in its part.
+        run (Callable): Gets the seconds that are left for its part, returns
+            the rows that were measured; may raise :class:`Skip`.
+        limit_s (float): Seconds after which it is given up. Defaults to 60.
+    """
+
+    name: str
+    run: Callable[[float], list[dict]]
+    limit_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps that share a time budget.
+
+    Args:
+        name (str): Unique, a key of the record.
+        title (str): What it finds out, for people.
+        budget_s (float): Seconds of all its steps on a GPU.
+        steps (Callable): Scale to steps; asked in the worker.
+    """
+
+    name: str
+    title: str
+    budget_s: float
+    steps: Callable[[Scale], Iterable[Step]]
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Tell an error after which the GPU is lost to this process.
+
+    Args:
+        error (BaseException): What was raised.
+
+    Returns:
+        bool: False for a lack of memory, wrong shapes and the like.
+    """
+    text = str(error).lower()
+    return any(words in text for words in FATAL)
+
+
+def run_parts(
+    parts: Sequence[Part],
+    scale: Scale,
+    record: Record,
+    deadline: float,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Do every step that has no outcome yet.
+
+    Args:
+        parts (Sequence[Part]): In order.
+        scale (Scale): Sizes and device.
+        record (Record): Gets an outcome for every step.
+        deadline (float): When everything has to be over, seconds since the
+            epoch.
+        tell (Callable): Gets a line an outcome. Defaults to silence.
+
+    Raises:
+        Poisoned: If a step cost this process its GPU; the step is recorded
+            as failed.
+    """
+    for part in parts:
+        budget = part.budget_s * scale.patience
+        try:
+            steps = list(part.steps(scale))
+        except Exception as error:
+            # Such as a host that is there and cannot be imported.
+            steps = [Step('prepare', _raising(error))]
+        for step in steps:
+            if record.find(part.name, step.name) is not None:
+                continue
+            left = min(
+                budget - record.spent(part.name), deadline - time.time()
+            )
+            run_step(part.name, step, left, record, tell)
+            _free(scale.device)
+
+
+def _raising(error: Exception) -> Callable[[float], list[dict]]:
+    def run(left: float) -> list[dict]:
+        raise error
+
+    return run
+
+
+def run_step(
+    part: str,
+    step: Step,
+    left: float,
+    record: Record,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Do one step and record how it ended.
+
+    Args:
+        part (str): Name of its part.
+        step (Step): What to do.
+        left (float): Seconds left for it.
+        record (Record): Gets the outcome.
+        tell (Callable): Gets a line. Defaults to silence.
+
+    Raises:
+        Poisoned: If it cost this process its GPU.
+    """
+    if left < LEAST_S:
+        reason = 'the time of its part was spent by the steps before it'
+        record.put(Outcome(part, step.name, OUT_OF_TIME, 0.0, [], reason))
+        tell(f'{part}: {step.name}: {OUT_OF_TIME}')
+        return
+    record.begin(part, step.name, min(step.limit_s, left + GRACE_S))
+    start = time.perf_counter()
+    rows, state, reason, fatal = [], DONE, '', False
+    try:
+        rows = step.run(min(left, step.limit_s))
+    except Skip as error:
+        state, reason = SKIPPED, str(error)
+    except Exception as error:
+        state, reason, fatal = FAILED, _describe(error), is_fatal(error)
+    seconds = time.perf_counter() - start
+    record.put(Outcome(part, step.name, state, seconds, rows, reason))
+    why = f': {reason.splitlines()[-1]}' if reason else ''
+    tell(f'{part}: {step.name}: {state} in {seconds:.1f} s{why}')
+    if fatal:
+        raise Poisoned(f'{part}, {step.name}: {reason.splitlines()[-1]}')
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        return f'out of memory: {str(error).splitlines()[0]}'
+    return ''.join(traceback.format_exception(error)).strip()
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()

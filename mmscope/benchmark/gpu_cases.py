@@ -1,0 +1,247 @@
+"""The scans and convolutions whose kernels are compiled and predicted."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+
+import torch
+from torch import Tensor
+
+from mmscope.benchmark.gpu_kernels import (
+    CHUNK,
+    Launch,
+    count,
+    record_of,
+    unique,
+)
+from mmscope.benchmark.gpu_predictions import BATCHES, LENGTHS, case_name
+
+# ViM-S (arXiv:2401.09417): d_inner 768, d_state 16, dt_rank 24. MambaScope-S
+# has the same mixers; each also scores its tokens.
+DIM, D_STATE, DT_RANK, CONV_WIDTH = 768, 16, 24, 4
+FORWARD, TRAINING = 'forward', 'training'
+SCANS = ('scan_kernel', 'both_kernel')
+# True of every launch of a model.
+COMMON_FLAGS = ('HAS_BIAS', 'SOFTPLUS', 'HAS_D', 'EVEN', 'PACKED')
+
+
+def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device='meta')
+
+
+def scan_launches(
+    batch: int,
+    seqlen: int,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    directions: int = 2,
+    scored: bool = False,
+    training: bool = False,
+    gated: bool = True,
+    dim: int = DIM,
+    d_state: int = D_STATE,
+) -> list[Launch]:
+    """Record the launches of one scan, as a mixer of ViM calls it.
+
+    Args:
+        batch (int): Images.
+        seqlen (int): Tokens.
+        dtype (torch.dtype): Of the sequences. Defaults to bfloat16.
+        directions (int): 1 or 2. Defaults to 2.
+        scored (bool): Whether tokens are scored. Defaults to False.
+        training (bool): Whether states are saved and the backward follows.
+            Defaults to False.
+        gated (bool): Whether there is a gate. Defaults to True.
+        dim (int): Channels. Defaults to 768.
+        d_state (int): States. Defaults to 16.
+
+    Returns:
+        list[Launch]: In their order.
+    """
+    sizes = directions, batch, seqlen
+    u = _empty(*sizes, dim, dtype=dtype)
+    # As x_proj writes them: behind the step size's rank.
+    selected = _empty(*sizes, DT_RANK + 2 * d_state, dtype=dtype)
+    _, B, C = selected.split((DT_RANK, d_state, d_state), -1)
+    z = _empty(batch, seqlen, 2 * dim, dtype=dtype)[..., dim:]
+    row = _empty(directions, dim)
+    A = _empty(directions, dim, d_state)
+    scan = u, u, A, B, C, row, z if gated else None, row, True, False
+    return record_of(partial(_run_scan, scan, scored, training))
+
+
+def _run_scan(scan: tuple, scored: bool, training: bool) -> None:
+    from mmscope.ops import triton_kernels as kernels
+
+    inputs = kernels.ScanInputs(*scan)
+    if inputs.directions == 1:
+        _, states = kernels.scan_forward(inputs, training)
+    else:
+        *_, states = kernels.both_directions_forward(inputs, scored, training)
+    if training:
+        grad = torch.empty_like(inputs.u[0])
+        kernels.scan_backward(inputs, grad, states)
+
+
+def conv_launches(
+    batch: int,
+    seqlen: int,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    directions: int = 2,
+) -> list[Launch]:
+    """Record the launches of a convolution and its backward.
+
+    Args:
+        batch (int): Images.
+        seqlen (int): Tokens.
+        dtype (torch.dtype): Of the sequences. Defaults to bfloat16.
+        directions (int): 1 or 2. Defaults to 2.
+
+    Returns:
+        list[Launch]: In their order.
+    """
+    x = _empty(batch, seqlen, 2 * DIM, dtype=dtype)[..., :DIM]
+    weight = _empty(directions, DIM, CONV_WIDTH)
+    bias = _empty(directions, DIM)
+    return record_of(partial(_run_conv, x, weight, bias))
+
+
+def _run_conv(x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    from mmscope.ops import triton_kernels as kernels
+
+    out = kernels.conv_forward(x, weight, bias, True, False)
+    kernels.conv_backward(out, x, weight, bias, True, False)
+
+
+def all_launches() -> list[Launch]:
+    """Record every kernel with every set of constants for ViM-S.
+
+    Returns:
+        list[Launch]: Whole and cut sequences, every width of a program, both
+        dtypes, with and without gate, score, saved states and backward.
+    """
+    found = []
+    # Batches and lengths that plan_scan answers differently.
+    for dtype in (torch.bfloat16, torch.float32):
+        both = partial(scan_launches, dtype=dtype)
+        one = partial(scan_launches, dtype=dtype, directions=1)
+        for batch, seqlen in ((256, 197), (64, 197), (1, 197), (1, 4097)):
+            found += both(batch, seqlen)
+        found += both(64, 197, scored=True)
+        found += both(64, 197, training=True)
+        found += both(1, 1025, training=True)
+        found += both(8, 1025, training=True)
+        found += one(64, 197)
+        found += one(64, 197, training=True, gated=False)
+        found += conv_launches(2, 197, dtype=dtype)
+        found += conv_launches(2, 197, dtype=dtype, directions=1)
+    return found
+
+
+def count_all(
+    capabilities: Sequence[int], workers: int
+) -> list[tuple[Launch, dict]]:
+    """Compile and count all of :func:`all_launches`.
+
+    Args:
+        capabilities (Sequence[int]): Of the GPUs, such as 80 and 90.
+        workers (int): Processes.
+
+    Returns:
+        list[tuple[Launch, dict]]: Each launch with what :func:`count` says.
+    """
+    launches = list(unique(all_launches()).values())
+    tasks = list(product(capabilities, range(len(launches))))
+    with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
+        found = list(pool.map(_count_one, tasks, chunksize=4))
+    return [(launches[i], x) for (_, i), x in zip(tasks, found, strict=True)]
+
+
+def _count_one(task: tuple[int, int]) -> dict:
+    # A launch holds what no process can send another: it is recorded again.
+    capability, number = task
+    launch = list(unique(all_launches()).values())[number]
+    return count(launch, capability)
+
+
+def case_counts(capability: int = 90) -> dict[str, object]:
+    """Compile and count what :func:`gpu_predictions.predict` needs.
+
+    Args:
+        capability (int): Of the GPU. Defaults to 90.
+
+    Returns:
+        dict[str, object]: ``kernels`` by key, ``cases`` (lists of launches
+        by name) and ``plans`` in words.
+    """
+    kernels, cases, plans = {}, {}, {}
+    for scored in (False, True):
+        for part in (FORWARD,) if scored else (FORWARD, TRAINING):
+            for batch, seqlen in product(BATCHES, LENGTHS):
+                launches = scan_launches(
+                    batch, seqlen, scored=scored, training=part == TRAINING
+                )
+                name = case_name(part, scored, batch, seqlen)
+                cases[name] = [_work(x, seqlen) for x in launches]
+                plans[name] = _plan(launches)
+                kernels |= unique(launches)
+    names = {
+        key: f'{x.name} {i}' for i, (key, x) in enumerate(kernels.items())
+    }
+    for work in (work for works in cases.values() for work in works):
+        work['kernel'] = names[work['kernel']]
+    return dict(
+        kernels={
+            names[key]: _counted(x, capability) for key, x in kernels.items()
+        },
+        cases=cases,
+        plans=plans,
+    )
+
+
+def _counted(launch: Launch, capability: int) -> dict[str, object]:
+    flags = [
+        name
+        for name, value in launch.constants.items()
+        if value is True and name not in COMMON_FLAGS
+    ]
+    return count(launch, capability) | dict(flags=' '.join(sorted(flags)))
+
+
+def _plan(launches: list[Launch]) -> str:
+    scan = next(x for x in launches if x.name in SCANS)
+    return f'{scan.constants["CHANNELS"]} channels, {scan.grid[2]} spans'
+
+
+def _work(launch: Launch, seqlen: int) -> dict[str, object]:
+    """Return programs, tokens of one, and bytes of a launch."""
+    names = inspect.signature(launch.kernel.fn).parameters
+    sizes = {
+        name: x.numel() * x.element_size()
+        for name, x in zip(names, launch.args, strict=False)
+        if isinstance(x, Tensor)
+    }
+    if launch.constants.get('ADDS') or launch.name == 'both_kernel':
+        sizes['other'] = sizes['out']  # written by one, read by the other
+    if launch.name == 'span_kernel':
+        unused = ('u', 'B') if 'grad' in sizes else ('C', 'z')
+        sizes |= dict.fromkeys(unused, 0)
+    programs = math.prod(launch.grid)
+    spans = launch.grid[2] if len(launch.grid) > 2 else 1
+    tokens = math.ceil(seqlen / spans)
+    tile = sizes.pop('scratch', 0) // CHUNK
+    both = 2 if launch.name == 'both_kernel' else 1
+    return dict(
+        kernel=launch.key,
+        programs=programs,
+        tokens=both * tokens,
+        bytes=sum(sizes.values()),
+        scratch=2 * tile * tokens,
+    )

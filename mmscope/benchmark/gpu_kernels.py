@@ -1,0 +1,272 @@
+"""What the compiler makes of the Triton kernels, without a GPU.
+
+The launches that an operator would do are recorded on meta tensors; each is
+compiled for a GPU that need not be there, and its instructions are read from
+the disassembly. Triton brings all tools for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+WARP = 32
+CHUNK = 16
+POINTERS = {
+    torch.float32: '*fp32',
+    torch.bfloat16: '*bf16',
+    torch.float16: '*fp16',
+    torch.int32: '*i32',
+}
+# The first pattern that an instruction begins with.
+KINDS = {
+    'exponentials': r'MUFU',
+    'multiply-adds': r'FFMA|FMUL|FADD|HFMA2|FMNMX|FSEL|HADD2|HMUL2|FFMA2',
+    'matrix': r'HMMA',
+    'exchanges': r'SHFL|REDUX|LDSM|STSM|LDS|STS|BAR|BSYNC|BSSY|WARPSYNC',
+    'loads': r'LDG|LDL|LDC|ULDC|LDCU|LD\b',
+    'stores': r'STG|STL|ST\b',
+    'conversions': r'F2F|I2F|F2I|I2FP|PRMT|F2FP|SHF|SHL|LOP3|USHF|ULOP3|R2UR',
+    'predicates': r'ISETP|FSETP|PLOP3|P2R|R2P|UISETP|UPLOP3|SEL|USEL',
+    'addresses': r'IADD3|IMAD|LEA|UIADD3|UIMAD|ULEA|VIADD|IADD',
+}
+OTHER = 'other'
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch that was recorded.
+
+    ``kernel`` is a ``triton.jit`` function, ``grid`` its programs, ``args``
+    tensors (meta), numbers and None, ``constants`` what it is compiled for
+    and the compiler's options.
+    """
+
+    kernel: object
+    grid: tuple[int, ...]
+    args: tuple[object, ...]
+    constants: dict[str, object]
+
+    @property
+    def name(self) -> str:
+        """Name of the kernel."""
+        return self.kernel.fn.__name__
+
+    @property
+    def key(self) -> str:
+        """All that decides which machine code a launch runs."""
+        dtypes = [
+            POINTERS.get(x.dtype) if isinstance(x, Tensor) else x == 1
+            for x in self.args
+        ]
+        flags = {k: v for k, v in self.constants.items() if v is not None}
+        return f'{self.name} {sorted(flags.items())} {dtypes}'
+
+
+@contextmanager
+def recorded() -> Iterator[list[Launch]]:
+    """Collect the launches of ``mmscope.ops.triton_kernels``.
+
+    Yields:
+        list[Launch]: Launches so far; nothing is started.
+    """
+    from mmscope.ops import triton_kernels
+
+    launches: list[Launch] = []
+
+    def record(kernel: object, grid: tuple, *args, **constants) -> None:
+        launches.append(Launch(kernel, grid, args, constants))
+
+    modules = [
+        x
+        for x in vars(triton_kernels).values()
+        if inspect.ismodule(x) and callable(getattr(x, 'launch', None))
+    ]
+    before = [module.launch for module in modules]
+    try:
+        for module in modules:
+            module.launch = record
+        yield launches
+    finally:
+        for module, function in zip(modules, before, strict=True):
+            module.launch = function
+
+
+def build(launch: Launch, capability: int) -> object:
+    """Compile a launch's kernel for a GPU that need not be there.
+
+    Args:
+        launch (Launch): The launch; its memory counts as aligned to 16 bytes.
+        capability (int): 80, 90 or 100.
+
+    Returns:
+        object: Triton's compiled kernel; ``asm['cubin']`` is machine code.
+    """
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names = list(inspect.signature(launch.kernel.fn).parameters)
+    fixed = {k: v for k, v in launch.constants.items() if k in names}
+    options = {k: v for k, v in launch.constants.items() if k not in names}
+    first = next(x for x in launch.args if isinstance(x, Tensor))
+    signature, hints = {}, {}
+    for place, (name, x) in enumerate(zip(names, launch.args, strict=False)):
+        value = first if x is None else x
+        is_tensor = isinstance(value, Tensor)
+        if not is_tensor and value == 1 and name != 'one':
+            fixed[name] = 1
+            continue
+        signature[name] = POINTERS[value.dtype] if is_tensor else 'i32'
+        if is_tensor or value % 16 == 0:
+            hints[(place,)] = [['tt.divisibility', 16]]
+    signature |= dict.fromkeys(fixed, 'constexpr')
+    return triton.compile(
+        ASTSource(
+            launch.kernel, {n: signature[n] for n in names}, fixed, hints
+        ),
+        target=GPUTarget('cuda', capability, WARP),
+        options=options,
+    )
+
+
+def _tool(name: str, *arguments: str) -> str:
+    from triton import knobs
+
+    path = getattr(knobs.nvidia, name).path
+    done = subprocess.run(
+        [path, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def _instructions(text: str) -> tuple[list[str], dict[str, int]]:
+    found: list[str] = []
+    labels = {}
+    for line in text.splitlines():
+        if match := re.match(r'\s*(\.L_x_\d+):', line):
+            labels[match[1]] = len(found)
+        elif match := re.match(r'\s*/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;', line):
+            found.append(match[1])
+    return found, labels
+
+
+def _jumps(found: list[str], labels: dict[str, int]) -> list[tuple[int, int]]:
+    targets = (re.search(r'\bBRA\b.*(\.L_x_\d+)', line) for line in found)
+    return [(i, labels[m[1]]) for i, m in enumerate(targets) if m]
+
+
+def kind_of(instruction: str) -> str:
+    """Return which of ``KINDS`` a disassembled instruction is."""
+    name = re.sub(r'^@!?U?P\w+\s+', '', instruction)
+    kinds = (k for k, pattern in KINDS.items() if re.match(pattern, name))
+    return next(kinds, OTHER)
+
+
+def _loop_counts(
+    found: list[str], jumps: list[tuple[int, int]], rare: float
+) -> list[Counter]:
+    """Count the innermost loops; a skipped run of stores weighs ``rare``."""
+    loops = [(to, at + 1) for at, to in jumps if to <= at]
+    inner = [
+        a
+        for a in loops
+        if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in loops)
+    ]
+    counts = []
+    for begin, end in inner:
+        weights = dict.fromkeys(range(begin, end), 1.0)
+        for at, to in jumps:
+            body = found[at + 1 : to]
+            stores = sum(kind_of(line) == 'stores' for line in body)
+            if begin <= at < to <= end and stores >= CHUNK / 2:
+                weights |= dict.fromkeys(range(at + 1, to), rare)
+        counts.append(Counter())
+        for i, weight in weights.items():
+            counts[-1][kind_of(found[i])] += weight
+    return counts
+
+
+def _per_token(launch: Launch, found: list[str], jumps: list) -> Counter:
+    """Count a warp's instructions for a token, its channels, a direction."""
+    constants = launch.constants
+    if 'TOKENS' in constants:  # a convolution has no loop over tokens
+        total = Counter(kind_of(line) for line in found)
+        tokens = constants['TOKENS'] / constants['num_warps']
+        return _scaled(total, tokens * constants['DIRECTIONS'])
+    module = inspect.getmodule(launch.kernel.fn)
+    is_scan = launch.name == 'scan_kernel'
+    group = getattr(module, 'GROUP', 1) if is_scan else 1
+    group = getattr(group, 'value', group)
+    counts = _loop_counts(found, jumps, group / CHUNK)
+    if launch.name == 'scan_backward_kernel':  # over a chunk, and back
+        return sum((c for c in counts if c['exponentials'] > 2), Counter())
+    largest = max(counts, key=lambda c: sum(c.values()))
+    return _scaled(largest, group * (2 if launch.name == 'both_kernel' else 1))
+
+
+def _scaled(counts: Counter, by: float) -> Counter:
+    return Counter({k: v / by for k, v in counts.items()})
+
+
+def count(launch: Launch, capability: int) -> dict[str, object]:
+    """Compile a launch's kernel and count.
+
+    Args:
+        launch (Launch): The launch.
+        capability (int): 80, 90 or 100.
+
+    Returns:
+        dict[str, object]: ``kernel``, ``capability``, ``channels`` of a warp,
+        ``registers`` of a thread, ``stack`` and ``shared`` bytes, and
+        ``per_token``: instructions of a warp for one token of its channels
+        and one direction, by kind.
+    """
+    binary = build(launch, capability).asm['cubin']
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'kernel.cubin'
+        path.write_bytes(binary)
+        usage = _tool('cuobjdump', '-res-usage', str(path))
+        found, labels = _instructions(_tool('nvdisasm', '-c', str(path)))
+    pattern = r'REG:(\d+) STACK:(\d+) SHARED:(\d+)'
+    registers, stack, shared = map(int, re.search(pattern, usage).groups())
+    jumps = _jumps(found, labels)
+    per_token = {}
+    if launch.name != 'carry_kernel':  # once a span, not a token
+        per_token = dict(sorted(_per_token(launch, found, jumps).items()))
+    return dict(
+        kernel=launch.name,
+        capability=capability,
+        channels=launch.constants['CHANNELS'],
+        registers=registers,
+        stack=stack,
+        shared=shared,
+        per_token=per_token,
+    )
+
+
+def instructions(counted: dict[str, object]) -> float:
+    """Return instructions a token and direction of 32 channels."""
+    return sum(counted['per_token'].values()) * WARP / counted['channels']
+
+
+def unique(launches: list[Launch]) -> dict[str, Launch]:
+    """Return one launch of each machine code, by :attr:`Launch.key`."""
+    return {launch.key: launch for launch in reversed(launches)}
+
+
+def record_of(run: Callable[[], object]) -> list[Launch]:
+    """Return the launches of a function."""
+    with recorded() as launches:
+        run()
+    return launches

@@ -1,0 +1,1 @@
+"""Trainings that fit into the minutes at hand; see :mod:`session`."""

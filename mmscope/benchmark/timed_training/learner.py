@@ -1,0 +1,275 @@
+"""One model of a config that learns a few steps at a time."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import HOOKS, MODELS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from mmscope.apis import UserError
+from mmscope.benchmark.gpu.graphs import CALLS, GRAPH, Recorded
+from mmscope.benchmark.timed_training.images import Images, augmentation_of
+from mmscope.benchmark.timed_training.schedule import schedule_of
+from mmscope.evaluation.both_ends import evaluating
+
+DTYPE = torch.bfloat16
+
+
+@dataclass
+class Progress:
+    """What hooks ask a runner for.
+
+    Args:
+        model (nn.Module): The model that learns.
+        max_iters (int): Steps of the whole training. Defaults to 1.
+        iter (int): Steps that are done. Defaults to 0.
+    """
+
+    model: nn.Module
+    max_iters: int = 1
+    iter: int = 0
+    logger: logging.Logger = logging.getLogger(__name__)
+
+    @property
+    def epoch(self) -> int:
+        """Not counted here."""
+        return self.iter
+
+    @property
+    def max_epochs(self) -> int:
+        """Not counted here."""
+        return self.max_iters
+
+
+class Learner:
+    """A config's model with its own loss, optimizer, schedule and hooks.
+
+    Args:
+        name (str): Of the model, a file's stem.
+        cfg (Config): From :func:`open_config`.
+        images (Images): Training images on their device.
+        batch (int): Images of a step.
+        seed (int): Of initial values, order and augmentation. Defaults to 0.
+
+    Raises:
+        UserError: If the config has what cannot be done here.
+    """
+
+    def __init__(
+        self, name: str, cfg: Config, images: Images, batch: int, seed: int = 0
+    ) -> None:
+        self.name, self.cfg, self.seed = name, cfg, seed
+        self.images, self.batch = images, min(batch, len(images))
+        self.device = images.pixels.device
+        loader = cfg.train_dataloader
+        self.augment = augmentation_of(loader.dataset.pipeline)
+        optimizer = cfg.optim_wrapper.optimizer
+        self.schedule = schedule_of(cfg.param_scheduler, optimizer.lr)
+        # Adam's steps ask for the square root of what a batch has grown by.
+        self.rate = math.sqrt(self.batch / loader.batch_size)
+        self.steps_done = 0
+        self.how, self.why_not_recorded = CALLS, ''
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew: initial values depend on the seed alone."""
+        torch.manual_seed(self.seed)
+        model = MODELS.build(self.cfg.model)
+        if not hasattr(model, 'backbone') or not hasattr(model, 'head'):
+            raise UserError(
+                f'{self.name}: {type(model).__name__} is no classifier with '
+                'backbone and head'
+            )
+        model.init_weights()
+        self.model = model.to(self.device).train()
+        wrapper = copy.deepcopy(self.cfg.optim_wrapper)
+        if self.device.type == 'cuda':
+            # The same arithmetic in a few launches.
+            wrapper.optimizer.fused = True
+        wrapper = build_optim_wrapper(self.model, wrapper)
+        self.optimizer = wrapper.optimizer
+        self.rates = [g['lr'] for g in self.optimizer.param_groups]
+        self.progress = Progress(self.model)
+        self.hooks = [
+            HOOKS.build(hook) for hook in self.cfg.get('custom_hooks') or []
+        ]
+        for call in ('before_run', 'before_train'):
+            self._call(call)
+        self.steps_done, self._recorded, self._state = 0, None, None
+
+    def _call(self, name: str, *args: object) -> None:
+        for hook in self.hooks:
+            getattr(hook, name)(self.progress, *args)
+
+    def order(self, step: int) -> tuple[Tensor, torch.Generator]:
+        """Choose the images of a step: every model's are the same.
+
+        Args:
+            step (int): From 0.
+
+        Returns:
+            tuple[Tensor, Generator]: Indices (B,), and what draws the
+            augmentation.
+        """
+        per_epoch = max(len(self.images) // self.batch, 1)
+        epoch, place = divmod(step, per_epoch)
+        if getattr(self, '_epoch', None) != epoch:
+            generator = torch.Generator().manual_seed(self.seed + epoch)
+            order = torch.randperm(len(self.images), generator=generator)
+            self._order, self._epoch = order.to(self.device), epoch
+        chosen = self._order[place * self.batch : (place + 1) * self.batch]
+        generator = torch.Generator(self.device)
+        return chosen, generator.manual_seed(self.seed + 7919 * step)
+
+    def train(self, number: int, total: int) -> Tensor:
+        """Do some steps.
+
+        Args:
+            number (int): How many.
+            total (int): Steps of the whole training, for schedule and hooks.
+
+        Returns:
+            Tensor: Mean loss, a scalar on the device.
+        """
+        self.model.train()
+        sums = torch.zeros((), device=self.device)
+        self.progress.max_iters = total
+        for _ in range(number):
+            self.progress.iter = self.steps_done
+            self._call('before_train_iter', self.steps_done)
+            factor = self.rate * self.schedule.factor(self.steps_done / total)
+            for group, rate in zip(
+                self.optimizer.param_groups, self.rates, strict=True
+            ):
+                group['lr'] = rate * factor
+            chosen, generator = self.order(self.steps_done)
+            pixels = self.augment(self.images.pixels[chosen], generator)
+            sums += self._learn(pixels, self.images.labels[chosen])
+            self.optimizer.step()
+            self._call('after_train_iter', self.steps_done)
+            self.steps_done += 1
+        return sums / max(number, 1)
+
+    def _learn(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Compute the loss and all gradients."""
+        state = _mode(self.model)
+        if self.device.type != 'cuda':
+            return self._losses(pixels, labels)
+        if self._recorded is None or state != self._state:
+            # What hooks switch is fixed while a graph is recorded.
+            self._state, self._recorded = state, self._record(pixels, labels)
+        return self._recorded(pixels, labels)
+
+    def _record(self, pixels: Tensor, labels: Tensor) -> object:
+        if self.why_not_recorded:
+            return self._losses
+        try:
+            recorded = Recorded(self._losses, (pixels, labels), self.device)
+        except RuntimeError as error:
+            torch.cuda.synchronize(self.device)
+            self.how = CALLS
+            self.why_not_recorded = str(error).splitlines()[0]
+            return self._losses
+        self.how = GRAPH
+        return recorded
+
+    def _losses(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        params = [p for p in self.model.parameters() if p.requires_grad]
+        for param in params:
+            if param.grad is None:
+                param.grad = torch.zeros_like(param)
+        torch._foreach_zero_([param.grad for param in params])
+        inputs = self.model.data_preprocessor({'inputs': pixels}, True)
+        # Heads concatenate the labels of the samples: one that holds all of
+        # them does as well, and costs no loop over images.
+        samples = [BaseDataElement(gt_label=labels)]
+        with torch.autocast(self.device.type, DTYPE, cache_enabled=False):
+            found = self.model(inputs['inputs'], samples, mode='loss')
+            loss, _ = self.model.parse_losses(found)
+        loss.backward()
+        return loss.detach()
+
+    @torch.no_grad()
+    def accuracy(self, images: Images, batch: int = 1000) -> float:
+        """Evaluate what the model predicts when nobody exits.
+
+        Args:
+            images (Images): On the device.
+            batch (int): Images of a forward. Defaults to 1000.
+
+        Returns:
+            float: Percent.
+        """
+        right = torch.zeros((), device=self.device)
+        with evaluating(self.model):
+            for start in range(0, len(images), batch):
+                part = slice(start, start + batch)
+                data = {'inputs': images.pixels[part]}
+                inputs = self.model.data_preprocessor(data)['inputs']
+                logits = self.model(inputs, mode='tensor')
+                right += (logits.argmax(-1) == images.labels[part]).sum()
+        self.model.train()
+        return 100 * right.item() / max(len(images), 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and what a training needs to go on, atomically."""
+        path = Path(path)
+        part = path.with_name(f'{path.name}.part')
+        torch.save(
+            {
+                'state_dict': self.model.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'steps_done': self.steps_done,
+            },
+            part,
+        )
+        part.replace(path)
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a file that :meth:`save` wrote."""
+        found = torch.load(path, self.device, weights_only=True)
+        self.model.load_state_dict(found['state_dict'])
+        self.optimizer.load_state_dict(found['optimizer'])
+        self.steps_done = found['steps_done']
+        self._recorded = None
+
+
+def _mode(model: nn.Module) -> tuple:
+    """What a recording depends on beside shapes: switches of the modules."""
+    backbone = model.backbone
+    return (getattr(backbone, 'selection', None), model.training)
+
+
+def evaluation_batches(images: Images, batch: int) -> list[dict]:
+    """Make batches for ``model.test_step``.
+
+    Args:
+        images (Images): On any device.
+        batch (int): Images of a batch.
+
+    Returns:
+        list[dict]: ``inputs`` and ``data_samples`` with names and labels.
+    """
+    from mmpretrain.structures import DataSample
+
+    found = []
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        samples = []
+        for label, name in zip(
+            images.labels[part].tolist(), images.names[part], strict=True
+        ):
+            sample = DataSample().set_gt_label(label)
+            sample.set_metainfo({'img_path': name})
+            samples.append(sample)
+        found.append({'inputs': images.pixels[part], 'data_samples': samples})
+    return found

@@ -1,0 +1,69 @@
+"""A config's learning rate, stretched to other lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmscope.apis import UserError
+
+KINDS = ('LinearLR', 'CosineAnnealingLR')
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A linear warm-up and a cosine, over fractions of a training.
+
+    Args:
+        warm_up (float): Fraction that warms up, in [0, 1).
+        start (float): Factor on the rate at the start.
+        end (float): Factor on the rate at the end.
+    """
+
+    warm_up: float
+    start: float
+    end: float
+
+    def factor(self, progress: float) -> float:
+        """Return what the rate is multiplied by.
+
+        Args:
+            progress (float): Fraction of the training that is over.
+
+        Returns:
+            float: Factor.
+        """
+        progress = min(max(progress, 0.0), 1.0)
+        if progress < self.warm_up:
+            return self.start + (1 - self.start) * progress / self.warm_up
+        rest = (progress - self.warm_up) / (1 - self.warm_up)
+        cosine = (1 + math.cos(math.pi * rest)) / 2
+        return self.end + (1 - self.end) * cosine
+
+
+def schedule_of(schedulers: Sequence[dict], rate: float) -> Schedule:
+    """Read a config's schedule.
+
+    Args:
+        schedulers (Sequence[dict]): ``param_scheduler`` of the config.
+        rate (float): Learning rate of its optimizer.
+
+    Returns:
+        Schedule: The same without a length.
+
+    Raises:
+        UserError: If it is anything but a linear warm-up and a cosine.
+    """
+    kinds = tuple(str(one['type']).rpartition('.')[2] for one in schedulers)
+    if kinds != KINDS or not schedulers[1].get('end'):
+        raise UserError(
+            'a schedule can be stretched if it is LinearLR and then '
+            f'CosineAnnealingLR with an end, this one is {kinds}'
+        )
+    warm_up, cosine = schedulers
+    return Schedule(
+        warm_up.get('end', 0) / cosine['end'],
+        warm_up.get('start_factor', 1 / 3),
+        (cosine.get('eta_min') or 0.0) / rate,
+    )

@@ -1,0 +1,248 @@
+"""Several models of configs trained in turns, in the minutes at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmscope.apis import UserError
+from mmscope.benchmark.timed_training.images import Images
+from mmscope.benchmark.timed_training.learner import (
+    Learner,
+    evaluation_batches,
+)
+from mmscope.benchmark.timed_training.state import Point, Run, State
+from mmscope.benchmark.timing import stopwatch
+from mmscope.evaluation.sweep import sweep
+
+# Points of a curve, each a chunk of every model.
+CHUNKS = 20
+# Of the whole time: for the sweeps at the end, and what a chunk may take
+# longer than the probe said.
+SWEEP_SHARE, SLACK = 0.12, 0.95
+PROBE_STEPS = 3
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long is tried, and how much is learned at most.
+
+    Args:
+        probe_s (float): Seconds of the probe, for all models together.
+            Defaults to 10.
+        most_steps (int | None): Of each model, however many would fit; None
+            for no limit. Defaults to None.
+    """
+
+    probe_s: float = 10.0
+    most_steps: int | None = None
+
+
+USUAL = Pace()
+
+
+class Session:
+    """Trains models in turns until the time is over.
+
+    Args:
+        learners (Sequence[Learner]): Models, all with the same batch.
+        splits (dict[str, Images]): 'val' and 'test', on the device.
+        state (State): Where an earlier call stopped, or a new one.
+        path (Path): JSON file; checkpoints and sweeps lie beside it.
+        deadline (float): When everything has to be over, seconds of
+            :func:`time.monotonic`.
+        tell (Callable): Gets a line a chunk. Defaults to silence.
+        pace (Pace): How long is tried and learned. Defaults to the usual
+            one.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        splits: dict[str, Images],
+        state: State,
+        path: Path,
+        deadline: float,
+        tell: Callable[[str], None] = lambda text: None,
+        pace: Pace = USUAL,
+    ) -> None:
+        self.pace = pace
+        self.learners, self.splits = learners, splits
+        self.state, self.path, self.tell = state, path, tell
+        self.begin = time.monotonic()
+        self.spent_before = state.spent_s
+        self.deadline = deadline
+        self.train_until = deadline - SWEEP_SHARE * (deadline - self.begin)
+
+    def checkpoint(self, learner: Learner) -> Path:
+        """Return where a model is written."""
+        return self.path.with_name(f'{self.path.stem}-{learner.name}.pth')
+
+    def run(self) -> State:
+        """Probe, train, sweep; write after everything.
+
+        Returns:
+            State: Complete.
+        """
+        for learner in self.learners:
+            self.state.runs.setdefault(learner.name, Run(learner.name))
+            if self.state.total and self.checkpoint(learner).is_file():
+                learner.load(self.checkpoint(learner))
+        if not self.state.total:
+            self.probe()
+        while self._train_chunk():
+            pass
+        for learner in self.learners:
+            self._sweep(learner)
+        return self.state
+
+    def probe(self) -> None:
+        """Find out how long a step takes, and how many fit."""
+        left = self.train_until - time.monotonic()
+        each = min(self.pace.probe_s, 0.1 * left) / len(self.learners)
+        for learner in self.learners:
+            # Both kinds of steps, as the selection comes on during the run.
+            costs = [
+                self._step_seconds(learner, share, each / 2)
+                for share in (0.0, 1.0)
+            ]
+            run = self.state.runs[learner.name]
+            begin = selection_begins(learner)
+            run.step_s = begin * costs[0] + (1 - begin) * costs[1]
+            learner.restart()
+        self.state.total = self._steps_that_fit(0)
+        self.tell(f'{self.state.total} steps of each model fit')
+        self._write()
+
+    def _step_seconds(
+        self, learner: Learner, progress: float, budget_s: float
+    ) -> float:
+        total = 10**6
+        learner.steps_done = int(progress * (total - 1))
+
+        def run() -> None:
+            learner.train(PROBE_STEPS, total)
+
+        # The first one compiles and records.
+        run()
+        times, end = [], time.monotonic() + budget_s
+        while not times or time.monotonic() < end:
+            times.append(stopwatch(run, learner.device) / PROBE_STEPS)
+        return sorted(times)[len(times) // 2]
+
+    def _steps_that_fit(self, done: int) -> int:
+        """Steps of the whole training of each model, some being done."""
+        left = SLACK * (self.train_until - time.monotonic())
+        each = sum(run.step_s for run in self.state.runs.values())
+        fit = done + max(int(left / each), CHUNKS)
+        return min(fit, self.pace.most_steps or fit)
+
+    def _train_chunk(self) -> bool:
+        """Let every model do a chunk; whether there is more to do."""
+        total = self.state.total
+        chunk = -(-total // CHUNKS)
+        order = list(self.learners)
+        # The one that is behind, after an interruption, comes first.
+        order.sort(key=lambda learner: learner.steps_done)
+        if order[0].steps_done >= total or time.monotonic() > self.train_until:
+            return False
+        goal = min(order[0].steps_done + chunk, total)
+        for learner in order:
+            if learner.steps_done < goal:
+                self._learn(learner, goal - learner.steps_done)
+        self._fit_again(goal)
+        return True
+
+    def _learn(self, learner: Learner, number: int) -> None:
+        start, run = time.monotonic(), self.state.runs[learner.name]
+        loss = learner.train(number, self.state.total).item()
+        seconds = time.monotonic() - start
+        accuracy = learner.accuracy(self.splits['val'])
+        epoch = learner.steps_done * learner.batch / len(learner.images)
+        point = Point(learner.steps_done, epoch, loss, accuracy, seconds)
+        run.curve.append(point)
+        run.how, run.why_not_recorded = learner.how, learner.why_not_recorded
+        # As it was, evaluation included: the rest will be like it.
+        run.step_s = max(run.step_s, (time.monotonic() - start) / number)
+        learner.save(self.checkpoint(learner))
+        self._write()
+        self.tell(
+            f'{learner.name}: {epoch:.1f} epochs, loss {loss:.3f}, '
+            f'{accuracy:.2f} % of held-out images'
+        )
+
+    def _fit_again(self, done: int) -> None:
+        """Shorten the schedule if it would not come to its end."""
+        fit = self._steps_that_fit(done)
+        if done < fit < self.state.total:
+            self.tell(f'slower than the probe: {fit} steps in all')
+            self.state.total = fit
+            self._write()
+
+    def _sweep(self, learner: Learner) -> None:
+        run = self.state.runs[learner.name]
+        for split in ('test', 'val'):
+            images = self.splits[split]
+            batches = evaluation_batches(images, EVALUATION_BATCH)
+            result = sweep(learner.model, batches)
+            result.meta = {
+                'name': learner.name,
+                'config': learner.name,
+                'checkpoint': self.checkpoint(learner).name,
+                'split': split,
+                'num_images': len(images),
+                'params': sum(p.numel() for p in learner.model.parameters()),
+                'seed': learner.seed,
+            }
+            name = f'{self.path.stem}-{learner.name}-{split}.json'
+            result.to_json(self.path.with_name(name))
+            run.sweeps[split] = result.rows
+            self._write()
+            best = max(row[result.score] for row in result.rows)
+            self.tell(f'{learner.name}, {split}: {best:.2f} %')
+
+    def _write(self) -> None:
+        spent = time.monotonic() - self.begin
+        self.state.spent_s = self.spent_before + spent
+        self.state.write(self.path)
+
+
+def selection_begins(learner: Learner) -> float:
+    """Return the fraction of a training after which a hook switches.
+
+    Args:
+        learner (Learner): With hooks.
+
+    Returns:
+        float: 1 where no hook has a fraction ``begin``.
+    """
+    begins = [getattr(hook, 'begin', None) for hook in learner.hooks]
+    fractions = [b for b in begins if isinstance(b, float)]
+    return min(fractions, default=1.0)
+
+
+def device_of(dry_run: bool) -> torch.device:
+    """Return where a session works.
+
+    Args:
+        dry_run (bool): Whether on the CPU.
+
+    Returns:
+        torch.device: The GPU otherwise.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if dry_run:
+        return torch.device('cpu')
+    if not torch.cuda.is_available():
+        raise UserError(
+            '--train-minutes, but torch sees no GPU: run it on a machine with '
+            'one and its driver, or try it with --dry-run'
+        )
+    return torch.device('cuda')

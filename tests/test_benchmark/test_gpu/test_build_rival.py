@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import tarfile
+
+import pytest
+
+from mmscope.apis import UserError
+from mmscope.benchmark.gpu.build_rival import (
+    FOLDER,
+    SOURCES,
+    build,
+    download_command,
+    find_sources,
+)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Folder laid out as the source package."""
+    root = tmp_path / 'mamba_ssm-2.2.6'
+    (root / FOLDER).mkdir(parents=True)
+    for name in (*SOURCES, 'selective_scan.h'):
+        (root / FOLDER / name).write_text(name)
+    return root
+
+
+def test_sources_are_found_in_an_archive(package, tmp_path):
+    archive = tmp_path / 'mamba_ssm-2.2.6.tar.gz'
+    with tarfile.open(archive, 'w:gz') as file:
+        file.add(package, package.name)
+    found = find_sources(archive, tmp_path / 'scratch')
+    assert [path.name for path in found] == list(SOURCES)
+
+
+def test_a_missing_file_is_named(package, tmp_path):
+    (package / FOLDER / SOURCES[1]).unlink()
+    with pytest.raises(UserError, match=f'lacks {SOURCES[1]}'):
+        find_sources(package, tmp_path)
+
+
+def test_another_folder_and_another_file_are_refused(tmp_path):
+    with pytest.raises(UserError, match='has no folder csrc/selective_scan'):
+        find_sources(tmp_path, tmp_path)
+    (tmp_path / 'text').write_text('x')
+    with pytest.raises(UserError, match='no source package'):
+        find_sources(tmp_path / 'text', tmp_path)
+
+
+def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path, monkeypatch):
+    for name in ('TORCH_CUDA_ARCH_LIST', 'MAX_JOBS'):
+        monkeypatch.setenv(name, '')
+    asked = {}
+    target = tmp_path / 'rival'
+    build(target, package, '9.0', 5, lambda **options: asked.update(options))
+    assert asked['name'] == 'selective_scan_cuda'
+    assert len(asked['sources']) == 10
+    # The objects and their sources outlive the scratch folder.
+    assert all(str(target) in source for source in asked['sources'])
+    assert (target / 'sources' / 'selective_scan.h').is_file()
+    import os
+
+    assert os.environ['TORCH_CUDA_ARCH_LIST'] == '9.0'
+    assert os.environ['MAX_JOBS'] == '5'
+
+
+def test_a_compiler_that_fails_is_quoted(package, tmp_path, monkeypatch):
+    for name in ('TORCH_CUDA_ARCH_LIST', 'MAX_JOBS'):
+        monkeypatch.setenv(name, '')
+
+    def fail(**options):
+        raise RuntimeError('ninja: error 255')
+
+    with pytest.raises(UserError, match='was not built: ninja: error 255'):
+        build(tmp_path / 'rival', package, '9.0', 1, fail)
+
+
+def test_without_nvcc_the_reason_says_what_to_install(
+    package, tmp_path, monkeypatch
+):
+    from torch.utils import cpp_extension
+
+    monkeypatch.setattr(cpp_extension, 'CUDA_HOME', None)
+    with pytest.raises(UserError, match='cannot be built here: '):
+        build(tmp_path / 'rival', package)
+
+
+def test_pip_is_asked_for_the_sources_alone(tmp_path):
+    words = download_command(tmp_path)
+    assert words[-1].startswith('mamba-ssm==')
+    assert '--no-deps' in words
+    assert words[words.index('--no-binary') + 1] == ':all:'

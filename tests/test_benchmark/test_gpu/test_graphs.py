@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmscope.benchmark.gpu import graphs
+from mmscope.benchmark.gpu.graphs import Recorded, lap, race_laps
+
+from .conftest import CPU
+
+# Not the real thing: the calls that recording makes, and their order.
+CUDA = SimpleNamespace(type='cuda')
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """torch.cuda's part of a recording, in memory."""
+    said = []
+
+    class Graph:
+        def replay(self):
+            said.append('replay')
+
+    class Stream:
+        def __init__(self, device):
+            pass
+
+        def wait_stream(self, other):
+            said.append('wait')
+
+    @contextlib.contextmanager
+    def entered(thing):
+        said.append(type(thing).__name__)
+        yield
+
+    fake = SimpleNamespace(
+        CUDAGraph=Graph,
+        Stream=Stream,
+        graph=entered,
+        stream=entered,
+        current_stream=Stream,
+        synchronize=lambda device: said.append('synchronize'),
+    )
+    monkeypatch.setattr(graphs.torch, 'cuda', fake)
+    return said
+
+
+def test_recording_warms_up_on_another_stream(fake_cuda):
+    calls = []
+    replay, result = graphs.record(lambda: calls.append(1) or 7, CUDA)
+    assert result == 7
+    assert len(calls) == graphs.WARM_UP + 1
+    assert fake_cuda == ['wait', 'Stream', 'wait', 'synchronize', 'Graph']
+    replay()
+    assert fake_cuda[-1] == 'replay'
+
+
+def test_a_lap_records_many_short_runs(fake_cuda, monkeypatch):
+    monkeypatch.setattr(graphs, 'stopwatch', lambda run, device: 1e-4)
+    calls = []
+    found = lap(lambda: calls.append(1), CUDA)
+    assert (found.kind, found.calls) == ('graph', 20)
+
+
+def test_what_cannot_be_recorded_is_called(fake_cuda, monkeypatch):
+    monkeypatch.setattr(graphs, 'stopwatch', lambda run, device: 1.0)
+
+    def refuse(graph):
+        raise RuntimeError('operation not permitted while capturing\nmore')
+
+    monkeypatch.setattr(graphs.torch.cuda, 'graph', refuse)
+    found = lap(lambda: None, CUDA)
+    assert (found.kind, found.calls) == ('calls', 1)
+    assert found.reason == 'operation not permitted while capturing'
+
+
+def test_recorded_functions_see_new_values():
+    double = Recorded(lambda x: 2 * x, (torch.ones(3),), CPU)
+    assert torch.equal(double(torch.full((3,), 4.0)), torch.full((3,), 8.0))
+
+
+def test_laps_are_told_per_run():
+    found = race_laps({'a': lambda: None, 'b': lambda: None}, CPU, 3)
+    assert list(found) == ['a', 'b']
+    assert found['a']['timed_by'] == 'calls'
+    low, high = found['a']['us_iqr']
+    assert 0 <= low <= found['a']['us'] <= high

@@ -1,0 +1,84 @@
+"""mamba-ssm's calls, on a stand-in that checks what it is given."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from mmscope.benchmark.gpu.rival import (
+    MODULE,
+    channels_first_scan,
+    to_channels_first,
+    why_no_rival,
+    with_rival_mixers,
+)
+from mmscope.benchmark.gpu.stand_in import stand_in
+from mmscope.benchmark.models import build_vim
+from mmscope.ops.reference import selective_scan_reference
+from mmscope.testing import assert_close, run_with_grads, scan_inputs
+
+ARCH = dict(embed_dims=8, num_layers=2)
+
+
+@pytest.fixture(autouse=True)
+def _module():
+    with stand_in(MODULE, True):
+        yield
+
+
+@pytest.mark.parametrize('absent', [(), ('z',)])
+def test_scan_is_called_as_its_package_calls_it(absent):
+    inputs = scan_inputs(seqlen=6)
+    inputs = {k: v for k, v in inputs.items() if k not in absent}
+
+    def scan(**tensors):
+        return channels_first_scan(
+            **{'z': None} | to_channels_first(tensors)
+        ).mT
+
+    expected = run_with_grads(
+        partial(selective_scan_reference, delta_softplus=True), inputs
+    )
+    actual = run_with_grads(scan, inputs)
+    for name, value in expected.items():
+        assert_close(name, actual[name], value, torch.float32)
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_vim_on_its_kernels_is_the_same_model(training):
+    torch.manual_seed(0)
+    vim = build_vim(ARCH, 32, backend='reference').train(training)
+    images = torch.randn(2, 3, 32, 32)
+    expected = vim(images)
+    (grad,) = torch.autograd.grad(
+        expected.square().sum(), vim.backbone.layers[0].mixer.A_b_log
+    )
+    rival = with_rival_mixers(vim)
+    actual = rival(images)
+    (rival_grad,) = torch.autograd.grad(
+        actual.square().sum(), vim.backbone.layers[0].mixer.mixer.A_b_log
+    )
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rival_grad, grad, rtol=1e-3, atol=1e-5)
+
+
+def test_it_runs_under_autocast():
+    rival = with_rival_mixers(build_vim(ARCH, 32))
+    with torch.autocast('cpu', torch.bfloat16):
+        out = rival(torch.randn(1, 3, 32, 32))
+    out.float().sum().backward()
+    assert torch.isfinite(out).all()
+
+
+def test_scores_are_refused():
+    vim = with_rival_mixers(build_vim(ARCH, 32))
+    with pytest.raises(ValueError, match='no token scores'):
+        vim.backbone.layers[0].mixer(torch.randn(1, 2, 8), 'max_norm')
+
+
+def test_without_it_the_command_that_builds_it_is_named(monkeypatch):
+    assert why_no_rival() is None
+    monkeypatch.setitem(__import__('sys').modules, MODULE, None)
+    assert 'tools/misc/build_selective_scan.py' in why_no_rival()
