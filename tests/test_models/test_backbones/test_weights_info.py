@@ -313,6 +313,7 @@ def test_every_way_of_loading_refuses_another_family(way, tmp_path):
         LOADERS[way](make(VideoMamba), make(), tmp_path / 'weights')
 
 
+@torch.no_grad()
 def test_a_functional_call_takes_the_whole_state():
     model, other = make().eval(), make(drop_path_rate=0.1).eval()
     nn.init.zeros_(other.pos_embed)
@@ -354,7 +355,7 @@ def test_a_checkpoint_that_does_not_say_it_loads_strictly(family):
 def test_the_caller_keeps_the_state_that_was_given(says, load, host):
     source = make(MambaScope, 64)
     target = make(
-        MambaScope, (96, 128), summary_position='none', out_type='featmap'
+        img_size=(96, 128), summary_position='none', out_type='featmap'
     )
     state = source.state_dict() if says else without_entry(source)
     if host:
