@@ -153,7 +153,7 @@ def my_scope():
     MODELS.module_dict.pop('MyScope')
 
 
-@pytest.mark.parametrize('kind', ['mmscope.MyScope', 'MyScope', MambaScope])
+@pytest.mark.parametrize('kind', ['mmscope.MyScope', MambaScope])
 def test_every_two_stage_backbone_takes_a_threshold(my_scope, kind):
     cfg = config(kind=kind)
     set_exit_threshold(cfg, 0.25)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from mmscope.models.layers import BidirectionalMamba
+from mmscope.models.layers import PLAIN, BidirectionalMamba, Mixed, MixerPlan
 from mmscope.ops import DirectionWeights
 
 MODULE = 'selective_scan_cuda'
@@ -189,29 +189,29 @@ class RivalMixer(nn.Module):
         super().__init__()
         self.mixer = mixer
 
-    def forward(self, x: Tensor, score: object = None) -> tuple[Tensor, None]:
-        """Mix tokens both ways; there are no scores.
+    def forward(self, x: Tensor, plan: MixerPlan = PLAIN) -> Mixed:
+        """Mix tokens both ways, and nothing more.
 
         Args:
             x (Tensor): Tokens, (B, L, D).
-            score (object): Must be None. Defaults to None.
+            plan (MixerPlan): Must ask for nothing.
 
         Returns:
-            tuple[Tensor, None]: Mixed tokens (B, L, D).
+            Mixed: Mixed tokens (B, L, D) alone.
 
         Raises:
-            ValueError: If scores are wanted.
+            ValueError: If scores, directions or a mask are wanted.
         """
-        if score is not None:
+        if plan != PLAIN:
             raise ValueError(
-                'mamba-ssm has no token scores: compare plain ViM, not '
-                'MambaScope'
+                'mamba-ssm has no token scores, skips no direction and masks '
+                'nothing: compare plain ViM, not MambaScope or a reduction'
             )
         # (2 D, D) @ (B, D, L): channels first without a transposition.
         xz = torch.matmul(self.mixer.in_proj.weight, x.mT)
         x, z = xz.chunk(2, dim=1)
         y = rival_core(x, z, self._weights(''), self._weights('_b'))
-        return self.mixer.out_proj(y.mT), None
+        return Mixed(self.mixer.out_proj(y.mT))
 
     def _weights(self, suffix: str) -> DirectionWeights:
         mixer = self.mixer

@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -259,7 +260,8 @@ def evaluation_batches(images: Images, batch: int) -> list[dict]:
     Returns:
         list[dict]: ``inputs`` and ``data_samples`` with names and labels.
     """
-    from mmpretrain.structures import DataSample
+    # The host that the config named; this room imports none.
+    DataSample = import_module('mmpretrain.structures').DataSample
 
     found = []
     for start in range(0, len(images), batch):

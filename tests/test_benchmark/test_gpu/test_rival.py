@@ -16,6 +16,7 @@ from mmscope.benchmark.gpu.rival import (
 )
 from mmscope.benchmark.gpu.stand_in import stand_in
 from mmscope.benchmark.models import build_vim
+from mmscope.models.layers import MixerPlan
 from mmscope.ops.reference import selective_scan_reference
 from mmscope.testing import assert_close, run_with_grads, scan_inputs
 
@@ -75,7 +76,9 @@ def test_it_runs_under_autocast():
 def test_scores_are_refused():
     vim = with_rival_mixers(build_vim(ARCH, 32))
     with pytest.raises(ValueError, match='no token scores'):
-        vim.backbone.layers[0].mixer(torch.randn(1, 2, 8), 'max_norm')
+        vim.backbone.layers[0].mixer(
+            torch.randn(1, 2, 8), MixerPlan(score='max_norm')
+        )
 
 
 def test_without_it_the_command_that_builds_it_is_named(monkeypatch):

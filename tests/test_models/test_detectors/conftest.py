@@ -23,7 +23,7 @@ def spread_confidences():
         head.fc.weight.copy_(direction.expand_as(head.fc.weight))
         head.fc.bias.copy_(3.0 - head.fc.weight @ cls.mean(0))
         head.num_updates += 1
-        return head.confidence(cls).sort().values
+        return backbone.gate.confidence(cls).sort().values
 
     return spread
 

@@ -8,8 +8,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 pytest.importorskip('mmdet', reason='needs mmdetection')
+from mmscope.models import attach_gate, observe
 from mmscope.models.losses import feature_consistency
-from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
 
 
@@ -64,7 +64,6 @@ def test_both_stages_are_trained_and_every_parameter_learns(coco, coarse_loss):
     assert torch.isfinite(total)
     total.backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
-    assert model.backbone.stage_outputs is None
 
 
 def test_the_plain_losses_are_those_of_the_fine_maps(coco):
@@ -73,9 +72,11 @@ def test_the_plain_losses_are_those_of_the_fine_maps(coco):
     ours = losses_of(model, data)
     plain = build('CascadeRCNN').train()
     plain.load_state_dict(model.state_dict())
-    for name, value in losses_of(plain, data).items():
+    with observe(plain) as records:
+        theirs = losses_of(plain, data)
+    for name, value in theirs.items():
         assert torch.allclose(as_tensor(ours[name]), as_tensor(value)), name
-    consistency = feature_consistency(plain.backbone.stage_outputs)
+    consistency = feature_consistency(records[0])
     assert torch.allclose(ours['loss_feature_consistency'], consistency)
 
 
@@ -85,8 +86,9 @@ def test_coarse_detection_losses_are_those_of_the_coarse_maps(coco):
     model = build(coarse_loss='detection').train()
     data = batch(model, coco)
     torch.manual_seed(0)
-    model.backbone(data['inputs'])
-    coarse = model.backbone.stage_outputs.coarse_maps
+    with observe(model) as records:
+        model.backbone(data['inputs'])
+    coarse = records[0].coarse_maps
     seeded = type(model).extract_feat
 
     def extract_feat(self, maps):
@@ -183,16 +185,18 @@ def test_an_image_gives_the_same_detections_alone_and_in_a_batch(
     data = together(model, images)
     assert data['inputs'].shape[-2:] == (64, 64)
     values = spread_confidences(model, data['inputs'])
-    records = find_backbone(model).exit_records = []
     attach_gate(model, float(values[1:3].mean()))
-    batch_mates = model(**data, mode='predict')
-    assert sorted(records[0].exited.tolist()) == [False] * 2 + [True] * 3
+    with observe(model) as records:
+        batch_mates = model(**data, mode='predict')
+    together_exited = records[0].exited.tolist()
+    assert sorted(together_exited) == [False] * 2 + [True] * 3
+    exited = []
     for image, size, mate in zip(images, SIZES, batch_mates, strict=True):
         (alone,) = model(**together(model, [image]), mode='predict')
+        exited += model.backbone.last_exit.exited.tolist()
         assert_same_detections(alone, mate)
         assert mate.pred_instances.masks.shape[-2:] == size
-    alone = torch.cat([record.exited for record in records[1:]])
-    assert alone.tolist() == records[0].exited.tolist()
+    assert exited == together_exited
 
 
 @torch.no_grad()

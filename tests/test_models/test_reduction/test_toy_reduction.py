@@ -148,7 +148,7 @@ class ToySteps(Steps):
 def make(family=VisionMamba, reduction=None, **options):
     torch.manual_seed(0)
     if reduction is not None:
-        reduction = {'type': 'ToyReduction', **reduction}
+        reduction = {'type': 'mmscope.ToyReduction', **reduction}
     options = {'arch': ARCH, 'img_size': 64, **options}
     model = family(reduction=reduction, **options).eval()
     return model

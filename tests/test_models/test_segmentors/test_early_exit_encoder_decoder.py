@@ -5,7 +5,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmscope.models.scoping import attach_gate, find_backbone
+from mmscope.models import attach_gate, observe
 
 
 def build(**options):
@@ -40,7 +40,6 @@ def test_both_stages_are_trained_and_every_parameter_learns(scenes):
     total, _ = model.parse_losses(losses)
     total.backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
-    assert model.backbone.stage_outputs is None
 
 
 def test_batch_norm_is_updated_once_a_step(scenes):
@@ -62,11 +61,12 @@ def test_the_fine_loss_is_that_of_the_fine_maps_alone(scenes):
     for module in (model.neck, model.decode_head, model.auxiliary_head):
         module.eval()
     losses = model.loss(data['inputs'], data['data_samples'])
-    fine = model.backbone(data['inputs'])
+    with observe(model) as records:
+        fine = model.backbone(data['inputs'])
     head = model.decode_head
     alone = head.loss_by_feat(head(model.neck(fine)), data['data_samples'])
     assert torch.allclose(losses['decode.loss_ce'], alone['loss_ce'])
-    coarse = model.backbone.stage_outputs.coarse_maps
+    coarse = records[0].coarse_maps
     alone = head.loss_by_feat(head(model.neck(coarse)), data['data_samples'])
     assert torch.allclose(losses['coarse_decode.loss_ce'], alone['loss_ce'])
 
@@ -129,13 +129,13 @@ def test_predictions_do_not_depend_on_batch_mates(scenes, mode):
     torch.nn.init.normal_(head.fc.weight)
     head.num_updates += 1
     data = batch(model, scenes, training=False)
-    records = find_backbone(model).exit_records = []
     attach_gate(model, 2.0)
-    model(**data, mode='predict')
+    with observe(model) as records:
+        model(**data, mode='predict')
     values = torch.cat([r.confidence for r in records]).sort().values
     attach_gate(model, float(values[:2].mean()))
     together = model(**data, mode='predict')
-    assert len(records) == 2 * (1 if mode == 'whole' else 2)
+    assert len(records) == (1 if mode == 'whole' else 2)
     for i, sample in enumerate(data['data_samples']):
         alone = model(data['inputs'][i : i + 1], [sample], mode='predict')
         assert torch.allclose(

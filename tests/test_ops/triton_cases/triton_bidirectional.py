@@ -77,9 +77,9 @@ def test_function_as_score_gets_the_ungated_outputs():
     inputs = {k: v.to(DEVICE) for k, v in inner_inputs(2).items()}
     seen = []
 
-    def score(y):
-        seen.append(y)
-        return y.mean(-1)
+    def score(y_f, y_b, z):
+        seen.extend((y_f, y_b))
+        return (y_f.mean(-1) + y_b.mean(-1)) / 2
 
     with torch.no_grad():
         scores = run_inner(
