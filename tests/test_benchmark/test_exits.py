@@ -12,7 +12,7 @@ from mmscope.benchmark.exits import (
 )
 from mmscope.benchmark.models import build_scope
 from mmscope.models import observe
-from mmscope.models.scoping import Gate, HostGate
+from mmscope.models.scoping import ExitHeadGate, HostGate
 
 TINY = dict(embed_dims=16, num_layers=2)
 
@@ -80,7 +80,9 @@ def test_the_model_itself_still_refuses_an_untrained_gate(scope):
         scope(torch.randn(1, 3, 64, 64))
 
 
-@pytest.mark.parametrize(('neck', 'kind'), [('fpn', Gate), ('none', HostGate)])
+@pytest.mark.parametrize(
+    ('neck', 'kind'), [('fpn', ExitHeadGate), ('none', HostGate)]
+)
 def test_the_forced_gate_pays_for_the_head(neck, kind):
     own = build_scope(TINY, 64, neck).backbone.gate
     assert type(own) is kind

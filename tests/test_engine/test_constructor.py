@@ -91,3 +91,14 @@ def test_sizes_stay_those_of_an_optimiser_that_resumes(tmp_path):
         0.0,
         pytest.approx(0.1),
     ]
+
+
+def test_shared_and_parametrised_parameters_are_known():
+    model = Host(MambaScope(arch=ARCH, img_size=64))
+    model.backbone.layers[1].norm = model.backbone.layers[0].norm
+    mixer = model.backbone.layers[0].mixer
+    nn.utils.parametrize.register_parametrization(mixer, 'D', nn.Identity())
+    found = decays(model)
+    assert found['backbone.layers.0.norm.weight'] == 0.0
+    renamed = 'backbone.layers.0.mixer.parametrizations.D.original'
+    assert found[renamed] == 0.0

@@ -50,7 +50,8 @@ class CoarseStageLosses:
         self.feature_weight = feature_weight
         self.kl_weight = kl_weight
         self.kl_direction = kl_direction
-        self.records: list[Record] = []
+        # None while nobody observes, as in a copy.
+        self.records: list[Record] | None = None
 
     def __call__(
         self, model: nn.Module, args: tuple, kwargs: dict, output: Any
@@ -58,7 +59,7 @@ class CoarseStageLosses:
         """Add what trains the coarse stage to a loss dict."""
         given = inspect.signature(model.forward).bind(*args, **kwargs)
         given.apply_defaults()
-        if given.arguments.get('mode') != 'loss':
+        if given.arguments.get('mode') != 'loss' or self.records is None:
             return None
         outputs = stage_outputs(self.records)
         self.records.clear()
@@ -69,7 +70,9 @@ class CoarseStageLosses:
             losses['loss_feature_consistency'] = (
                 self.feature_weight * consistency
             )
-        elif not isinstance(model.head, TrainsCoarseStage):
+        elif model.backbone.exit_head is None and not isinstance(
+            model.head, TrainsCoarseStage
+        ):
             losses['loss_kl'] = self._divergence(model, outputs)
         return {**output, **losses}
 
@@ -177,7 +180,7 @@ class ConfidenceGateHook(Hook):
         if self._handle is None:
             return
         self._open.close()
-        left, self._losses.records = self._losses.records, []
+        left, self._losses.records = self._losses.records, None
         if left:
             raise RuntimeError(
                 f'{len(left)} forward(s) of the backbone in this step got no '

@@ -34,8 +34,9 @@ class OptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __init__(
         self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
     ) -> None:
-        # MMEngine makes groups only where some option is given.
-        options = {'bypass_duplicate': False, **(paramwise_cfg or {})}
+        # MMEngine makes groups only where some option is given; without one
+        # it takes shared parameters once.
+        options = paramwise_cfg or {'bypass_duplicate': True}
         super().__init__(optim_wrapper_cfg, options)
 
     def add_params(
@@ -66,7 +67,8 @@ class OptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _decides_itself(self, name: str) -> bool:
         """Whether ``custom_keys`` has a decay for it; the longest key wins."""
         custom = self.paramwise_cfg.get('custom_keys', {})
-        fitting = [key for key in custom if key in name]
+        # As MMEngine does: a key may begin with the dot before a name.
+        fitting = [key for key in custom if key in f'.{name}']
         if not fitting:
             return False
         longest = max(sorted(fitting), key=len)

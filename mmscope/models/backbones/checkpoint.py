@@ -65,6 +65,7 @@ def _fitted_tables(
 ) -> State:
     """Resize all tables; one that is missing starts from the full one."""
     tables, found = backbone.position_tables(), {}
+    has_cls = f'{prefix}cls_token' in state_dict
     for name, own in tables.items():
         source = name if prefix + name in state_dict else POSITIONS
         value = state_dict.get(prefix + source)
@@ -75,7 +76,11 @@ def _fitted_tables(
         origin = _origin(info, source, value)
         if origin is None:
             entries = value.shape[1]
-            origin = _guess(backbone, prefix, source, entries, tables[source])
+            summary = tables[source].summary
+            if not summary.count and has_cls:
+                summary = backbone.released_summary
+            wanted = PositionTable(tables[source].grid, summary)
+            origin = _guess(backbone, prefix, source, entries, wanted)
         found[prefix + name] = _fit(prefix + name, value, origin, own)
     return found
 
@@ -113,18 +118,18 @@ def _guess(
     own: PositionTable,
 ) -> PositionTable:
     """Guess what a table was made for whose checkpoint does not say it."""
-    kinds = [own.summary]
-    if not own.summary.count:
-        kinds.append(backbone.released_summary)
-    for summary in kinds:
-        square = square_grid(entries, summary)
-        if PositionTable(own.grid, summary).num_entries == entries:
-            if square not in (None, own.grid):
-                _refuse_doubtful(prefix, name, own.grid, square)
-            return PositionTable(own.grid, summary)
-        if square is not None:
-            _refuse_dense(backbone, prefix, name, square)
-            return PositionTable(square, summary)
+    square = square_grid(entries, own.summary)
+    # Two stages round the grid up to whole regions, one does not.
+    height, width = map(backbone.num_cells, backbone.img_size)
+    for grid in (own.grid, (height, width)):
+        table = PositionTable(grid, own.summary)
+        if table.num_entries == entries:
+            if square not in (None, grid):
+                _refuse_doubtful(prefix, name, grid, square)
+            return table
+    if square is not None:
+        _refuse_dense(backbone, prefix, name, square)
+        return PositionTable(square, own.summary)
     raise ValueError(
         f'{prefix}{name} of the checkpoint has {entries} entries, which is '
         f'not a square grid and {own.summary.count} summary token(s), and '
@@ -199,7 +204,11 @@ def _refuse_foreign(
 ) -> None:
     name = type(backbone).__name__
     if not state_dict:
-        raise ValueError(f'the checkpoint for {name} holds no entries at all')
+        raise ValueError(
+            f'the checkpoint holds no entries for this {name}'
+            + (f", none that begins with '{prefix}'" if prefix else '')
+            + ': to load another part of a model, load it into that part'
+        )
     if rope := [k for k in state_dict if k.startswith(f'{prefix}rope')]:
         raise ValueError(
             f'the checkpoint uses rotary position embeddings ({rope[0]}), as '

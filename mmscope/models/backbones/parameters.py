@@ -40,6 +40,11 @@ class NamedParameters(BaseModule):
         for prefix, module in self.named_modules():
             if isinstance(module, (BidirectionalMamba, RMSNorm)):
                 found |= {f'{prefix}.{name}' for name in module.no_decay}
+                # As torch.nn.utils.parametrize renames them.
+                found |= {
+                    f'{prefix}.parametrizations.{name}.original'
+                    for name in module.no_decay
+                }
         return found
 
     def get_layer_depth(

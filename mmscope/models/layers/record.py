@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,10 +36,7 @@ class Record:
 
     def detached(self) -> Record:
         """Copy it without the graphs that its tensors hang on."""
-        found = {
-            f.name: _detached(getattr(self, f.name)) for f in fields(self)
-        }
-        return type(self)(**found)
+        return _detached(self)
 
 
 def _detached(value: Any) -> Any:
@@ -47,8 +44,11 @@ def _detached(value: Any) -> Any:
         return value.detach()
     if type(value) in (list, tuple):
         return type(value)(map(_detached, value))
-    if isinstance(value, Record):
-        return value.detached()
+    if isinstance(value, dict):
+        return {key: _detached(entry) for key, entry in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        found = {f.name: getattr(value, f.name) for f in fields(value)}
+        return replace(value, **_detached(found))
     return value
 
 

@@ -149,10 +149,8 @@ class TokenSequence:
 
         Returns:
             Tensor: (B, n, D); a merged patch shows its group's token, a
-            pruned one what was frozen when it went.
-
-        Raises:
-            ValueError: If patches were pruned and nothing was frozen.
+            pruned one what was ``frozen`` when it went, without which there
+            is nothing to show.
         """
         frozen = self.frozen
         if norm is not None:

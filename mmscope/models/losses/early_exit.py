@@ -95,7 +95,8 @@ def multi_label_targets(
 
     Args:
         data_samples (Sequence[Any]): With ``gt_sem_seg.data`` (label maps,
-            255 ignored) or ``gt_instances.labels``.
+            255 ignored), ``gt_instances.labels``, ``gt_label`` or
+            ``gt_score``.
         num_classes (int): C.
 
     Returns:
@@ -116,10 +117,15 @@ def _row(sample: Any, num_classes: int) -> Tensor:
         row = torch.full((num_classes,), 0.0 if len(labels) else torch.nan)
     elif 'gt_instances' in sample:
         labels, row = sample.gt_instances.labels, torch.zeros(num_classes)
+    elif 'gt_label' in sample:
+        labels, row = sample.gt_label.unique(), torch.zeros(num_classes)
+    elif 'gt_score' in sample:
+        labels = sample.gt_score.nonzero()[:, 0]
+        row = torch.zeros(num_classes)
     else:
         raise ValueError(
-            'exit-head targets need gt_sem_seg or gt_instances, got a data '
-            f'sample with {sorted(sample.keys())}'
+            'exit-head targets need gt_sem_seg, gt_instances, gt_label or '
+            f'gt_score, got a data sample with {sorted(sample.keys())}'
         )
     labels = labels.cpu().long()
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:

@@ -3,7 +3,7 @@
 from .attach import at_threshold, attach_gate, find_backbone
 from .branches import CoarseBranch, FineBranch
 from .coarse_to_fine import CoarseToFine
-from .gate import Gate, HostGate, check_threshold, exit_mask
+from .gate import ExitHeadGate, Gate, HostGate, check_threshold, exit_mask
 from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
 from .selection import fine_children, num_refined, split_regions
 from .stages import ExitRecord, StageOutputs
@@ -14,6 +14,7 @@ __all__ = [
     'TOKEN_ORDERS',
     'CoarseBranch',
     'CoarseToFine',
+    'ExitHeadGate',
     'ExitRecord',
     'FineBranch',
     'FineLayout',

@@ -9,7 +9,11 @@ from mmengine.dist import is_distributed
 from torch import nn
 
 from mmscope.models.layers import unwrap_model
-from mmscope.models.scoping.gate import Gate, HostGate, check_threshold
+from mmscope.models.scoping.gate import (
+    ExitHeadGate,
+    HostGate,
+    check_threshold,
+)
 from mmscope.models.scoping.two_stage import TwoStage
 
 
@@ -71,7 +75,8 @@ def attach_gate(
         _refuse_sharded(model)
     host = unwrap_model(model)
     if backbone.exit_head is not None:
-        backbone.gate = Gate(backbone.exit_head, confidence or _kind(backbone))
+        kind = confidence or _kind(backbone)
+        backbone.gate = ExitHeadGate(backbone, kind)
     elif host is not backbone:
         if getattr(host, 'head', None) is None:
             raise ValueError(

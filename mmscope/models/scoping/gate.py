@@ -111,6 +111,20 @@ class Gate:
         return copied
 
 
+class ExitHeadGate(Gate):
+    """The same, judged by the exit head that its backbone has just now.
+
+    Args:
+        owner (nn.Module): Backbone with ``exit_head``.
+        kind (str | None): See :class:`Gate`.
+    """
+
+    @property
+    def head(self) -> nn.Module:
+        """The backbone's exit head as it is now."""
+        return self.owner.exit_head
+
+
 class HostGate(Gate):
     """The same, judged by what a classifier makes of the coarse token.
 

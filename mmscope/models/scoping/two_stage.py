@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from mmscope.models.layers import Observed, unwrap_model
-from mmscope.models.scoping.gate import Gate, check_threshold, exit_mask
+from mmscope.models.scoping.gate import (
+    ExitHeadGate,
+    Gate,
+    check_threshold,
+    exit_mask,
+)
 from mmscope.models.scoping.layout import FineLayout
 from mmscope.models.scoping.stages import (
     CoarseStage,
@@ -54,7 +59,7 @@ class TwoStage(Observed):
             self.exit_head = MODELS.build(
                 {'in_channels': self.summary_dims, **exit_head}
             )
-            self.gate = Gate(self.exit_head)
+            self.gate = ExitHeadGate(self)
         self.exit_threshold = exit_threshold
 
     @abstractmethod

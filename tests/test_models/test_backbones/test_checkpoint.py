@@ -89,3 +89,32 @@ def test_a_table_put_in_by_hand_is_taken_for_what_it_is():
     state = source.state_dict()
     state['pos_embed'] = torch.ones(1, 26, 16)
     vim().load_state_dict(state)
+
+
+def without_entry(model):
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if k != '_extra_state'}
+
+
+@pytest.mark.parametrize('size', [(48, 80), (64, 64)])
+def test_an_old_vim_loads_into_one_without_cls_token(size):
+    arch = {'embed_dims': 16, 'num_layers': 2}
+    vim = VisionMamba(arch=arch, img_size=size)
+    dense = VisionMamba(
+        arch=arch, img_size=size, summary_position='none', out_type='featmap'
+    )
+    # 3 x 5 cells and cls are 16 entries, and 4 x 4 cells are as many.
+    dense.load_state_dict(without_entry(vim))
+    cells = vim.grid[0] * vim.grid[1]
+    middle = cells // 2
+    kept = [i for i in range(cells + 1) if i != middle]
+    assert torch.equal(dense.pos_embed, vim.pos_embed[:, kept])
+
+
+def test_an_old_vim_of_an_odd_grid_loads_into_a_scope_of_its_size():
+    arch = {'embed_dims': 16, 'num_layers': 2}
+    old = without_entry(VisionMamba(arch=arch, img_size=(48, 112)))
+    scope = MambaScope(arch=arch, img_size=(48, 112))
+    scope.load_state_dict(old, strict=False)
+    assert scope.grid == (4, 8)
+    assert torch.equal(scope.cls_token, old['cls_token'])

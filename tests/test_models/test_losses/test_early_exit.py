@@ -82,3 +82,10 @@ def test_losses_want_exactly_one_training_forward():
         model(imgs)
     with pytest.raises(RuntimeError, match=r"training mode.*'ExitRecord'"):
         stage_outputs(records)
+
+
+def test_labels_and_mixed_scores_of_classifiers_are_targets():
+    label = Sample(gt_label=torch.tensor([2]))
+    mixed = Sample(gt_score=torch.tensor([0.0, 0.7, 0.3, 0.0]))
+    targets = multi_label_targets([label, mixed], 4)
+    assert targets.tolist() == [[0, 0, 1, 0], [0, 1, 1, 0]]

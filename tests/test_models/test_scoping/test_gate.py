@@ -235,3 +235,16 @@ def test_sharded_weights_are_refused():
 
     with pytest.raises(RuntimeError, match='sharded weights'):
         attach_gate(FullyShardedDataParallel(Classifier()), 0.5)
+
+
+def test_a_replaced_exit_head_decides_at_once():
+    head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 4}
+    model = MambaScope(arch=ARCH, img_size=64, exit_head=head).eval()
+    attach_gate(model, 0.5)
+    model.exit_head.num_updates += 1
+    other = MambaScope(arch=ARCH, img_size=64, exit_head=head).exit_head
+    model.exit_head = other
+    assert model.gate.head is other
+    assert copy.deepcopy(model).gate.head is not other
+    with pytest.raises(RuntimeError, match='never trained'):
+        model(torch.randn(1, 3, 64, 64))
