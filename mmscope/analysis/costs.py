@@ -12,7 +12,8 @@ Conventions:
         ``dt_proj`` and scan.
 
 Not counted, in either: norms, activations, gates, position embeddings,
-interpolation and the token scores.
+interpolation and the token scores that mixers give. What 'detail' measures
+is counted, a MAC for each value of the image (three a pixel).
 
 Shape letters: L tokens, D channels, N = d_state, R = dt_rank.
 """
@@ -165,7 +166,7 @@ def stage_costs(
         backbone.num_layers * backbone.layer_macs(tokens, directions)
         for tokens in backbone.token_counts(regions, refine_ratio)
     )
-    coarse += backbone.embed_macs(regions)
+    coarse += backbone.embed_macs(regions) + backbone.detail_macs(regions)
     return StageCosts(
         coarse=coarse + _exit_head_macs(backbone.exit_head),
         fine=fine + backbone.embed_macs(4 * regions),

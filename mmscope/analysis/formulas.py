@@ -79,6 +79,8 @@ _PRODUCTS: dict[str, Formula] = {
     'aten.addbmm': lambda args, output: args[1].numel() * args[2].shape[-1],
     'aten.addmm': _product(1),
     'aten.addmv': _product(1),
+    # The detail score: each value of the image, squared, joins a mean.
+    'aten.avg_pool2d': lambda args, output: args[0].numel(),
     'aten.baddbmm': _product(1),
     'aten.bmm': _product(0),
     'aten.convolution': _convolution,

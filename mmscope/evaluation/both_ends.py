@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from mmscope.analysis.costs import direction_count
 from mmscope.evaluation.ends import BothEnds
 from mmscope.evaluation.image_costs import image_costs, pays_head_by_stage
 from mmscope.evaluation.mixtures import STAGES, ImageScore
+from mmscope.evaluation.variants import Variant, check_variants
 from mmscope.models import (
     TokenBackbone,
     at_threshold,
@@ -68,19 +69,49 @@ def score_both_ends(
         ValueError: If there is no image or the convention is unknown.
         RuntimeError: See :func:`sweep`.
     """
+    return score_variants(model, dataloader, score, [Variant()], convention)[0]
+
+
+def score_variants(
+    model: nn.Module,
+    dataloader: Iterable,
+    score: ImageScore,
+    variants: Sequence[Variant],
+    convention: str = 'paper',
+) -> list[BothEnds]:
+    """The same with several settings, in one pass over the data.
+
+    Args:
+        model (nn.Module): Host model; it is left as it was.
+        dataloader (Iterable): Test batches.
+        score (ImageScore): Task score.
+        variants (Sequence[Variant]): Settings of each.
+        convention (str): How MACs are counted. Defaults to 'paper'.
+
+    Returns:
+        list[BothEnds]: One a variant.
+
+    Raises:
+        ValueError: If there is no image, the convention is unknown, or the
+            backbone refuses a setting.
+        RuntimeError: See :func:`sweep`.
+    """
     direction_count(convention)
-    columns: dict[str, list] = {}
+    check_variants(model, variants)
+    columns: list[dict[str, list]] = [{} for _ in variants]
     run = _run_gated if is_two_stage(model) else _run_single
     host = unwrap_model(model)
     counting = SharedCostCounter(host, host.backbone)
     with evaluating(model), counting as counter:
         for batch in dataloader:
-            found = run(model, batch, score, counter, convention)
-            for name, values in found.items():
-                columns.setdefault(name, []).extend(values)
-    if not columns:
+            for variant, found in zip(variants, columns, strict=True):
+                with variant.applied(model):
+                    new = run(model, batch, score, counter, convention)
+                for name, values in new.items():
+                    found.setdefault(name, []).extend(values)
+    if not all(columns):
         raise ValueError('the data loader gave no batch to evaluate')
-    return _put_together(columns, score)
+    return [_put_together(found, score) for found in columns]
 
 
 def _put_together(columns: dict[str, list], score: ImageScore) -> BothEnds:
@@ -128,11 +159,11 @@ def _run_gated(
         'coarse': exited['statistics'],
         'fine': full['statistics'],
         'exit_tokens': number * [tokens],
-        'full_tokens': number * [tokens + record.fine_tokens],
-        'exit_macs': number * [costs.exited - costs.shared],
-        'full_macs': number * [costs.full - costs.shared],
-        'exit_shared': number * [short.shared],
-        'full_shared': number * [costs.shared],
+        'full_tokens': (tokens + record.added_tokens).tolist(),
+        'exit_macs': [cost.exited - cost.shared for cost in costs],
+        'full_macs': [cost.full - cost.shared for cost in costs],
+        'exit_shared': [cost.shared for cost in short],
+        'full_shared': [cost.shared for cost in costs],
     }
 
 

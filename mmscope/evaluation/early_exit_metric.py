@@ -176,13 +176,16 @@ class EarlyExitMetric(BaseMetric):
 
 
 def summarise_image(
-    records: Sequence[ExitRecord], costs: Sequence[StageCosts], row: int
+    records: Sequence[ExitRecord],
+    costs: Sequence[Sequence[StageCosts]],
+    row: int,
 ) -> dict[str, Any]:
     """Sum one image over its forwards (windows, views).
 
     Args:
         records (Sequence[ExitRecord]): One a forward.
-        costs (Sequence[StageCosts]): Costs on each record's grid.
+        costs (Sequence[Sequence[StageCosts]]): Of each forward, one an
+            image.
         row (int): Place of the image in the batch.
 
     Returns:
@@ -191,11 +194,11 @@ def summarise_image(
     """
     exits = [bool(record.exited[row]) for record in records]
     tokens = sum(
-        record.coarse_tokens + (0 if gone else record.fine_tokens)
+        record.coarse_tokens + (0 if gone else int(record.added_tokens[row]))
         for record, gone in zip(records, exits, strict=True)
     )
     macs = sum(
-        cost.exited if gone else cost.full
+        cost[row].exited if gone else cost[row].full
         for cost, gone in zip(costs, exits, strict=True)
     )
     return {

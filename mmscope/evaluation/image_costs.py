@@ -1,9 +1,9 @@
-"""What one image costs in its forwards, neck and heads included."""
+"""What images cost in their forwards, neck and heads included."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple
 
 from torch import nn
 
@@ -29,8 +29,8 @@ def image_costs(
     records: Sequence[ExitRecord],
     outside: float,
     convention: str = 'paper',
-) -> list[StageCosts]:
-    """Compute what one image costs in each of its forwards.
+) -> list[list[StageCosts]]:
+    """Compute what each image costs in each of its forwards.
 
     As in ``model_costs``, a classifier's head is part of both stages, once
     each, however often it ran.
@@ -43,17 +43,37 @@ def image_costs(
         convention (str): 'paper' or 'exact'. Defaults to 'paper'.
 
     Returns:
-        list[StageCosts]: One a forward.
+        list[list[StageCosts]]: For each forward one an image.
     """
-    costs = [stage_costs(backbone, r.grid, convention) for r in records]
+    outside_costs = _outside(backbone, records, outside)
+    found = []
+    for record in records:
+        regions = record.grid[0] * record.grid[1]
+        counts = record.regions_to_refine.tolist()
+        costs = {
+            k: _add(
+                stage_costs(backbone, record.grid, convention, k / regions),
+                outside_costs,
+            )
+            for k in set(counts)
+        }
+        found.append([costs[k] for k in counts])
+    return found
+
+
+def _outside(
+    backbone: TwoStage, records: Sequence[ExitRecord], outside: float
+) -> StageCosts:
+    """What neck and heads add to one image in one forward."""
     if not pays_head_by_stage(backbone):
-        share = outside / len(records)
-        return [replace(cost, shared=share) for cost in costs]
+        return StageCosts(0, 0, 0, outside / len(records))
     head = outside / head_calls(backbone, records)
-    return [
-        replace(cost, coarse=cost.coarse + head, fine=cost.fine + head)
-        for cost in costs
-    ]
+    return StageCosts(head, head, 0)
+
+
+def _add(one: StageCosts, other: StageCosts) -> StageCosts:
+    pairs = zip(astuple(one), astuple(other), strict=True)
+    return StageCosts(*map(sum, pairs))
 
 
 def head_calls(backbone: TwoStage, records: Sequence[ExitRecord]) -> int:

@@ -16,8 +16,10 @@ def summary(result: SweepResult) -> str:
         str: Table and, for a gated model, what the confidence knows.
     """
     lines = [result.table()]
+    if result.variants:
+        lines.append(result.variants_table())
     if not result.confidence:
-        return lines[0]
+        return '\n'.join(lines)
     if 'chosen' in result.meta:
         lines.append(_chosen(result))
     for name, found in result.confidence['scores'].items():

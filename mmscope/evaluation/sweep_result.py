@@ -38,6 +38,8 @@ class SweepResult:
             classifier's label and predictions.
         throughput (list[dict]): See ``measure_throughput``. Defaults to [].
         meta (dict): Config, checkpoint, split and so on. Defaults to {}.
+        variants (list[dict]): The same weights with other settings:
+            ``settings``, and the curve's ``rows``. Defaults to [].
     """
 
     score: str
@@ -47,6 +49,7 @@ class SweepResult:
     images: list[dict]
     throughput: list[dict] = field(default_factory=list)
     meta: dict = field(default_factory=dict)
+    variants: list[dict] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         """Give everything as plain numbers, lists and dicts."""
@@ -114,6 +117,22 @@ class SweepResult:
         """Format the rows as an aligned Markdown table."""
         return format_table(self.rows, sweep_columns(self.score))
 
+    def variants_table(self) -> str:
+        """Format what other settings give as an aligned Markdown table."""
+        own = {'settings': 'as it is', 'rows': self.rows}
+        rows = [
+            {'settings': entry['settings'], **_ends(entry['rows'], self.score)}
+            for entry in (own, *self.variants)
+        ]
+        columns = [
+            Column('settings', 'same weights with'),
+            Column('exit', f'{self.score}, all exit', '.2f'),
+            Column('full', f'{self.score}, none exits', '.2f'),
+            Column('best', f'{self.score}, best threshold', '.2f'),
+            Column('cost', 'GMACs, none exits', '.4f'),
+        ]
+        return format_table(rows, columns)
+
     def add_throughput(self, measured: list[dict]) -> None:
         """Enter measured speeds in the rows of the same threshold.
 
@@ -127,6 +146,17 @@ class SweepResult:
             for row in self.rows:
                 if row['threshold'] == entry['threshold']:
                     row['images_per_s'] = entry['images_per_s']
+
+
+def _ends(rows: list[dict], score: str) -> dict:
+    """Both ends of a curve, and its best point."""
+    scores = [row[score] for row in rows if row[score] is not None]
+    return {
+        'exit': rows[0][score] if len(rows) > 1 else None,
+        'full': rows[-1][score],
+        'best': max(scores, default=None),
+        'cost': rows[-1]['mean_cost'],
+    }
 
 
 def sweep_columns(score: str) -> list[Column]:

@@ -1,9 +1,13 @@
 """A tiny segmentor and data set for sweeps."""
 
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+
+TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
 
 NUM_CLASSES = 4
 CLASSES = ('sky', 'road', 'tree', 'car')
@@ -209,3 +213,23 @@ def photo_run(tmp_path):
         return cfg, str(path)
 
     return make
+
+
+@pytest.fixture
+def load_tool():
+    """Load a tool of tools/analysis_tools by its name."""
+
+    def load(name):
+        path = TOOLS / f'{name}.py'
+        spec = importlib.util.spec_from_file_location(name, path)
+        tool = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(tool)
+        return tool
+
+    return load
+
+
+@pytest.fixture
+def sweep_tool(build_segmentor, load_tool):
+    pytest.importorskip('matplotlib', reason='the tool draws a picture')
+    return load_tool('sweep_threshold')

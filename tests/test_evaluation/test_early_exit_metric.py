@@ -19,7 +19,7 @@ from mmscope.models.scoping import ExitRecord
 
 ARCH = {'embed_dims': 8, 'num_layers': 2}
 GRID = (2, 3)
-COARSE_TOKENS, FINE_TOKENS = 7, 1 + 4 * 5 + 1
+COARSE_TOKENS, FINE_TOKENS, REFINED = 7, 1 + 4 * 5 + 1, 5
 
 
 @cache
@@ -34,7 +34,7 @@ def record(exited, confidence=None):
         confidence=None if confidence is None else torch.tensor(confidence),
         exited=torch.tensor(exited),
         coarse_tokens=COARSE_TOKENS,
-        fine_tokens=FINE_TOKENS,
+        regions_to_refine=torch.full((len(exited),), REFINED),
         importance=nothing,
         refined=nothing.bool(),
     )

@@ -62,7 +62,28 @@ def test_a_head_is_paid_for_once_a_stage(exit_head, threshold, calls):
     assert head_calls(backbone, records) == 2 * calls
     assert outside == 2 * calls * DIMS * CLASSES
     costs = stage_costs(backbone, GRID)
-    for found in image_costs(backbone, records, outside):
+    for (found,) in image_costs(backbone, records, outside):
         assert found.coarse == costs.coarse + DIMS * CLASSES
         assert found.fine == costs.fine + DIMS * CLASSES
         assert found.shared == 0
+
+
+@torch.no_grad()
+def test_each_image_pays_for_its_own_regions():
+    model = Classifier(None).eval()
+    backbone = model.backbone = MambaScope(
+        arch={'embed_dims': DIMS, 'num_layers': 2},
+        img_size=64,
+        score_metric='detail',
+        refine_coverage=0.9,
+    ).eval()
+    imgs = torch.zeros(2, 3, 64, 64)
+    imgs[1] = torch.randn(3, 64, 64)
+    with observe(backbone) as records:
+        backbone(imgs)
+    assert records[0].regions_to_refine.tolist() == [1, 4]
+    ((flat, busy),) = image_costs(backbone, records, 0.0)
+    assert flat == stage_costs(backbone, (2, 2), refine_ratio=0.25)
+    assert busy == stage_costs(backbone, (2, 2), refine_ratio=1.0)
+    with pytest.raises(ValueError, match='say for which refine_ratio'):
+        stage_costs(backbone, (2, 2))

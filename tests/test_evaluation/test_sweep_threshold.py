@@ -1,6 +1,5 @@
 """The sweep tool and the comparison tool, from files to files."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,27 +8,14 @@ import pytest
 from mmscope.analysis.markers import markers
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / 'tools/analysis_tools'
 RESULTS = ROOT / 'docs/results'
 MARKED = '# Results\n\n{}\nstale\n{}\n\nThe end.\n'
 
 pytest.importorskip('matplotlib', reason='the tools draw a picture')
 
 
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
-
-
 @pytest.fixture
-def sweep_tool(build_segmentor):
-    return load_tool('sweep_threshold')
-
-
-@pytest.fixture
-def compare_tool(build_segmentor):
+def compare_tool(build_segmentor, load_tool):
     return load_tool('compare_runs')
 
 

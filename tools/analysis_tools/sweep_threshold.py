@@ -4,6 +4,8 @@
         [--split test|val] [--out-dir DIR] [--baseline-json VIM.json]
         [--thresholds 0.5 0.65] [--json [FILE]]
     python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
+        --vary score_metric=max_norm,detail,random refine_ratio=0.5,0.8
+    python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
         --choose-on val --split test (--target-flops G | --max-drop POINTS)
         [--save-threshold FILE]
 
@@ -12,6 +14,11 @@ threshold is then arithmetic. The table compares the exits that the
 confidence chooses with random ones and with the best order. DIR gets
 sweep.json, sweep.csv, sweep.md and curve.png. A model without early exit
 (ViM) gives one row, whose JSON is the --baseline-json of another sweep.
+
+--vary evaluates the same weights with other settings of the backbone, each
+value with each, in the same pass over the data: what importance is worth at
+test, or a share of the regions that nobody trained with. DIR/variants gets a
+sweep of each.
 
 With a target, a threshold is chosen on one split, reported on the other and
 saved for tools/test.py --exit-threshold FILE.
@@ -22,6 +29,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,8 +45,8 @@ with contextlib.redirect_stdout(sys.stderr):
         SweepResult,
         measure_throughput,
         representative_images,
-        score_both_ends,
     )
+    from mmscope.evaluation.both_ends import score_variants
     from mmscope.evaluation.choice import choose_threshold, expected_row
     from mmscope.evaluation.curves import NUM_DRAWS
     from mmscope.evaluation.ends import BothEnds
@@ -51,6 +59,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.summary import summary
     from mmscope.evaluation.sweep import check_thresholds, sweep_ends
     from mmscope.evaluation.tasks import default_score
+    from mmscope.evaluation.variants import Variant, combinations
     from mmscope.visualization import curve_figure, save
 
 
@@ -82,6 +91,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar='ETA',
         help='thresholds to evaluate beside the quantiles, such as 0.5 0.55',
+    )
+    parser.add_argument(
+        '--vary',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE,VALUE',
+        help='settings of the backbone to evaluate the same weights with',
     )
     parser.add_argument(
         '--convention',
@@ -195,21 +211,26 @@ def run(args: argparse.Namespace) -> SweepResult:
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
     wanted = check_thresholds(model, args.thresholds)
-    loader, ends = score_split(args, cfg, model, args.split)
+    variants = [Variant(), *combinations(args.vary)]
+    loader, scored = score_split(args, cfg, model, args.split, variants)
+    ends = scored[0]
     choice = None
     if args.target_flops is not None or args.max_drop is not None:
         seen = ends
         if (args.choose_on or 'val') != args.split:
-            _, seen = score_split(args, cfg, model, args.choose_on or 'val')
+            _, (seen,) = score_split(args, cfg, model, args.choose_on or 'val')
         choice = choose(args, model, seen)
         wanted.append(choice.exit_threshold)
-    result = sweep_ends(
-        ends,
-        args.num_quantiles,
-        args.convention,
-        args.num_draws,
-        args.seed,
-        thresholds=wanted,
+    result, *others = (
+        sweep_ends(
+            found,
+            args.num_quantiles,
+            args.convention,
+            args.num_draws,
+            args.seed,
+            thresholds=wanted,
+        )
+        for found in scored
     )
     if args.speed_images > 0:
         add_speed(result, model, loader, args)
@@ -220,14 +241,24 @@ def run(args: argparse.Namespace) -> SweepResult:
             'reported': expected_row(ends, choice.exit_threshold),
             'same_images': seen.names == ends.names,
         }
+    for variant, other in zip(variants[1:], others, strict=True):
+        result.variants.append({'settings': variant.name, 'rows': other.rows})
+        other.meta = {**result.meta, 'name': variant.name}
+        if args.out_dir:
+            file = variant.name.replace(', ', ',') + '.json'
+            other.to_json(Path(args.out_dir) / 'variants' / file)
     if args.no_images:
         result.images = []
     return result
 
 
 def score_split(
-    args: argparse.Namespace, cfg: Config, model: nn.Module, split: str
-) -> tuple[DataLoader, BothEnds]:
+    args: argparse.Namespace,
+    cfg: Config,
+    model: nn.Module,
+    split: str,
+    variants: Sequence[Variant] = (Variant(),),
+) -> tuple[DataLoader, list[BothEnds]]:
     """Score the images of a split at both exits.
 
     Args:
@@ -235,14 +266,17 @@ def score_split(
         cfg (Config): Its config.
         model (nn.Module): The swept model.
         split (str): 'val' or 'test'.
+        variants (Sequence[Variant]): Settings. Defaults to the model's own.
 
     Returns:
-        tuple[DataLoader, BothEnds]: Loader and images.
+        tuple[DataLoader, list[BothEnds]]: Loader, and images for each
+        variant.
     """
     loader = build_dataloader(cfg, split, args.batch_size)
     # Of this loader: a detector's score knows the objects of its images.
     score = default_score(model, loader)
-    return loader, score_both_ends(model, loader, score, args.convention)
+    scored = score_variants(model, loader, score, variants, args.convention)
+    return loader, scored
 
 
 def describe(

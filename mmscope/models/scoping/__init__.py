@@ -3,6 +3,7 @@
 from .attach import at_threshold, attach_gate, find_backbone
 from .branches import CoarseBranch, FineBranch
 from .coarse_to_fine import CoarseToFine
+from .detail import count_covering, lost_detail
 from .gate import ExitHeadGate, Gate, HostGate, check_threshold, exit_mask
 from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
 from .selection import fine_children, num_refined, split_regions
@@ -25,10 +26,12 @@ __all__ = [
     'at_threshold',
     'attach_gate',
     'check_threshold',
+    'count_covering',
     'exit_mask',
     'find_backbone',
     'fine_children',
     'is_two_stage',
+    'lost_detail',
     'num_refined',
     'split_regions',
 ]

@@ -10,9 +10,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmscope.models.scoping.coarse_to_fine import CoarseToFine
-from mmscope.models.scoping.stages import CoarseStage
+from mmscope.models.scoping.detail import DETAIL
+from mmscope.models.scoping.stages import CoarseStage, halved
 
-STATE = ('cls', 'tokens', 'embeddings', 'importance')
+STATE = ('cls', 'tokens', 'embeddings')
+IMPORTANCE = 'importance'
 
 
 class _Branch(nn.Module):
@@ -57,12 +59,16 @@ class CoarseBranch(_Branch):
         Returns:
             tuple: What the backbone returns when every image exits, and what
             the fine branch needs of n regions: ``cls`` (B, D), which an exit
-            head may judge by, ``tokens`` and ``embeddings`` (B, n, D),
-            ``importance`` (B, n).
+            head may judge by, ``tokens`` and ``embeddings`` (B, n, D), and
+            ``importance`` (B, n) where the mixers tell it: what the image
+            tells alone ('detail') the fine branch finds for itself.
         """
         backbone = self.backbone
         stage = backbone.forward_coarse(backbone.pad(imgs))
-        state = {name: getattr(stage, name) for name in STATE}
+        names = STATE
+        if backbone.score_metric != DETAIL:
+            names = (*STATE, IMPORTANCE)
+        state = {name: getattr(stage, name) for name in names}
         return backbone.output(stage.cls, stage.maps, imgs.shape[-2:]), state
 
 
@@ -87,10 +93,23 @@ class FineBranch(_Branch):
 
         Returns:
             tuple[Tensor, ...]: What the backbone returns when none exits.
+
+        Raises:
+            ValueError: If each image refines its own number of regions
+                (``refine_coverage``): no graph of fixed shape does.
         """
         backbone = self.backbone
+        if backbone.by_coverage:
+            raise ValueError(
+                f'refine_coverage={backbone.refine_coverage} gives every '
+                'image its own length, which no graph of fixed shape has: '
+                'set a refine_ratio, or call the backbone itself'
+            )
         padded, size = backbone.pad(imgs), imgs.shape[-2:]
         rows, columns = backbone.grid_of(size)
+        if IMPORTANCE not in state:
+            detail = backbone.detail(padded, halved(padded))
+            state = {**state, IMPORTANCE: detail}
         coarse = CoarseStage((rows // 2, columns // 2), **state)
         stage = backbone.forward_fine(padded, coarse)
         return backbone.output(stage.cls, stage.maps, size)

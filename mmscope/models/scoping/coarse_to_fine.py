@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmscope.models.backbones.arguments import check_choice, resolve_indices
 from mmscope.models.backbones.embedding import to_map
 from mmscope.models.layers import PositionTable, TokenSequence
+from mmscope.models.scoping.detail import DETAIL, lost_detail
 from mmscope.models.scoping.family import check_family, fine_summary
 from mmscope.models.scoping.importance import Importance
-from mmscope.models.scoping.layout import (
-    CLS_POSITIONS,
-    TOKEN_ORDERS,
-    FineLayout,
-)
+from mmscope.models.scoping.layout import CLS_POSITIONS, TOKEN_ORDERS
+from mmscope.models.scoping.region_selection import RegionSelection
 from mmscope.models.scoping.reuse import FEATURE_REUSES, make_reuse
-from mmscope.models.scoping.selection import num_refined, split_regions
 from mmscope.models.scoping.stages import (
     CoarseStage,
     FineStage,
     StageOutputs,
+    halved,
+    refine_in_groups,
     upsample_nearest,
 )
 from mmscope.models.scoping.two_stage import TwoStage
@@ -32,7 +30,7 @@ UNSELECTED_TOKENS = ('embedding', 'feature')
 COARSE_POSITIONS = 'coarse_pos_embed'
 
 
-class CoarseToFine(TwoStage):
+class CoarseToFine(RegionSelection, TwoStage):
     """Look at few large patches, then refine where it matters.
 
     MambaScope, arXiv:2512.00647; the frame is CF-ViT's (arXiv:2203.03821). A
@@ -43,21 +41,30 @@ class CoarseToFine(TwoStage):
     largest.
 
     Args:
-        refine_ratio (float): α in [0, 1], fraction of coarse regions to
-            refine. Defaults to 0.8.
+        refine_ratio (float | None): α in [0, 1], fraction of coarse regions
+            to refine; None for 0.8, or where ``refine_coverage`` decides.
+            Defaults to None.
+        refine_coverage (float | None): Refine, image by image, as many
+            regions as hold this share of what halving loses (see
+            :func:`count_covering`); for 'detail' alone, and in place of
+            ``refine_ratio``. Defaults to None.
         exit_threshold (float | None): η; None never exits. Defaults to None.
         exit_head (dict | None): Multi-label head on the coarse cls token,
             for dense tasks. Defaults to None.
         score_metric (str | None): One of the family's ``score_metrics``, for
-            Mamba those of :func:`token_scores`; None for the first, the
-            paper's. Defaults to None.
+            Mamba those of :func:`token_scores`; or 'detail', what halving
+            the image loses (:func:`lost_detail`), for which the coarse stage
+            scores nothing; or 'detail_and_max_norm', the sum of both ranks.
+            None for the family's first, the paper's. Defaults to None.
         score_momentum (float): β in [0, 1) of Eq. 12. Defaults to 0.99.
         score_layers (Sequence[int] | None): Scored blocks; None for every
             second one of the upper half. Defaults to None.
         cls_position (str | None): 'middle', 'ahead' or 'behind' the fine
             tokens; None for the family's own places. Defaults to None.
         token_order (str): 'first' puts the refined tokens before the kept
-            coarse ones, 'last' behind. Defaults to 'first'.
+            coarse ones, 'last' behind; 'woven' puts each kept token where
+            its region's first fine token would stand, and summary tokens
+            among all of them. Defaults to 'first'.
         feature_reuse (str): How coarse features enter the fine stage: 'mlp',
             'linear', 'mlp_with_cls' or 'none'. Defaults to 'mlp'.
         unselected_tokens (str): What stands for a region that is not
@@ -77,7 +84,8 @@ class CoarseToFine(TwoStage):
     def __init__(
         self,
         *,
-        refine_ratio: float = 0.8,
+        refine_ratio: float | None = None,
+        refine_coverage: float | None = None,
         exit_threshold: float | None = None,
         exit_head: dict | None = None,
         score_metric: str | None = None,
@@ -90,16 +98,11 @@ class CoarseToFine(TwoStage):
         **family: Any,
     ) -> None:
         super().__init__(**family)
-        self.refine_ratio = refine_ratio
         if not 0.0 <= score_momentum < 1.0:
             raise ValueError(
                 f'score_momentum must lie in [0, 1), got {score_momentum}'
             )
-        self.score_metric = check_choice(
-            'score_metric',
-            score_metric or self.score_metrics[0],
-            self.score_metrics,
-        )
+        self._set_selection(score_metric, refine_ratio, refine_coverage)
         self.score_momentum = score_momentum
         if score_layers is None:
             score_layers = range(self.num_layers // 2, self.num_layers, 2)
@@ -117,17 +120,6 @@ class CoarseToFine(TwoStage):
         check_family(self)
         self._add_scoping_parameters()
         self._add_exit(exit_head, exit_threshold)
-        self.selection = True
-
-    @property
-    def refine_ratio(self) -> float:
-        """α in [0, 1], the fraction of regions that selection refines."""
-        return self._refine_ratio
-
-    @refine_ratio.setter
-    def refine_ratio(self, value: float) -> None:
-        num_refined(value, 1)
-        self._refine_ratio = value
 
     @property
     def cls_position(self) -> str:
@@ -145,40 +137,6 @@ class CoarseToFine(TwoStage):
         reuse = make_reuse(self.feature_reuse, dims)
         if reuse is not None:
             self.reuse = reuse
-
-    def regions_to_refine(
-        self, regions: int, refine_ratio: float | None = None
-    ) -> int:
-        """Count the regions that the fine stage refines; nobody else does.
-
-        Args:
-            regions (int): Regions n of the coarse grid.
-            refine_ratio (float | None): α to ask about; None for the
-                backbone's own, which is 1 while its selection is off.
-                Defaults to None.
-
-        Returns:
-            int: K.
-        """
-        if refine_ratio is None:
-            refine_ratio = self.refine_ratio if self.selection else 1.0
-        return num_refined(refine_ratio, regions)
-
-    def token_counts(
-        self, regions: int, refine_ratio: float | None = None
-    ) -> tuple[int, int]:
-        """Tokens of the coarse stage, and those that going on adds.
-
-        Args:
-            regions (int): Regions n of the coarse grid.
-            refine_ratio (float | None): See :meth:`regions_to_refine`.
-
-        Returns:
-            tuple[int, int]: n + m, and 4K + n - K + m.
-        """
-        refined = self.regions_to_refine(regions, refine_ratio)
-        count = self.summary_tokens.count
-        return regions + count, regions + 3 * refined + count
 
     def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
         """Look coarsely, and refine what is not clear.
@@ -205,13 +163,7 @@ class CoarseToFine(TwoStage):
         Returns:
             CoarseStage: Its features, importance and usable maps.
         """
-        half = F.interpolate(
-            imgs,
-            scale_factor=0.5,
-            mode='bilinear',
-            align_corners=False,
-            antialias=False,
-        )
+        half = halved(imgs)
         embeddings, summary = self.embed(half, COARSE_POSITIONS)
         grid = tuple(side // self.patch_size for side in half.shape[-2:])
         importance = Importance(
@@ -230,10 +182,30 @@ class CoarseToFine(TwoStage):
             self.read_out(sequence.summary(encoded.tokens)),
             sequence.patches(encoded.tokens),
             embeddings,
-            sequence.patches(importance.average),
+            importance.of_regions(sequence, self.detail(imgs, half)),
             tuple(to_map(m, (2 * grid[0], 2 * grid[1])) for m in maps),
             encoded.record,
         )
+
+    def detail(self, imgs: Tensor, half: Tensor) -> Tensor | None:
+        """Ask the image what halving loses, if the metric wants to know.
+
+        Args:
+            imgs (Tensor): Padded images, (B, C, H, W).
+            half (Tensor): The coarse stage's, (B, C, H / 2, W / 2).
+
+        Returns:
+            Tensor | None: :func:`lost_detail`, (B, n).
+        """
+        if self.score_metric.startswith(DETAIL):
+            return lost_detail(imgs, half, self.patch_size)
+        return None
+
+    def detail_macs(self, regions: int) -> int:
+        """Count the multiply-accumulates of :meth:`detail`."""
+        if not self.score_metric.startswith(DETAIL):
+            return 0
+        return regions * self.in_channels * (2 * self.patch_size) ** 2
 
     def forward_fine(self, imgs: Tensor, coarse: CoarseStage) -> FineStage:
         """Run the fine stage (Algorithms 1 and 2, Eq. 13-19).
@@ -243,30 +215,29 @@ class CoarseToFine(TwoStage):
             coarse (CoarseStage): Its output for them.
 
         Returns:
-            FineStage: cls and maps.
+            FineStage: cls and maps, in the order of the images.
         """
+        if not self.by_coverage:
+            regions = coarse.importance.shape[1]
+            return self._refine(imgs, coarse, self.regions_to_refine(regions))
+        counts = self.count_regions(coarse.importance)
+        return refine_in_groups(self._refine, imgs, coarse, counts)
+
+    def _refine(self, imgs: Tensor, coarse: CoarseStage, k: int) -> FineStage:
         fine, summary = self.embed(imgs)
         if self.feature_reuse != 'none':
             reused = self.reuse(coarse.tokens)
             fine = fine + upsample_nearest(reused, coarse.grid)
         if self.feature_reuse == 'mlp_with_cls':
             summary = summary + self.reuse(coarse.cls).unsqueeze(1)
-        layout = self.layout(coarse)
+        layout = self.layout(coarse, k)
         encoded = self.encode(
             layout.arrange(fine, summary, self._unselected(coarse))
         )
         sequence = encoded.sequence
         maps = tuple(to_map(m, sequence.grid) for m in encoded.levels)
         cls = self.read_out(sequence.summary(encoded.tokens))
-        return FineStage(cls, maps, layout, encoded.record)
-
-    def layout(self, coarse: CoarseStage) -> FineLayout:
-        """Choose the regions to refine; all of them without selection."""
-        k = self.regions_to_refine(coarse.importance.shape[1])
-        refined, kept = split_regions(coarse.importance, k)
-        return FineLayout(
-            coarse.grid, refined, kept, self.fine_summary, self.token_order
-        )
+        return FineStage(cls, maps, layout.refined_mask, encoded.record)
 
     def _unselected(self, coarse: CoarseStage) -> Tensor:
         if self.unselected_tokens == 'embedding':

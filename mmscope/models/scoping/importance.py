@@ -1,4 +1,4 @@
-"""Token importance, collected while the coarse stage runs."""
+"""Importance of regions: from the image, or while the coarse stage runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,34 @@ from mmscope.models.layers import (
     TokenSequence,
     accumulate_scores,
 )
+from mmscope.models.scoping.detail import DETAIL, rank_sum
+
+AND = f'{DETAIL}_and_'
+
+
+def importance_metrics(family: Sequence[str]) -> tuple[str, ...]:
+    """List what can tell which regions matter.
+
+    Args:
+        family (Sequence[str]): Metrics of the family's mixers, the paper's
+            first.
+
+    Returns:
+        tuple[str, ...]: These, 'detail', and both for the family's first.
+    """
+    return (*family, DETAIL, *(AND + name for name in family[:1]))
+
+
+def mixer_metric(metric: str) -> str | None:
+    """Tell what a metric asks of the mixers: a score's name, or nothing."""
+    return None if metric == DETAIL else metric.removeprefix(AND)
 
 
 class Importance(Steps):
     """Running mean of the scores of some blocks (Eq. 11, 12).
 
     Args:
-        metric (str): One of the family's ``score_metrics``.
+        metric (str): One of :func:`importance_metrics`.
         layers (Sequence[int]): Scored blocks.
         momentum (float): β of the running mean.
     """
@@ -28,8 +49,9 @@ class Importance(Steps):
     def __init__(
         self, metric: str, layers: Sequence[int], momentum: float
     ) -> None:
-        self.scored = MixerPlan(score=metric)
-        self.layers = layers
+        self.metric = metric
+        self.scored = MixerPlan(score=mixer_metric(metric))
+        self.layers = layers if self.scored.score else ()
         self.momentum = momentum
         self.average: Tensor | None = None
 
@@ -45,3 +67,22 @@ class Importance(Steps):
             self.average = accumulate_scores(
                 self.average, mixed.scores, self.momentum
             )
+
+    def of_regions(
+        self, sequence: TokenSequence, detail: Tensor | None
+    ) -> Tensor:
+        """Put together what was asked for.
+
+        Args:
+            sequence (TokenSequence): As the last block left it.
+            detail (Tensor | None): What the image tells, (B, n); None where
+                nobody asked.
+
+        Returns:
+            Tensor: Importance of the n regions, (B, n).
+        """
+        if detail is None:
+            return sequence.patches(self.average)
+        if self.average is None:
+            return detail
+        return rank_sum(detail, sequence.patches(self.average))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmscope.models.layers import Record
-from mmscope.models.scoping.layout import FineLayout
 
 
 @dataclass
@@ -55,13 +57,14 @@ class FineStage:
         cls (Tensor): Read out of the summary tokens after the final norm,
             (B, ``summary_dims``).
         maps (tuple[Tensor, ...]): Levels, (B, D, 2h, 2w) each.
-        layout (FineLayout): What was refined.
-        record (Record): What its blocks ran.
+        refined (Tensor): Refined regions, (B, n) bool.
+        record (Record): What its blocks ran; of the longest sequence where
+            images refine different numbers of regions.
     """
 
     cls: Tensor
     maps: tuple[Tensor, ...]
-    layout: FineLayout
+    refined: Tensor
     record: Record
 
 
@@ -71,7 +74,8 @@ class TwoStageRecord(Record):
 
     Attributes:
         fine_lengths (list[int]): Tokens in each block of the fine stage,
-            empty if nobody went on; ``lengths`` are the coarse stage's.
+            the longest sequence's, empty if nobody went on; ``lengths`` are
+            the coarse stage's.
     """
 
     fine_lengths: list[int] = field(default_factory=list)
@@ -104,7 +108,8 @@ class ExitRecord(TwoStageRecord):
         exited (Tensor): Whether the image left after the coarse stage, (B,)
             bool.
         coarse_tokens (int): Tokens of the coarse stage, h * w + m.
-        fine_tokens (int): Tokens that an image which goes on adds.
+        regions_to_refine (Tensor): Regions that each image refines if it
+            goes on, (B,) int64.
         importance (Tensor): Token importance, (B, h, w).
         refined (Tensor): Refined regions, (B, h, w) bool, all False for an
             image that exited.
@@ -114,9 +119,75 @@ class ExitRecord(TwoStageRecord):
     confidence: Tensor | None
     exited: Tensor
     coarse_tokens: int
-    fine_tokens: int
+    regions_to_refine: Tensor
     importance: Tensor
     refined: Tensor
+
+    @property
+    def added_tokens(self) -> Tensor:
+        """Tokens that each image adds if it goes on, (B,) int64."""
+        return self.coarse_tokens + 3 * self.regions_to_refine
+
+    @property
+    def fine_tokens(self) -> int:
+        """The same, where it is one number.
+
+        Raises:
+            ValueError: If images add different numbers (coverage).
+        """
+        counts = self.added_tokens.unique()
+        if len(counts) != 1:
+            raise ValueError(
+                f'images add {self.added_tokens.tolist()} tokens: read '
+                'added_tokens'
+            )
+        return int(counts)
+
+
+def halved(imgs: Tensor) -> Tensor:
+    """Shrink images to half, (B, C, H, W): the means of 2 x 2 pixels."""
+    return F.interpolate(
+        imgs,
+        scale_factor=0.5,
+        mode='bilinear',
+        align_corners=False,
+        antialias=False,
+    )
+
+
+def refine_in_groups(
+    refine: Callable[[Tensor, CoarseStage, int], FineStage],
+    imgs: Tensor,
+    coarse: CoarseStage,
+    counts: Tensor,
+) -> FineStage:
+    """Refine images that want different numbers of regions.
+
+    Args:
+        refine (Callable): Maps images, their coarse stage and one number to
+            a fine stage.
+        imgs (Tensor): (B, C, H, W).
+        coarse (CoarseStage): Of these images.
+        counts (Tensor): Regions of each image, (B,) int64.
+
+    Returns:
+        FineStage: Of all images, in their order.
+    """
+    groups = [counts == k for k in counts.unique().tolist()]
+    found = [
+        refine(imgs[rows], coarse.select(rows), int(counts[rows][0]))
+        for rows in groups
+    ]
+    order = torch.cat([rows.nonzero()[:, 0] for rows in groups]).argsort()
+    return FineStage(
+        torch.cat([part.cls for part in found])[order],
+        tuple(
+            torch.cat(levels)[order]
+            for levels in zip(*(part.maps for part in found), strict=True)
+        ),
+        torch.cat([part.refined for part in found])[order],
+        found[-1].record,
+    )
 
 
 def upsample_nearest(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -17,7 +17,6 @@ from mmscope.models.scoping.gate import (
     check_threshold,
     exit_mask,
 )
-from mmscope.models.scoping.layout import FineLayout
 from mmscope.models.scoping.stages import (
     CoarseStage,
     ExitRecord,
@@ -71,8 +70,8 @@ class TwoStage(Observed):
         """Run the fine stage on the same images."""
 
     @abstractmethod
-    def token_counts(self, regions: int) -> tuple[int, int]:
-        """Tokens of the coarse stage, and those that going on adds."""
+    def count_regions(self, importance: Tensor) -> Tensor:
+        """Regions that each image refines if it goes on, (B,) int64."""
 
     @property
     def exit_threshold(self) -> float | None:
@@ -137,8 +136,7 @@ class TwoStage(Observed):
     ) -> ExitRecord:
         refined = torch.zeros_like(coarse.importance, dtype=torch.bool)
         if fine is not None:
-            refined[~exited] = refined_mask(fine.layout, refined.shape[1])
-        coarse_tokens, fine_tokens = self.token_counts(refined.shape[1])
+            refined[~exited] = fine.refined
         return ExitRecord(
             lengths=coarse.record.lengths,
             directions=coarse.record.directions,
@@ -146,8 +144,8 @@ class TwoStage(Observed):
             grid=coarse.grid,
             confidence=confidence,
             exited=exited,
-            coarse_tokens=coarse_tokens,
-            fine_tokens=fine_tokens,
+            coarse_tokens=coarse.record.lengths[0],
+            regions_to_refine=self.count_regions(coarse.importance),
             importance=coarse.importance.unflatten(1, coarse.grid),
             refined=refined.unflatten(1, coarse.grid),
         )
@@ -155,17 +153,6 @@ class TwoStage(Observed):
     def _hand_out(self, record: ExitRecord) -> None:
         _last_exits[self] = record.detached()
         self.deliver(record)
-
-
-def refined_mask(layout: FineLayout, regions: int) -> Tensor:
-    """Mark the refined regions, (B, n) bool."""
-    mask = torch.zeros(
-        len(layout.refined),
-        regions,
-        dtype=torch.bool,
-        device=layout.refined.device,
-    )
-    return mask.scatter_(1, layout.refined, True)
 
 
 def is_two_stage(model: nn.Module | type | str) -> bool:

@@ -11,6 +11,7 @@ ARCH = {'embed_dims': 16, 'num_layers': 2}
 HOSTS = {
     'cls_token': {},
     'featmap': {'out_type': 'featmap', 'out_indices': (0, 1)},
+    'detail': {'score_metric': 'detail', 'token_order': 'woven'},
 }
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
 needs_torch_2_4 = pytest.mark.skipif(
@@ -45,6 +46,24 @@ def test_branches_are_the_two_ends_of_the_backbone(backbone, size):
     backbone.exit_threshold = None
     assert_same(refined, backbone(imgs))
     assert not torch.equal(output[-1], refined[-1])
+
+
+@torch.no_grad()
+def test_what_the_image_tells_is_no_part_of_the_state(backbone, imgs):
+    _, state = CoarseBranch(backbone)(imgs)
+    assert ('importance' in state) == (backbone.score_metric != 'detail')
+
+
+def test_a_number_of_regions_for_each_image_has_no_branch(imgs):
+    backbone = MambaScope(
+        arch=ARCH,
+        img_size=64,
+        score_metric='detail',
+        refine_coverage=0.9,
+    ).eval()
+    _, state = CoarseBranch(backbone)(imgs)
+    with pytest.raises(ValueError, match='set a refine_ratio, or call the'):
+        FineBranch(backbone)(imgs, state)
 
 
 def test_another_backbone_is_refused_with_its_name():
@@ -110,7 +129,7 @@ def test_stages_compile_without_a_graph_break(kind, train, backbone, imgs):
 @needs_torch_2_4
 @torch.no_grad()
 def test_inductor_gives_the_same_features(backbone, imgs):
-    if backbone.out_type == 'featmap':
+    if backbone.out_type == 'featmap' or backbone.token_order == 'woven':
         pytest.skip('one host is enough for the slow compiler')
     torch._dynamo.reset()
     coarse = CoarseBranch(backbone)

@@ -4,6 +4,7 @@ import torch
 from mmscope.models.layers import SummaryTokens
 from mmscope.models.scoping import (
     CLS_POSITIONS,
+    TOKEN_ORDERS,
     FineLayout,
     fine_children,
     num_refined,
@@ -95,6 +96,19 @@ IMPORTANT = [2, 3, 6, 7, 8, 9, 12, 13]
             {'token_order': 'last', 'cls_position': 'behind'},
             [100, 103, *IMPORTANT, -1],
         ),
+        # Kept region 0 stands where its fine token 0 would, 3 at 10.
+        (
+            {'token_order': 'woven'},
+            [100, 2, 3, 6, 7, -1, 8, 9, 103, 12, 13],
+        ),
+        (
+            {'token_order': 'woven', 'cls_position': 'ahead'},
+            [-1, 100, 2, 3, 6, 7, 8, 9, 103, 12, 13],
+        ),
+        (
+            {'token_order': 'woven', 'cls_position': 'behind'},
+            [100, 2, 3, 6, 7, 8, 9, 103, 12, 13, -1],
+        ),
     ],
 )
 def test_sequence_equals_a_hand_written_one(options, expected):
@@ -113,7 +127,7 @@ def test_fine_tokens_of_neighbours_stand_in_raster_order():
 
 
 @pytest.mark.parametrize('cls_position', ['middle', 'ahead', 'behind'])
-@pytest.mark.parametrize('token_order', ['first', 'last'])
+@pytest.mark.parametrize('token_order', TOKEN_ORDERS)
 def test_scatter_brings_every_token_home(cls_position, token_order):
     layout = hand_layout(cls_position=cls_position, token_order=token_order)
     fine, cls, coarse = hand_tokens()
@@ -126,11 +140,12 @@ def test_scatter_brings_every_token_home(cls_position, token_order):
 
 
 @pytest.mark.parametrize('k', [0, 1, 6])
-def test_scatter_works_per_image_and_at_both_ends(k):
+@pytest.mark.parametrize('order', TOKEN_ORDERS)
+def test_scatter_works_per_image_and_at_both_ends(k, order):
     torch.manual_seed(0)
     grid, batch, dims = (2, 3), 4, 5
     refined, kept = split_regions(torch.rand(batch, 6), k)
-    layout = FineLayout(grid, refined, kept, MIDDLE)
+    layout = FineLayout(grid, refined, kept, MIDDLE, order)
     fine = torch.rand(batch, 24, dims)
     coarse = torch.rand(batch, 6, dims)
     cls = torch.full((batch, 1, dims), 9.0)
@@ -147,9 +162,10 @@ def test_scatter_works_per_image_and_at_both_ends(k):
             assert torch.equal(result[image, cells], source)
 
 
-def test_full_refinement_is_the_sequence_of_vim():
+@pytest.mark.parametrize('order', TOKEN_ORDERS)
+def test_full_refinement_is_the_sequence_of_vim(order):
     regions = torch.arange(4).unsqueeze(0)
-    layout = FineLayout((2, 2), regions, regions[:, :0], MIDDLE)
+    layout = FineLayout((2, 2), regions, regions[:, :0], MIDDLE, order)
     fine, cls, coarse = hand_tokens()
     sequence = layout.arrange(fine, cls, coarse).tokens[0, :, 0].tolist()
     assert sequence == [*range(8), -1, *range(8, 16)]

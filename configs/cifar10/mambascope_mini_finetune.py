@@ -1,0 +1,20 @@
+"""MambaScope for two epochs from the trained small ViM.
+
+Host:    mmpretrain
+Data:    as in vim_mini.py
+Command: python tools/train.py configs/cifar10/mambascope_mini_finetune.py
+         --cfg-options load_from=work_dirs/cifar10/vim/epoch_8.pth
+Cost:    20 minutes on one CPU core
+Paper:   no such experiment
+Ours:    see docs/results/what_to_refine.md
+"""
+
+_base_ = './vim_mini_finetune.py'
+
+model = dict(
+    type='mmscope.CoarseToFineClassifier',
+    backbone=dict(type='mmscope.MambaScope', refine_ratio=0.8),
+    head=dict(type='mmscope.CoarseToFineClsHead'),
+)
+# Selection is on from the first step: the weights are trained.
+custom_hooks = [dict(type='mmscope.ConfidenceGateHook')]

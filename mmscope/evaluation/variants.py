@@ -1,0 +1,126 @@
+"""The same weights with other settings, in one pass over the data."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from mmscope.models.layers import unwrap_model
+
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings of a backbone that hold for one forward.
+
+    Args:
+        settings (dict[str, Any]): Attribute of the backbone, dots lead
+            further in (``reduction.keep_ratio``), to its value. Defaults to
+            none, the model as it is.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Settings as text, '' for the model as it is."""
+        return ', '.join(f'{k}={v}' for k, v in self.settings.items())
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Give a model these settings for a while.
+
+        Args:
+            model (nn.Module): Host model; it is left as it was.
+
+        Yields:
+            None: The settings hold inside.
+
+        Raises:
+            ValueError: If the backbone has no such setting, or refuses the
+                value.
+        """
+        backbone = unwrap_model(model).backbone
+        before: list[tuple[Any, str, Any]] = []
+        try:
+            for key, value in self.settings.items():
+                owner, name = _find(backbone, key)
+                before.append((owner, name, getattr(owner, name)))
+                setattr(owner, name, value)
+            yield
+        finally:
+            for owner, name, value in reversed(before):
+                setattr(owner, name, value)
+
+
+def combinations(varied: Sequence[str]) -> list[Variant]:
+    """Read what shall vary, and combine it.
+
+    Args:
+        varied (Sequence[str]): Entries such as 'score_metric=detail,random'.
+
+    Returns:
+        list[Variant]: Each value of each entry with each of the others.
+
+    Raises:
+        ValueError: If an entry is not KEY=VALUE,VALUE or a key comes twice.
+    """
+    keys, values = [], []
+    for entry in varied:
+        key, equals, given = entry.partition('=')
+        if not (key and equals and all(given.split(','))):
+            raise ValueError(
+                'what varies is written KEY=VALUE,VALUE, such as '
+                f'score_metric=detail,max_norm, got {entry!r}'
+            )
+        if key in keys:
+            raise ValueError(f'{key} varies twice: give all its values once')
+        keys.append(key)
+        values.append([_value(text) for text in given.split(',')])
+    return [
+        Variant(dict(zip(keys, chosen, strict=True)))
+        for chosen in (itertools.product(*values) if keys else ())
+    ]
+
+
+def check_variants(model: nn.Module, variants: Iterable[Variant]) -> None:
+    """Try settings on, before any data is read.
+
+    Args:
+        model (nn.Module): Host model; it is left as it was.
+        variants (Iterable[Variant]): What will be applied.
+
+    Raises:
+        ValueError: See :meth:`Variant.applied`.
+    """
+    for variant in variants:
+        with variant.applied(model):
+            pass
+
+
+def _find(backbone: nn.Module, key: str) -> tuple[Any, str]:
+    owner, name = backbone, key
+    while '.' in name:
+        part, _, name = name.partition('.')
+        owner = getattr(owner, part, None)
+    known = getattr(owner, name, MISSING)
+    if known is MISSING or callable(known):
+        raise ValueError(
+            f'{type(backbone).__name__} has no setting {key!r} to vary, such '
+            'as score_metric or refine_ratio of a scope'
+        )
+    return owner, name
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

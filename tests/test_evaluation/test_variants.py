@@ -1,0 +1,133 @@
+"""One pass over the data, several settings of the same weights."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmscope.evaluation import SegmentationScore, score_both_ends
+from mmscope.evaluation.both_ends import score_variants
+from mmscope.evaluation.variants import Variant, combinations
+
+
+def test_what_varies_is_combined_each_with_each():
+    found = combinations(['score_metric=detail,random', 'refine_ratio=0.5,1'])
+    assert [variant.settings for variant in found] == [
+        {'score_metric': 'detail', 'refine_ratio': 0.5},
+        {'score_metric': 'detail', 'refine_ratio': 1},
+        {'score_metric': 'random', 'refine_ratio': 0.5},
+        {'score_metric': 'random', 'refine_ratio': 1},
+    ]
+    assert found[0].name == 'score_metric=detail, refine_ratio=0.5'
+    assert combinations([]) == []
+
+
+@pytest.mark.parametrize('entry', ['', 'detail', '=1', 'a=', 'a=1,,2'])
+def test_what_is_no_key_with_values_is_refused(entry):
+    with pytest.raises(ValueError, match='KEY=VALUE,VALUE'):
+        combinations([entry])
+    with pytest.raises(ValueError, match='a varies twice'):
+        combinations(['a=1', 'a=2'])
+
+
+class Batches:
+    """Counts how often the data is read."""
+
+    def __init__(self, loader):
+        self.loader, self.passes = loader, 0
+        self.dataset = loader.dataset
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.loader)
+
+
+def test_each_variant_is_what_a_model_built_so_gives(
+    build_segmentor, make_loader
+):
+    variants = combinations(
+        ['score_metric=max_norm,detail', 'refine_ratio=0.3,0.6']
+    )
+    model, score = build_segmentor(), SegmentationScore(4)
+    loader = Batches(make_loader(4))
+    together = score_variants(model, loader, score, variants)
+    assert loader.passes == 1
+    for variant, ends in zip(variants, together, strict=True):
+        alone = build_segmentor(**variant.settings)
+        expected = score_both_ends(alone, make_loader(4), score)
+        for name in ('coarse', 'fine'):
+            one, other = (getattr(e.scored, name) for e in (ends, expected))
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(ends.full_macs, expected.full_macs)
+        np.testing.assert_array_equal(ends.confidence, expected.confidence)
+    assert (together[0].scored.fine != together[1].scored.fine).any()
+    assert (together[0].full_macs < together[1].full_macs).all()
+
+
+def test_the_model_is_left_as_it_was_also_after_an_error(build_segmentor):
+    backbone = build_segmentor(refine_ratio=0.4).backbone
+    wanted = Variant({'refine_ratio': 0.9, 'score_metric': 'sharpness'})
+    with pytest.raises(ValueError, match="got 'sharpness'"):
+        with wanted.applied(backbone_host(backbone)):
+            pass
+    assert backbone.refine_ratio == 0.4
+    assert backbone.score_metric == 'max_norm'
+
+
+def backbone_host(backbone):
+    from torch import nn
+
+    host = nn.Module()
+    host.backbone = backbone
+    return host
+
+
+@pytest.mark.parametrize('key', ['nothing', 'forward', 'reduction.keep_ratio'])
+def test_a_setting_that_is_none_is_refused(key, build_segmentor):
+    model = build_segmentor()
+    with pytest.raises(ValueError, match=f'no setting {key!r} to vary'):
+        with Variant({key: 1}).applied(model):
+            pass
+
+
+def test_coverage_counts_each_image_in_the_sweep(build_segmentor, make_loader):
+    settings = {
+        'score_metric': 'detail',
+        'refine_coverage': 0.9,
+        'refine_ratio': None,
+    }
+    (ends,) = score_variants(
+        build_segmentor(),
+        make_loader(6),
+        SegmentationScore(4),
+        [Variant(settings)],
+    )
+    assert len(ends.full_macs) == 6
+    model = build_segmentor(**settings)
+    expected = score_both_ends(model, make_loader(6), SegmentationScore(4))
+    np.testing.assert_array_equal(ends.full_macs, expected.full_macs)
+    np.testing.assert_array_equal(ends.full_tokens, expected.full_tokens)
+
+
+def test_the_tool_reports_and_stores_variants(
+    write_run, tmp_path, capsys, sweep_tool
+):
+    out = tmp_path / 'out'
+    sweep_tool.main(
+        [
+            *write_run(),
+            *('--device', 'cpu', '--speed-images', '0'),
+            *('--num-quantiles', '1', '--out-dir', str(out)),
+            *('--vary', 'score_metric=detail,random'),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert '| same weights with' in printed
+    stored = json.loads((out / 'sweep.json').read_text())['variants']
+    assert [entry['settings'] for entry in stored] == [
+        'score_metric=detail',
+        'score_metric=random',
+    ]
+    own = json.loads((out / 'variants/score_metric=detail.json').read_text())
+    assert own['rows'] == stored[0]['rows']
+    assert own['meta']['name'] == 'score_metric=detail'
