@@ -20,6 +20,9 @@ from mmscope.models.layers import scan_cost
 Formula = Callable[[Sequence[Any], Tensor], int]
 
 SCAN = re.compile(r'mmscope\.(selective|bidirectional)_scan_(?!.*_backward$)')
+ATTENTION = re.compile(
+    r'aten\._scaled_dot_product_(?!.*(_backward|_math)$)\w*attention'
+)
 CAUSAL_CONV = re.compile(r'mmscope\.causal_conv1d_(?!.*_backward$)')
 
 
@@ -47,6 +50,8 @@ def formula_of(name: str) -> Formula | None:
         return _scan
     if CAUSAL_CONV.match(name):
         return _causal_conv
+    if ATTENTION.match(name):
+        return _attention
     return _PRODUCTS.get(name)
 
 
@@ -64,6 +69,13 @@ def _convolution(args: Sequence[Any], output: Tensor) -> int:
     # group's outputs; the weight's last dimensions are the fan in both.
     values = inputs if transposed else output
     return values.numel() * math.prod(weight.shape[1:])
+
+
+def _attention(args: Sequence[Any], output: Tensor) -> int:
+    # Queries with keys, then weights with values; whatever kernel it is.
+    query, key, value = args[:3]
+    pairs = query.shape[:-1].numel() * key.shape[-2]
+    return pairs * (query.shape[-1] + value.shape[-1])
 
 
 def _causal_conv(args: Sequence[Any], output: Tensor) -> int:
