@@ -52,19 +52,24 @@ def draw_image(axes: Axes, view: ScopeView) -> None:
     _limit(axes, view)
 
 
-def draw_importance(axes: Axes, view: ScopeView) -> None:
+def draw_importance(
+    axes: Axes, view: ScopeView, metric: str | None = None
+) -> None:
     """Draw the ranking of the regions over the grey image.
 
     Args:
         axes (Axes): Where to draw.
         view (ScopeView): What to draw.
+        metric (str | None): One of its ``others``; None for the importance
+            that decided. Defaults to None.
     """
+    values = view.importance if metric is None else view.others[metric]
     grey = view.image.mean(-1)
     axes.imshow(
         grey, cmap='gray', vmin=0, vmax=255, extent=_image_extent(view)
     )
     axes.imshow(
-        _ranked(view.importance),
+        _ranked(values),
         cmap=HEAT,
         vmin=0,
         vmax=1,

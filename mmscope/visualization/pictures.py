@@ -22,6 +22,7 @@ def draw_scope_overview(
     indices: Sequence[int],
     score_thr: float = SCORE_THR,
     panel_width: float = PANEL_WIDTH,
+    others: Sequence[str] = (),
 ) -> Path:
     """Write one picture of some images.
 
@@ -33,6 +34,7 @@ def draw_scope_overview(
         score_thr (float): Least score of a box that is drawn. Defaults to
             0.3.
         panel_width (float): Inches. Defaults to 2.9.
+        others (Sequence[str]): See :func:`predict_views`. Defaults to none.
 
     Returns:
         Path: The file: a row an image with its importance map, refined
@@ -42,7 +44,7 @@ def draw_scope_overview(
     Raises:
         ValueError: See :func:`predict_views`.
     """
-    views = predict_views(model, dataset, indices)
+    views = predict_views(model, dataset, indices, others)
     figure = scope_figure(views, *_meta(dataset), score_thr, panel_width)
     return save(figure, path)
 
@@ -54,6 +56,7 @@ def draw_scope_pictures(
     indices: Sequence[int],
     score_thr: float = SCORE_THR,
     panel_width: float = PANEL_WIDTH,
+    others: Sequence[str] = (),
 ) -> list[Path]:
     """Write one picture an image, and an overview of all.
 
@@ -65,6 +68,7 @@ def draw_scope_pictures(
         score_thr (float): Least score of a box that is drawn. Defaults to
             0.3.
         panel_width (float): Inches. Defaults to 2.9.
+        others (Sequence[str]): See :func:`predict_views`. Defaults to none.
 
     Returns:
         list[Path]: PNG files. The overview comes last, if there are several
@@ -73,7 +77,7 @@ def draw_scope_pictures(
     Raises:
         ValueError: See :func:`predict_views`.
     """
-    views = predict_views(model, dataset, indices)
+    views = predict_views(model, dataset, indices, others)
     options = (*_meta(dataset), score_thr, panel_width)
     folder = Path(out_dir)
     files = [

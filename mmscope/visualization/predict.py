@@ -13,14 +13,19 @@ from torch import Tensor, nn
 
 from mmscope.apis import UserError
 from mmscope.evaluation.both_ends import evaluating
+from mmscope.evaluation.variants import Variant
 from mmscope.models import at_threshold, is_two_stage, observe
 from mmscope.models.layers import unwrap_model
+from mmscope.models.scoping import ExitRecord
 from mmscope.visualization.contents import predicted_content, true_content
 from mmscope.visualization.views import ScopeView
 
 
 def predict_views(
-    model: nn.Module, dataset: Any, indices: Sequence[int]
+    model: nn.Module,
+    dataset: Any,
+    indices: Sequence[int],
+    others: Sequence[str] = (),
 ) -> list[ScopeView]:
     """Run a model on some images and keep what it looked at.
 
@@ -30,6 +35,8 @@ def predict_views(
         dataset (Any): Data set of the same host with the test pipeline, or
             :class:`ImageFiles`.
         indices (Sequence[int]): Images.
+        others (Sequence[str]): Metrics of importance that are shown, and
+            decide nothing. Defaults to none.
 
     Returns:
         list[ScopeView]: One an image.
@@ -37,12 +44,13 @@ def predict_views(
     Raises:
         ValueError: If the backbone has no coarse stage, an index is outside
             the data set, an image cannot be read or takes several forwards
-            (sliding windows).
+            (sliding windows), or a metric is unknown.
     """
+    variants = [Variant({'score_metric': metric}) for metric in others]
     with evaluating(model) as backbone:
         _refuse_single_stage(backbone)
         return [
-            _predict_view(model, dataset, index)
+            _predict_view(model, dataset, index, variants)
             for index in _checked(indices, len(dataset))
         ]
 
@@ -98,27 +106,31 @@ def _checked(indices: Sequence[int], number: int) -> Sequence[int]:
     return indices
 
 
-def _predict_view(model: nn.Module, dataset: Any, index: int) -> ScopeView:
+def _predict_view(
+    model: nn.Module,
+    dataset: Any,
+    index: int,
+    variants: Sequence[Variant],
+) -> ScopeView:
     info = dataset.get_data_info(index)
     path = info.get('img_path')
     if path is not None:
         check_image(path)
     item = dataset[index]
-    with observe(model) as records:
-        (sample,) = model.test_step(pseudo_collate([item]))
-    if len(records) != 1:
-        raise ValueError(
-            f'the image took {len(records)} forwards; pictures need one: '
-            'test_cfg=dict(mode="whole") in mmseg, no test-time augmentation'
-        )
-    (record,) = records
+    sample, record = _predict(model, item)
+    others = {}
+    for variant in variants:
+        with variant.applied(model):
+            _, other = _predict(model, item)
+        (metric,) = variant.settings.values()
+        others[metric] = _importance(other)
     backbone = unwrap_model(model).backbone
     side = backbone.grid_multiple * backbone.patch_size
     return ScopeView(
         # Some data sets hold pixels instead of files.
         name=str(index) if path is None else Path(path).stem,
         image=rgb_image(item['inputs']),
-        importance=record.importance[0].float().cpu().numpy(),
+        importance=_importance(record),
         refined=record.refined[0].cpu().numpy(),
         prediction=predicted_content(sample),
         label=true_content(sample, info),
@@ -128,7 +140,23 @@ def _predict_view(model: nn.Module, dataset: Any, index: int) -> ScopeView:
         ),
         canvas=(record.grid[0] * side, record.grid[1] * side),
         threshold=backbone.exit_threshold,
+        others=others,
     )
+
+
+def _predict(model: nn.Module, item: dict) -> tuple[Any, ExitRecord]:
+    with observe(model) as records:
+        (sample,) = model.test_step(pseudo_collate([item]))
+    if len(records) != 1:
+        raise ValueError(
+            f'the image took {len(records)} forwards; pictures need one: '
+            'test_cfg=dict(mode="whole") in mmseg, no test-time augmentation'
+        )
+    return sample, records[0]
+
+
+def _importance(record: ExitRecord) -> np.ndarray:
+    return record.importance[0].float().cpu().numpy()
 
 
 def check_image(path: str | Path) -> None:

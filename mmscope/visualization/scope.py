@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +27,10 @@ from mmscope.visualization.views import Detections, ImageClass, ScopeView
 PANEL_WIDTH = 2.9
 # Below this, numbers hide what they tell about.
 LEAST_FOR_SCORES = 2.4
+TITLES = {
+    'detail': 'lost by halving',
+    'max_norm': 'largest scan output',
+}
 
 
 def scope_figure(
@@ -73,19 +78,29 @@ def scope_figure(
 def _state_thresholds(
     bottom: np.ndarray, scene: Scene, score_thr: float
 ) -> None:
+    refined = 2 + len(scene.views[0].others)
     if scene.shows(Detections):
-        bottom[3].set_xlabel(f'score at least {score_thr:g}', fontsize=8.5)
+        bottom[refined + 1].set_xlabel(
+            f'score at least {score_thr:g}', fontsize=8.5
+        )
     # All views come from one model; above 1 none exits.
     threshold = scene.views[0].threshold
     if threshold is not None and threshold <= 1:
-        bottom[2].set_xlabel(f'exit threshold {threshold:.4g}', fontsize=8.5)
+        bottom[refined].set_xlabel(
+            f'exit threshold {threshold:.4g}', fontsize=8.5
+        )
 
 
 def _panels(
     scene: Scene, with_scores: bool
 ) -> list[tuple[str, Callable[[Axes, ScopeView], None]]]:
+    others = [
+        (TITLES.get(metric, metric), partial(draw_importance, metric=metric))
+        for metric in scene.views[0].others
+    ]
     panels = [
         ('image', draw_image),
+        *others,
         ('token importance', draw_importance),
         ('refined regions', draw_refined),
     ]

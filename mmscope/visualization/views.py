@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -97,6 +97,8 @@ class ScopeView:
             covers, in pixels of the image; padding makes it larger.
         threshold (float | None): Exit threshold that decided, None without.
             Defaults to None.
+        others (dict[str, np.ndarray]): What other metrics would have found
+            important, (h, w) each. Defaults to none.
     """
 
     name: str
@@ -109,6 +111,7 @@ class ScopeView:
     confidence: float | None
     canvas: tuple[float, float]
     threshold: float | None = None
+    others: dict[str, np.ndarray] = field(default_factory=dict)
 
     def verdict(self) -> str:
         """Say whether the image exits, and how sure the model was."""

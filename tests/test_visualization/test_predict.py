@@ -57,6 +57,21 @@ def test_found_boxes_and_masks_are_those_of_the_resized_image(detector):
     assert found.masks.dtype == bool
 
 
+def test_other_importances_are_shown_and_decide_nothing(detector):
+    model, dataset, _ = detector
+    (alone,) = predict_views(model, dataset, [0])
+    (view,) = predict_views(model, dataset, [0], ['detail', 'max_norm'])
+    assert list(view.others) == ['detail', 'max_norm']
+    np.testing.assert_array_equal(view.refined, alone.refined)
+    np.testing.assert_array_equal(view.others['max_norm'], alone.importance)
+    assert (view.others['detail'] != alone.importance).any()
+    # What the padding added has nothing to lose.
+    assert (view.others['detail'][3] == 0).all()
+    assert model.backbone.score_metric == 'max_norm'
+    with pytest.raises(ValueError, match="got 'sharpness'"):
+        predict_views(model, dataset, [0], ['sharpness'])
+
+
 @pytest.mark.parametrize('order', ['resize first', 'annotations first'])
 def test_true_boxes_lie_on_the_objects(detector, order):
     model, dataset, _ = detector

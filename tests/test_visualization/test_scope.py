@@ -73,6 +73,22 @@ def test_labels_say_who_exits_and_how_sure_the_model_was():
     assert 'nothing refined' in labels
 
 
+def test_other_importances_stand_before_the_one_that_decided():
+    others = {'detail': np.eye(2, 3), 'l2_norm': np.zeros((2, 3))}
+    figure = scope_figure([view(others=others, threshold=0.9)], CLASSES)
+    titles = [axes.get_title() for axes in panels(figure)]
+    assert titles[:5] == [
+        'image',
+        'lost by halving',
+        'l2_norm',
+        'token importance',
+        'refined regions',
+    ]
+    assert 'exit threshold 0.9' in texts(figure)
+    drawn = panels(figure)[1].images[1].get_array()
+    assert {drawn[0, 0], drawn[1, 1]} == {0.8, 1.0}
+
+
 def test_no_ground_truth_no_panel():
     figure = scope_figure([view(label=None)], CLASSES)
     assert 'ground truth' not in texts(figure)

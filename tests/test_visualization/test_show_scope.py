@@ -41,13 +41,15 @@ def show(tool, run, *options):
 
 def test_a_detector_on_its_test_split(tool, detector_run, drawn, tmp_path):
     out = tmp_path / 'new' / 'a.png'
-    options = ['--score-thr', '0.2', '--panel-width', '1', '--indices', '2']
+    options = ['--score-thr', '0.2', '--panel-width', '1']
+    options += ['--importances', 'detail', '--indices', '2']
     show(tool, detector_run, *options, '0', '--out', str(out))
     assert matplotlib.image.imread(out).std() > 0.1
     ((views, classes, (_, *options)),) = drawn
     assert [view.name for view in views] == ['2', '0']
     assert classes == ('square', 'flat')
     assert options == [0.2, 1.0]
+    assert all(list(view.others) == ['detail'] for view in views)
     assert all(len(view.label) == 2 for view in views)
 
 

@@ -94,6 +94,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help=f'least score of a box; the best {MOST_BOXES} are drawn '
         f'(default: {SCORE_THR})',
     )
+    parser.add_argument(
+        '--importances',
+        nargs='+',
+        default=[],
+        metavar='METRIC',
+        help='what else to show of importance, such as detail max_norm; the '
+        "config's score_metric decides",
+    )
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         '--out',
@@ -173,7 +181,11 @@ def main(argv: list[str] | None = None) -> None:
         cfg = open_config(args.config, args.cfg_options)
         model = load_model(cfg, args)
         dataset, indices = choose_images(cfg, args, model)
-    drawing = {'score_thr': args.score_thr, 'panel_width': args.panel_width}
+    drawing = {
+        'score_thr': args.score_thr,
+        'panel_width': args.panel_width,
+        'others': args.importances,
+    }
     with user_errors(OSError):
         if args.out_dir:
             files = draw_scope_pictures(
