@@ -14,7 +14,7 @@ from reduced import (
     relative,
 )
 
-from mmscope.analysis import stage_costs
+from mmscope.analysis import count_costs, stage_costs
 from mmscope.models import MambaScope, VideoMamba, VisionMamba, observe
 from mmscope.models.reduction.merging import Merge, match
 from mmscope.models.reduction.r_meeto import MergeSteps
@@ -305,6 +305,26 @@ def test_matching_costs_sources_times_destinations_times_channels():
     pairs = 18 * 17 + 15 * 15
     assert model.reduction.extra_macs(model, 35) == pairs * 16
     assert model.reduction.extra_macs(model, 1) == 0
+
+
+@pytest.mark.parametrize(
+    'reduction',
+    [R_MEETO, {'type': 'mmscope.HiddenAlign', 'prune_layers': (2, 4)}],
+    ids=['RMeeTo', 'HiddenAlign'],
+)
+def test_a_counted_forward_costs_the_closed_form(reduction):
+    host = torch.nn.Module()
+    host.backbone = make(reduction)
+    found = count_costs(host, (40, 56), run=host.backbone)
+    for convention in ('paper', 'exact'):
+        closed = stage_costs(host.backbone, (5, 7), convention)
+        assert found.costs(convention) == closed
+        assert closed.extra > 0
+        assert found.costs(convention, 'flops').extra == 2 * closed.extra
+        rows = found.rows(convention)
+        seen = sum(row['macs'] for row in rows if row['stage'] == 'extra')
+        # The matching is products; the alignment is elementwise.
+        assert seen == (closed.extra if reduction is R_MEETO else 0)
 
 
 @pytest.mark.parametrize(
