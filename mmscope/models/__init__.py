@@ -6,7 +6,13 @@ from .backbones import TokenBackbone, VideoMamba, VisionMamba
 from .heads import MultiLabelExitHead
 from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
-from .reduction import TokenReduction, reduces_tokens
+from .reduction import (
+    HiddenAlign,
+    ReductionStage,
+    RMeeTo,
+    TokenReduction,
+    reduces_tokens,
+)
 from .scopes import MambaScope, VideoMambaScope
 from .scoping import (
     CoarseBranch,
@@ -22,10 +28,13 @@ __all__ = [
     'CoarseBranch',
     'CoarseToFine',
     'FineBranch',
+    'HiddenAlign',
     'LN2d',
     'MambaScope',
     'MultiLabelExitHead',
     'Observed',
+    'RMeeTo',
+    'ReductionStage',
     'SimpleFPN',
     'TokenBackbone',
     'TokenReduction',

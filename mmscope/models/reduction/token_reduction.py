@@ -70,9 +70,58 @@ class TokenReduction(ABC):
         count = backbone.summary_tokens.count
         return [patches + count] * backbone.num_layers
 
-    def extra_macs(self, backbone: TokenBackbone, patches: int) -> int:
-        """Count what deciding costs beyond the blocks, 0 by default."""
+    def macs(
+        self, backbone: TokenBackbone, patches: int, directions: int = 2
+    ) -> int:
+        """Count the multiply-accumulates of all blocks, at their lengths.
+
+        A reduction with modules of its own adds theirs.
+
+        Args:
+            backbone (TokenBackbone): It would run.
+            patches (int): Patches of the image.
+            directions (int): Scan directions counted. Defaults to 2.
+
+        Returns:
+            int: The scans' operations included.
+        """
+        lengths = self.lengths(backbone, patches)
+        return sum(backbone.layer_macs(n, directions) for n in lengths)
+
+    def extra_macs(
+        self, backbone: TokenBackbone, patches: int, directions: int = 2
+    ) -> int:
+        """Count what neither convention counts: matching, alignment.
+
+        Args:
+            backbone (TokenBackbone): It would run.
+            patches (int): Patches of the image.
+            directions (int): Scan directions counted. Defaults to 2.
+
+        Returns:
+            int: Shown beside the costs, in none of them; 0 by default.
+        """
         return 0
+
+
+def check_family(reduction: TokenReduction, backbone: TokenBackbone) -> None:
+    """Refuse what is neither ViM nor VideoMamba.
+
+    Args:
+        reduction (TokenReduction): Made for Mamba blocks and at most one
+            summary token.
+        backbone (TokenBackbone): What it is put on.
+
+    Raises:
+        ValueError: If the backbone has others.
+    """
+    count = backbone.summary_tokens.count
+    if backbone.blocks != 'mamba' or count > 1:
+        raise ValueError(
+            f'reduction={type(reduction).__name__} is for ViM and VideoMamba, '
+            f'got {backbone.family} with {backbone.blocks!r} blocks and '
+            f'{count} summary tokens'
+        )
 
 
 def reduces_tokens(model: nn.Module) -> bool:
