@@ -6,7 +6,12 @@ from .backbones import TokenBackbone, VideoMamba, VisionMamba
 from .heads import MultiLabelExitHead
 from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
-from .reduction import TokenReduction, reduces_tokens
+from .reduction import (
+    DyVM,
+    TokenReduction,
+    forced_decisions,
+    reduces_tokens,
+)
 from .scopes import MambaScope, VideoMambaScope
 from .scoping import (
     CoarseBranch,
@@ -21,6 +26,7 @@ from .scoping import (
 __all__ = [
     'CoarseBranch',
     'CoarseToFine',
+    'DyVM',
     'FineBranch',
     'LN2d',
     'MambaScope',
@@ -35,15 +41,24 @@ __all__ = [
     'VisionMamba',
     'at_threshold',
     'attach_gate',
+    'forced_decisions',
     'is_two_stage',
     'observe',
     'reduces_tokens',
 ]
 
 if find_spec('mmpretrain') is not None:
-    from .classifiers import CoarseToFineClassifier, CoarseToFineClsHead
+    from .classifiers import (
+        CoarseToFineClassifier,
+        CoarseToFineClsHead,
+        DistilledClassifier,
+    )
 
-    __all__ += ['CoarseToFineClassifier', 'CoarseToFineClsHead']
+    __all__ += [
+        'CoarseToFineClassifier',
+        'CoarseToFineClsHead',
+        'DistilledClassifier',
+    ]
 
 if find_spec('mmseg') is not None:
     from .segmentors import EarlyExitEncoderDecoder

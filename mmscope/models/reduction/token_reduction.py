@@ -70,6 +70,17 @@ class TokenReduction(ABC):
         count = backbone.summary_tokens.count
         return [patches + count] * backbone.num_layers
 
+    def directions(self, backbone: TokenBackbone) -> float:
+        """Tell how many directions a block runs on average, for costs.
+
+        Args:
+            backbone (TokenBackbone): It would run.
+
+        Returns:
+            float: In [0, 2]; both by default.
+        """
+        return 2.0
+
     def extra_macs(self, backbone: TokenBackbone, patches: int) -> int:
         """Count what deciding costs beyond the blocks, 0 by default."""
         return 0
