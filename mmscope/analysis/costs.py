@@ -175,13 +175,10 @@ def stage_costs(
 
 def _one_stage(backbone: TokenBackbone, patches: int, directions: int) -> int:
     reduction, macs = backbone.reduction, backbone.embed_macs(patches)
-    if reduction is None:
-        length = patches + backbone.summary_tokens.count
-        lengths = [length] * backbone.num_layers
-    else:
-        lengths = reduction.lengths(backbone, patches)
-        macs += reduction.extra_macs(backbone, patches)
-    return macs + sum(backbone.layer_macs(n, directions) for n in lengths)
+    if reduction is not None:
+        return macs + reduction.macs(backbone, patches, directions)
+    length = patches + backbone.summary_tokens.count
+    return macs + backbone.num_layers * backbone.layer_macs(length, directions)
 
 
 def mean_cost(costs: StageCosts, exit_ratio: float) -> float:

@@ -8,7 +8,11 @@ from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
 from .reduction import (
     DyVM,
+    HiddenAlign,
+    ReductionStage,
+    RMeeTo,
     TokenReduction,
+    find_reduced_backbone,
     forced_decisions,
     reduces_tokens,
 )
@@ -28,10 +32,13 @@ __all__ = [
     'CoarseToFine',
     'DyVM',
     'FineBranch',
+    'HiddenAlign',
     'LN2d',
     'MambaScope',
     'MultiLabelExitHead',
     'Observed',
+    'RMeeTo',
+    'ReductionStage',
     'SimpleFPN',
     'TokenBackbone',
     'TokenReduction',
@@ -41,6 +48,7 @@ __all__ = [
     'VisionMamba',
     'at_threshold',
     'attach_gate',
+    'find_reduced_backbone',
     'forced_decisions',
     'is_two_stage',
     'observe',

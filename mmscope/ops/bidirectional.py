@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_inner_inputs
+from .checks import check_gaps, check_inner_inputs
 from .direction import Direction, DirectionWeights, decay_rates
 from .dispatch import resolve_scan
 from .functional import selective_scan
@@ -50,6 +50,7 @@ def bidirectional_inner(
     *,
     directions: Tensor | None = None,
     mask: Tensor | None = None,
+    gaps: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Run everything between a bidirectional mixer's two projections.
 
@@ -84,6 +85,9 @@ def bidirectional_inner(
             as zero. float: a factor on its output. Defaults to None.
         mask (Tensor | None): Factor on input and output of the convolutions,
             (batch, seqlen, 1). Defaults to None.
+        gaps (Tensor | None): Idle steps before each token as the forward
+            and as the backward scan meet it, (2, batch, seqlen), see
+            :func:`selective_scan`. Defaults to None.
 
     Returns:
         tuple[Tensor, Tensor | None]: Gated output (batch, seqlen, dim) in the
@@ -107,15 +111,19 @@ def bidirectional_inner(
         directions = None
     if mask is not None:
         mask = mask.to(x.dtype)
+    if gaps is not None:
+        shape = (2, *x.shape[:2])
+        check_gaps('bidirectional_inner', 'x', x, gaps, shape)
     name = resolve_scan(backend, x)
-    plain = fixed and directions is None and mask is None
+    extras = (directions, mask, gaps)
+    plain = fixed and all(extra is None for extra in extras)
     alone = callable(score) or _composing or not plain
     if not alone and name == 'triton':
         fused = _fused_triton
     elif not alone and can_fuse(name, x, z, *forward, *backward):
         fused = fused_inner
     else:
-        y_f, y_b = _both(x, pair, backend, directions, mask)
+        y_f, y_b = _both(x, pair, backend, *extras)
         # Both directions share the gate: (y_f g + y_b g) / 2.
         y = (y_f + y_b) * (F.silu(z) * 0.5)
         return y, _scored(score, y_f, y_b, z)
@@ -150,9 +158,11 @@ def _both(
     backend: str,
     directions: Tensor | None,
     mask: Tensor | None,
+    gaps: Tensor | None,
 ) -> list[Tensor]:
     found = []
     for place, direction in enumerate(pair):
+        options = dict(mask=mask, gaps=None if gaps is None else gaps[place])
         run = partial(
             scan_direction,
             direction=direction,
@@ -160,26 +170,31 @@ def _both(
             backend=backend,
         )
         if directions is None:
-            found.append(run(x, mask=mask))
+            found.append(run(x, **options))
         elif directions.is_floating_point():
-            y = run(x, mask=mask)
+            y = run(x, **options)
             found.append(y * directions[:, place].to(y.dtype).view(-1, 1, 1))
         else:
-            found.append(_of_some(run, x, directions[:, place], mask))
+            found.append(_of_some(run, x, directions[:, place], options))
     return found
 
 
 def _of_some(
-    run: Callable[..., Tensor], x: Tensor, chosen: Tensor, mask: Tensor | None
+    run: Callable[..., Tensor],
+    x: Tensor,
+    chosen: Tensor,
+    options: dict[str, Tensor | None],
 ) -> Tensor:
     """Compute chosen images, (batch,) bool, and leave zeros elsewhere."""
     if bool(chosen.all()):
-        return run(x, mask=mask)
+        return run(x, **options)
     y = torch.zeros_like(x)
     rows = chosen.nonzero()[:, 0]
     if not len(rows):
         return y
-    some = run(x[rows], mask=None if mask is None else mask[rows])
+    some = run(
+        x[rows], **{k: v if v is None else v[rows] for k, v in options.items()}
+    )
     return y.to(some.dtype).index_copy(0, rows, some)
 
 
@@ -189,6 +204,7 @@ def scan_direction(
     reverse: bool,
     backend: str = 'auto',
     mask: Tensor | None = None,
+    gaps: Tensor | None = None,
 ) -> Tensor:
     """Run one direction: convolution, selection, scan.
 
@@ -199,6 +215,8 @@ def scan_direction(
         backend (str): See :func:`selective_scan`. Defaults to 'auto'.
         mask (Tensor | None): See :func:`bidirectional_inner`. Defaults to
             None.
+        gaps (Tensor | None): Of this direction, (batch, seqlen), see
+            :func:`selective_scan`. Defaults to None.
 
     Returns:
         Tensor: Ungated output, (batch, seqlen, dim).
@@ -212,7 +230,8 @@ def scan_direction(
     selected = direction.select(u)
     rank = selected.shape[-1] - 2 * d_state
     dt, B, C = selected.split([rank, d_state, d_state], -1)
-    delta, bias = direction.step(dt)
+    step = direction.step if gaps is None else direction.biased_step
+    delta, bias = step(dt)
     return selective_scan(
         u,
         delta,
@@ -224,6 +243,7 @@ def scan_direction(
         delta_softplus=True,
         reverse=reverse,
         backend=backend,
+        gaps=gaps,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def check_scan_inputs(
     D: Tensor | None,
     z: Tensor | None,
     delta_bias: Tensor | None,
+    gaps: Tensor | None = None,
 ) -> None:
     """Refuse inputs of the selective scan that do not fit together.
 
@@ -39,6 +41,7 @@ def check_scan_inputs(
         D (Tensor, optional): Skip weights, (dim,).
         z (Tensor, optional): Gate, (batch, seqlen, dim).
         delta_bias (Tensor, optional): Bias of the step sizes, (dim,).
+        gaps (Tensor, optional): Idle steps, (batch, seqlen).
 
     Raises:
         ValueError: If a shape, a dtype or a device does not fit.
@@ -57,6 +60,43 @@ def check_scan_inputs(
         delta_bias=(delta_bias, (dim,)),
     )
     _check_all('selective_scan', 'u', u, wanted)
+    if gaps is None:
+        return
+    check_gaps('selective_scan', 'u', u, gaps, (batch, seqlen))
+    if delta_bias is None:
+        raise ValueError(
+            'selective_scan: gaps need delta_bias, since an idle step has '
+            'the size softplus(delta_bias); got delta_bias=None'
+        )
+
+
+def check_gaps(
+    op: str,
+    first_name: str,
+    first: Tensor,
+    gaps: Tensor,
+    shape: tuple[int, ...],
+) -> None:
+    """Refuse gaps that are no counts of idle steps.
+
+    Args:
+        op (str): Operator, for the message.
+        first_name (str): Input that they have to fit, for the message.
+        first (Tensor): That input.
+        gaps (Tensor): Idle steps before each token.
+        shape (tuple[int, ...]): What they must have.
+
+    Raises:
+        ValueError: If shape, dtype or device do not fit, or they want a
+            gradient.
+    """
+    _check_fit(op, first_name, first, 'gaps', gaps, shape)
+    if gaps.dtype == torch.bool or gaps.is_complex() or gaps.requires_grad:
+        raise ValueError(
+            f'{op}: gaps must be counts (int64, say) without a gradient, got '
+            f'{gaps.dtype} with requires_grad={gaps.requires_grad}; '
+            'detach or cast them'
+        )
 
 
 def check_conv_inputs(
@@ -150,17 +190,28 @@ def _check_all(
     for name, (x, shape) in wanted.items():
         if x is None:
             continue
-        if tuple(x.shape) != shape:
-            raise ValueError(
-                f'{op}: {name} must have the shape {shape} to fit '
-                f'{first_name} {tuple(first.shape)}, got {tuple(x.shape)}'
-            )
-        if x.device != first.device:
-            raise ValueError(
-                f'{op}: {name} is on {x.device} but {first_name} is on '
-                f'{first.device}; move both to one device'
-            )
+        _check_fit(op, first_name, first, name, x, shape)
         _check_floating(op, name, x)
+
+
+def _check_fit(
+    op: str,
+    first_name: str,
+    first: Tensor,
+    name: str,
+    x: Tensor,
+    shape: tuple[int, ...],
+) -> None:
+    if tuple(x.shape) != shape:
+        raise ValueError(
+            f'{op}: {name} must have the shape {shape} to fit '
+            f'{first_name} {tuple(first.shape)}, got {tuple(x.shape)}'
+        )
+    if x.device != first.device:
+        raise ValueError(
+            f'{op}: {name} is on {x.device} but {first_name} is on '
+            f'{first.device}; move both to one device'
+        )
 
 
 def _check_floating(op: str, name: str, x: Tensor) -> None:

@@ -48,6 +48,10 @@ class DirectionWeights(NamedTuple):
         """Project to step sizes; the bias is left to the scan."""
         return F.linear(dt, self.dt_proj), self.dt_bias
 
+    def biased_step(self, dt: Tensor) -> tuple[Tensor, Tensor]:
+        """Project to step sizes and the bias that an idle step has."""
+        return self.step(dt)
+
 
 class DirectionModules(NamedTuple):
     """The same as modules, for those that somebody replaced or hooked.
@@ -78,6 +82,16 @@ class DirectionModules(NamedTuple):
     def step(self, dt: Tensor) -> tuple[Tensor, Tensor | None]:
         """Project to step sizes; the module adds its own bias."""
         return self.dt_proj(dt), None
+
+    def biased_step(self, dt: Tensor) -> tuple[Tensor, Tensor]:
+        """Project to step sizes and the bias that an idle step has.
+
+        That is what the module makes of no input, whatever it is.
+        """
+        bias = self.dt_proj(torch.zeros_like(dt[:1, :1])).flatten()
+        exact = torch.promote_types(bias.dtype, torch.float32)
+        bias = bias.to(exact)
+        return self.dt_proj(dt).to(exact) - bias, bias
 
 
 Direction = DirectionWeights | DirectionModules

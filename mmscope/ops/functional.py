@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import check_conv_inputs, check_scan_inputs
@@ -32,6 +33,8 @@ def selective_scan(
     delta_softplus: bool = False,
     reverse: bool = False,
     backend: str = 'auto',
+    *,
+    gaps: Tensor | None = None,
 ) -> Tensor:
     """Run the selective state space recurrence over a sequence.
 
@@ -61,16 +64,28 @@ def selective_scan(
             False.
         backend (str): 'auto', 'reference', 'cpu', 'triton' or 'mamba_ssm'.
             Defaults to 'auto', the fastest one that runs.
+        gaps (Tensor, optional): Idle steps before each token, in the
+            direction of this call, (batch, seqlen), at least 0: the state
+            decays over ``delta + gaps * softplus(delta_bias)``, as if tokens
+            without input had stood there. They need ``delta_bias``, and all
+            arithmetic then has at least 32 bits. Defaults to None.
 
     Returns:
         Tensor: Output (batch, seqlen, dim) in the dtype of ``u``.
 
     Raises:
         RuntimeError: If an explicit backend cannot run.
-        ValueError: If shapes, dtypes or devices do not fit, or the backend's
-            name is unknown.
+        ValueError: If shapes, dtypes or devices do not fit, the backend's
+            name is unknown, or gaps come without ``delta_bias``.
     """
-    check_scan_inputs(u, delta, A, B, C, D, z, delta_bias)
+    check_scan_inputs(u, delta, A, B, C, D, z, delta_bias, gaps)
+    if gaps is not None:
+        x, span = _fold_gaps(u, delta, delta_bias, delta_softplus, gaps)
+        # The skip is of the real input.
+        y = selective_scan(x, span, A, B, C, reverse=reverse, backend=backend)
+        y = y if D is None else y + D.to(y.dtype) * u.to(y.dtype)
+        y = y if z is None else y * F.silu(z.to(y.dtype))
+        return y.to(u.dtype)
     dtype = _common_dtype(u, delta, B, C, z)
     x, delta, B, C = (i.to(dtype) for i in (u, delta, B, C))
     z = z if z is None else z.to(dtype)
@@ -84,6 +99,35 @@ def selective_scan(
         x, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, False
     )
     return y.to(u.dtype)
+
+
+def _fold_gaps(
+    u: Tensor,
+    delta: Tensor,
+    delta_bias: Tensor,
+    delta_softplus: bool,
+    gaps: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Write idle steps as a scan that has none.
+
+    With a step of delta + idle the state decays as it shall, and takes in
+    (delta + idle) B x, which is delta B u for x = u * delta / (delta + idle).
+    So any backend can, and the elementwise part has its gradients.
+
+    Returns:
+        tuple[Tensor, Tensor]: x and delta + idle, (batch, seqlen, dim).
+    """
+    exact = torch.promote_types(_common_dtype(u, delta), torch.float32)
+    bias = delta_bias.to(exact)
+    step = delta.to(exact) + bias
+    if delta_softplus:
+        step = F.softplus(step, threshold=50)
+    idle = gaps.to(exact).unsqueeze(-1) * F.softplus(bias, threshold=50)
+    span = step + idle
+    # Where nothing is idle the input stays as it is, and 0 / 0 is not asked.
+    waits = idle > 0
+    share = torch.where(waits, step, 1) / torch.where(waits, span, 1)
+    return u.to(exact) * share, span
 
 
 def causal_conv1d(

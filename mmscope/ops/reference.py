@@ -19,6 +19,7 @@ def scan_loop(
     B: Tensor,
     C: Tensor,
     state: Tensor | None = None,
+    span: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence one token at a time, without skip and gate.
 
@@ -34,6 +35,8 @@ def scan_loop(
         C (Tensor): Output maps, (batch, seqlen, d_state).
         state (Tensor, optional): State before the first token, (batch, dim,
             d_state). Defaults to None, which means zeros.
+        span (Tensor, optional): Steps that the state decays over, (batch,
+            seqlen, dim). Defaults to None, which means ``delta``.
 
     Returns:
         tuple[Tensor, Tensor]: Output (batch, seqlen, dim) and the state after
@@ -43,12 +46,12 @@ def scan_loop(
     if state is None:
         state = u.new_zeros(batch, dim, A.shape[1])
     drive = (delta * u).unsqueeze(-1)
-    delta = delta.unsqueeze(-1)
+    span = (delta if span is None else span).unsqueeze(-1)
     B = B.unsqueeze(-2)
     C = C.unsqueeze(-1)
     outputs = []
     for t in range(seqlen):
-        decay = torch.exp(delta[:, t] * A)
+        decay = torch.exp(span[:, t] * A)
         state = torch.addcmul(decay * state, drive[:, t], B[:, t])
         outputs.append(torch.matmul(state, C[:, t]))
     if not outputs:
@@ -67,6 +70,8 @@ def selective_scan_reference(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     reverse: bool = False,
+    *,
+    gaps: Tensor | None = None,
 ) -> Tensor:
     """Compute the selective scan; see :func:`mmscope.ops.selective_scan`."""
     # At least float32: every step rounds the running state and the roundings
@@ -78,11 +83,15 @@ def selective_scan_reference(
     if delta_softplus:
         # A threshold this high makes softplus exact to rounding in float64.
         delta = F.softplus(delta, threshold=50)
-    sequences = [u.to(dtype), delta, B.to(dtype), C.to(dtype)]
+    span = delta
+    if gaps is not None:
+        idle = F.softplus(delta_bias.to(dtype), threshold=50)
+        span = delta + gaps.to(dtype).unsqueeze(-1) * idle
+    sequences = [u.to(dtype), delta, B.to(dtype), C.to(dtype), span]
     if reverse:
         sequences = [x.flip(1) for x in sequences]
-    x, delta, B, C = sequences
-    y, _ = scan_loop(x, delta, A.to(dtype), B, C)
+    x, delta, B, C, span = sequences
+    y, _ = scan_loop(x, delta, A.to(dtype), B, C, span=span)
     if reverse:
         y = y.flip(1)
     if D is not None:

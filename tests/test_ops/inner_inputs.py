@@ -47,6 +47,7 @@ def run_inner(
     returns='y',
     directions=None,
     mask=None,
+    gaps=None,
     **weights,
 ):
     """Run the op; return the output or the scores."""
@@ -57,6 +58,9 @@ def run_inner(
         for prefix in ('f_', 'b_')
     ]
     y, scores = bidirectional_inner(
-        x, z, *pair, score, backend, directions=directions, mask=mask
+        *(x, z, *pair, score, backend),
+        directions=directions,
+        mask=mask,
+        gaps=gaps,
     )
     return y if returns == 'y' else scores

@@ -20,10 +20,16 @@ from .record import (
 )
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
-from .token_scores import SCORE_METRICS, accumulate_scores, token_scores
+from .token_scores import (
+    GATED_METRICS,
+    SCORE_METRICS,
+    accumulate_scores,
+    token_scores,
+)
 from .token_sequence import TokenSequence, gather_tokens
 
 __all__ = [
+    'GATED_METRICS',
     'NO_STEPS',
     'PLAIN',
     'SCORE_METRICS',

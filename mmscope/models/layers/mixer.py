@@ -188,6 +188,7 @@ class BidirectionalMamba(BaseModule):
             self.scan_backend,
             directions=directions,
             mask=plan.mask,
+            gaps=plan.gaps,
         )
         y = self.out_proj(y)
         if not self.average_directions:

@@ -18,7 +18,8 @@ class MixerPlan:
 
     Attributes:
         score (str | None): Name of a token score that is wanted, one of the
-            family's ``score_metrics``. Defaults to None.
+            family's ``score_metrics`` or ``GATED_METRICS``. Defaults to
+            None.
         directions (Callable | None): Maps the input projection's output
             (B, L, 2 * d_inner) to (B, 2), forward and backward: bool skips
             an image's direction, float runs both and multiplies. Defaults to
@@ -26,11 +27,15 @@ class MixerPlan:
         mask (Tensor | None): (B, L, 1), multiplies input and output of the
             convolution, so that a token with 0 adds nothing to any state.
             Defaults to None.
+        gaps (Tensor | None): Idle steps that the states pass before each
+            token, in the forward and in the backward scan, (2, B, L) int64.
+            Defaults to None.
     """
 
     score: str | None = None
     directions: Callable[[Tensor], Tensor] | None = None
     mask: Tensor | None = None
+    gaps: Tensor | None = None
 
 
 PLAIN = MixerPlan()

@@ -38,6 +38,17 @@ _METRICS: dict[str, Metric] = {
 SCORE_METRICS = tuple(_METRICS)
 
 
+def _backward_gated(y_f: Tensor, y_b: Tensor, z: Tensor) -> Tensor:
+    return (y_b * F.silu(z)).clamp(min=0).sum(-1)
+
+
+# What token reductions of others rank by: they need more than one output.
+_GATED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    'backward_gated': _backward_gated
+}
+GATED_METRICS = tuple(_GATED)
+
+
 def token_scores(y: Tensor, metric: str = 'max_norm') -> Tensor:
     """Score every token by its scan output (Eq. 11, Table 4).
 
@@ -57,7 +68,11 @@ def token_scores(y: Tensor, metric: str = 'max_norm') -> Tensor:
         raise ValueError(
             f'score_metric must be one of {SCORE_METRICS}, got {metric!r}'
         )
-    return _METRICS[metric](y if y.dtype.itemsize > 2 else y.float())
+    return _METRICS[metric](_exact(y))
+
+
+def _exact(y: Tensor) -> Tensor:
+    return y if y.dtype.itemsize > 2 else y.float()
 
 
 def direction_scores(
@@ -66,17 +81,21 @@ def direction_scores(
     """Score tokens by both directions of a mixer.
 
     Args:
-        metric (str): One of ``SCORE_METRICS``.
+        metric (str): One of ``SCORE_METRICS``, or 'backward_gated', the sum
+            over channels of max(0, y_b * silu(z)) (ToP-ViM, arXiv:2409.18962,
+            as released).
         y_f (Tensor): Ungated output of the forward scan, (B, L, d_inner).
         y_b (Tensor): Of the backward scan, in the order of the sequence.
         z (Tensor): The gate before its SiLU, (B, L, d_inner); the metrics of
             the paper do without.
 
     Returns:
-        Tensor: Mean of the two directions, (B, L). A score ranks, and a
-        ranking has no gradient.
+        Tensor: Mean of the two directions, (B, L); of 'backward_gated' the
+        backward one. A score ranks, and a ranking has no gradient.
     """
     y_f, y_b = y_f.detach(), y_b.detach()
+    if metric in _GATED:
+        return _GATED[metric](*map(_exact, (y_f, y_b, z.detach())))
     return (token_scores(y_f, metric) + token_scores(y_b, metric)) / 2
 
 

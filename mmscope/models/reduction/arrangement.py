@@ -14,20 +14,6 @@ from mmscope.models.layers import (
 )
 
 
-def keep_top(scores: Tensor, k: int) -> Tensor:
-    """Find the patches that score best.
-
-    Args:
-        scores (Tensor): (B, n); ties go to the smaller index.
-        k (int): Patches to keep.
-
-    Returns:
-        Tensor: Their indices, (B, k) int64, ascending.
-    """
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    return order[:, :k].sort(1).values
-
-
 def arrange(
     sequence: TokenSequence, order: Tensor, places: Tensor
 ) -> TokenSequence:

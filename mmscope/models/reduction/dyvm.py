@@ -17,6 +17,7 @@ from mmscope.models.reduction.dyvm_decisions import (
 )
 from mmscope.models.reduction.dyvm_modules import BlockHead, ScorePredictor
 from mmscope.models.reduction.dyvm_steps import MaskingSteps, PruningSteps
+from mmscope.models.reduction.pruning import check_layers
 from mmscope.models.reduction.token_reduction import TokenReduction
 from mmscope.registry import MODELS
 
@@ -70,7 +71,7 @@ class DyVM(TokenReduction):
         block_keep_ratio: float = 0.8,
         ratio_weight: float = 10.0,
     ) -> None:
-        self.prune_layers = _ascending(prune_layers)
+        self.prune_layers = check_layers(prune_layers)
         self.token_keep_ratio = _share('token_keep_ratio', token_keep_ratio)
         self.block_keep_ratio = _share('block_keep_ratio', block_keep_ratio)
         self.ratio_weight = check_weight('ratio_weight', ratio_weight)
@@ -195,11 +196,11 @@ class DyVM(TokenReduction):
             found.append(length + backbone.summary_tokens.count)
         return found
 
-    def directions(self, backbone: TokenBackbone) -> float:
-        """Tell how many directions a block runs, as training aims at."""
-        return 2 * self.block_keep_ratio
+    def direction_share(self) -> float:
+        """Share of the directions that run, as training aims at."""
+        return self.block_keep_ratio
 
-    def extra_macs(self, backbone: TokenBackbone, patches: int) -> int:
+    def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
         """Count the predictors; block heads are left out, as by DyVM."""
         seen, total = patches, 0
         for s, _ in enumerate(self.stage_layers(backbone)):
@@ -219,14 +220,3 @@ def _share(name: str, value: float) -> float:
     if not 0 < value <= 1:
         raise ValueError(f'{name} must lie in (0, 1], got {value!r}')
     return value
-
-
-def _ascending(layers: Sequence[int]) -> tuple[int, ...]:
-    found = tuple(layers)
-    whole = all(type(i) is int and i > 0 for i in found)
-    if not whole or list(found) != sorted(set(found)):
-        raise ValueError(
-            'prune_layers must be ascending block indices, without repeats '
-            f'and at least 1 (patches are scored after a block), got {layers}'
-        )
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,28 +18,18 @@ from mmscope.models.layers import (
     add_residual,
     gather_tokens,
 )
-from mmscope.models.reduction.arrangement import arrange, keep_top
+from mmscope.models.reduction.arrangement import arrange
 from mmscope.models.reduction.dyvm_decisions import (
     DyVMRecord,
     draw_directions,
     draw_kept,
 )
+from mmscope.models.reduction.pruning import freeze, keep_top, prune
+from mmscope.models.reduction.stages import ReductionStage
 
 if TYPE_CHECKING:
     from mmscope.models.backbones.token_backbone import TokenBackbone
     from mmscope.models.reduction.dyvm import DyVM
-
-
-@dataclass
-class ReductionStage:
-    """What one stage of a reduction left.
-
-    Attributes:
-        kept (Tensor | None): Raster indices of the patches that are left,
-            (B, k) int64, ascending; None in training.
-    """
-
-    kept: Tensor | None = None
 
 
 class DyVMSteps(Steps):
@@ -86,13 +76,6 @@ class DyVMSteps(Steps):
         predictor = self.backbone.score_predictors[s]
         return predictor(sequence.patches(stream), alive)
 
-    def frozen(self, sequence: TokenSequence) -> Tensor | None:
-        """What maps show of patches that go now, (B, n, D)."""
-        if self.backbone.out_type != 'featmap':
-            return None
-        level = self.backbone.level(sequence.tokens, sequence.residual)
-        return sequence.to_raster(level)
-
     def forced_kept(self, s: int) -> Tensor | None:
         """Patches to keep in stage ``s``, (B, n) bool in raster order."""
         tokens = self.forced.tokens
@@ -138,14 +121,7 @@ class PruningSteps(DyVMSteps):
         """Keep the best patches, in raster order."""
         kept = self.keep(s, sequence)
         if kept is not None:
-            summary = self.backbone.summary_tokens
-            count = kept.shape[1]
-            places = summary.places_of(kept.new_full((len(kept),), count))
-            frozen = self.frozen(sequence)
-            sequence = arrange(sequence, kept, places)
-            sequence = replace(
-                sequence, places=summary.places(count), frozen=frozen
-            )
+            sequence = prune(sequence, kept, self.backbone)
         self.stages.append(ReductionStage(sequence.kept))
         return sequence
 
@@ -210,7 +186,7 @@ class MaskingSteps(DyVMSteps):
         """Decide with noise, and put what is kept to the front."""
         decision = self.decide(s, sequence)
         self.decisions.append(decision)
-        frozen = self.frozen(sequence)
+        frozen = freeze(sequence, self.backbone)
         hard = decision.detach()
         order = hard.argsort(dim=1, descending=True, stable=True)
         places = self.backbone.summary_tokens.places_of(hard.sum(1).long())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -70,20 +71,77 @@ class TokenReduction(ABC):
         count = backbone.summary_tokens.count
         return [patches + count] * backbone.num_layers
 
-    def directions(self, backbone: TokenBackbone) -> float:
-        """Tell how many directions a block runs on average, for costs.
+    def macs(
+        self, backbone: TokenBackbone, patches: int, directions: int = 2
+    ) -> int:
+        """Count the multiply-accumulates of all blocks, at their lengths.
+
+        Those of modules that the reduction adds are among them, and where
+        images skip directions, what training aims at is counted.
 
         Args:
             backbone (TokenBackbone): It would run.
+            patches (int): Patches of the image.
+            directions (int): Scan directions counted. Defaults to 2.
 
         Returns:
-            float: In [0, 2]; both by default.
+            int: The scans' operations included.
         """
-        return 2.0
+        run = directions * self.direction_share()
+        lengths = self.lengths(backbone, patches)
+        blocks = round(sum(backbone.layer_macs(n, run) for n in lengths))
+        return blocks + self.module_macs(backbone, patches)
 
-    def extra_macs(self, backbone: TokenBackbone, patches: int) -> int:
-        """Count what deciding costs beyond the blocks, 0 by default."""
+    def direction_share(self) -> float:
+        """Share of the scan directions that run, 1 by default."""
+        return 1.0
+
+    def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
+        """Count what modules that the reduction adds cost, 0 by default.
+
+        Args:
+            backbone (TokenBackbone): It would run.
+            patches (int): Patches of the image.
+
+        Returns:
+            int: Multiply-accumulates of one image.
+        """
         return 0
+
+    def extra_macs(
+        self, backbone: TokenBackbone, patches: int, directions: int = 2
+    ) -> int:
+        """Count what neither convention counts: matching, alignment.
+
+        Args:
+            backbone (TokenBackbone): It would run.
+            patches (int): Patches of the image.
+            directions (int): Scan directions counted. Defaults to 2.
+
+        Returns:
+            int: Shown beside the costs, in none of them; 0 by default.
+        """
+        return 0
+
+
+def check_family(reduction: TokenReduction, backbone: TokenBackbone) -> None:
+    """Refuse what is neither ViM nor VideoMamba.
+
+    Args:
+        reduction (TokenReduction): Made for Mamba blocks and at most one
+            summary token.
+        backbone (TokenBackbone): What it is put on.
+
+    Raises:
+        ValueError: If the backbone has others.
+    """
+    count = backbone.summary_tokens.count
+    if backbone.blocks != 'mamba' or count > 1:
+        raise ValueError(
+            f'reduction={type(reduction).__name__} is for ViM and VideoMamba, '
+            f'got {backbone.family} with {backbone.blocks!r} blocks and '
+            f'{count} summary tokens'
+        )
 
 
 def reduces_tokens(model: nn.Module) -> bool:
@@ -95,7 +153,31 @@ def reduces_tokens(model: nn.Module) -> bool:
     Returns:
         bool: True if a part of it has a :class:`TokenReduction`.
     """
-    return any(
-        isinstance(getattr(module, 'reduction', None), TokenReduction)
-        for module in unwrap_model(model).modules()
-    )
+    return next(_reduced_backbones(model), None) is not None
+
+
+def find_reduced_backbone(model: nn.Module) -> TokenBackbone:
+    """Find the backbone of a model that shortens its sequence.
+
+    Args:
+        model (nn.Module): Host model, wrapped or not, or the backbone.
+
+    Returns:
+        TokenBackbone: The backbone; its ``reduction`` is no None.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = next(_reduced_backbones(model), None)
+    if found is None:
+        raise ValueError(
+            f'{type(unwrap_model(model)).__name__} reduces no tokens: give '
+            "its backbone reduction=dict(type='mmscope.DyVM') or another one"
+        )
+    return found
+
+
+def _reduced_backbones(model: nn.Module) -> Iterator[nn.Module]:
+    for module in unwrap_model(model).modules():
+        if isinstance(getattr(module, 'reduction', None), TokenReduction):
+            yield module

@@ -45,6 +45,21 @@ def test_any_length_matches_the_reference(seqlen, batch, reverse):
 
 
 @pytest.mark.parametrize('reverse', [False, True])
+def test_idle_steps_match_the_reference(reverse):
+    inputs = drawn(7)
+    gaps = torch.tensor([[0, 3, 0, 1, 0, 0, 2]])
+    options = dict(delta_softplus=True, reverse=reverse)
+    expected = run_with_grads(
+        selective_scan_reference, doubled(inputs), gaps=gaps, **options
+    )
+    moved = {name: x.to(DEVICE) for name, x in inputs.items()}
+    gaps = gaps.to(DEVICE)
+    actual = run_with_grads(triton_scan, moved, gaps=gaps, **options)
+    for name, value in expected.items():
+        assert_close(name, actual[name].cpu(), value, torch.float32)
+
+
+@pytest.mark.parametrize('reverse', [False, True])
 def test_cut_sequence_matches_the_reference(reverse, cut):
     check(drawn(10, dim=3), reverse=reverse)
 
