@@ -62,8 +62,8 @@ class RecordMetric(BaseMetric):
         """Refuse, by ValueError, a backbone that decides nothing."""
 
     @abstractmethod
-    def count_images(self, record: Record) -> int:
-        """Count the images of one forward."""
+    def count_images(self, record: Record) -> int | None:
+        """Count the images of one forward; None where it does not say."""
 
     @abstractmethod
     def summarise(
@@ -156,7 +156,7 @@ class RecordMetric(BaseMetric):
                 f'{name} to the evaluated model'
             )
         rows = [self.count_images(record) for record in records]
-        if any(count != num_images for count in rows):
+        if any(count not in (None, num_images) for count in rows):
             raise RuntimeError(
                 f'the {self.decision} records have {rows} images, the batch '
                 f'has {num_images}: the model ran on something else in '

@@ -160,9 +160,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
             teacher._apply(fn, *args, **kwargs)
         return super()._apply(fn, *args, **kwargs)
 
-    def loss(
-        self, inputs: Tensor, data_samples: list
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Compute the losses of one batch.
 
         Args:

@@ -12,7 +12,6 @@ from .token_reduction import (
     TrainsReduction,
     kept_token_error,
     only_record,
-    reduction_losses,
 )
 
 __all__ = [
@@ -25,6 +24,5 @@ __all__ = [
     'kept_token_error',
     'multi_label_targets',
     'only_record',
-    'reduction_losses',
     'stage_outputs',
 ]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmscope.models.layers import Record, gather_tokens
-from mmscope.models.reduction import DyVMRecord, TokenReduction
+from mmscope.models.reduction import DyVMRecord
 
 
 class TrainsReduction:
@@ -34,21 +34,6 @@ def only_record(records: Sequence[Record]) -> Record:
             'loss()'
         )
     return records[0]
-
-
-def reduction_losses(
-    reduction: TokenReduction, records: Sequence[Record]
-) -> dict[str, Tensor]:
-    """Losses of the backbone's token reduction for one step.
-
-    Args:
-        reduction (TokenReduction): Of the backbone.
-        records (Sequence[Record]): What was observed during the step.
-
-    Returns:
-        dict[str, Tensor]: Weighted; empty where it needs none.
-    """
-    return reduction.losses(only_record(records))
 
 
 def kept_token_error(record: DyVMRecord, teacher: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from torch import Tensor
 
@@ -88,11 +89,12 @@ class DyVM(TokenReduction):
             )
         layers = self.stage_layers(backbone)
         if layers != self.prune_layers:
-            warnings.warn(
-                f'DyVM: prune_layers {self.prune_layers} are beyond the '
-                f'{backbone.num_layers} blocks in part; it prunes before '
-                f'{layers}',
-                stacklevel=2,
+            print_log(
+                f'DyVM prunes before {layers} alone: of prune_layers '
+                f'{self.prune_layers} the others are beyond the '
+                f'{backbone.num_layers} blocks',
+                logger='current',
+                level=logging.WARNING,
             )
         dims = backbone.embed_dims
         backbone.score_predictors = ModuleList(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from mmscope.models.layers import Record, unwrap_model
-
-if TYPE_CHECKING:
-    from mmscope.models.reduction.dyvm import DyVM
+from mmscope.models.layers import Record
+from mmscope.models.reduction.token_reduction import find_reduced_backbone
 
 # Temperature of the directions' sigmoid in training.
 BLOCK_TEMPERATURE = 2.0
@@ -129,37 +126,18 @@ def forced_decisions(
     Raises:
         ValueError: If the model has no DyVM.
     """
-    reduction = find_dyvm(model)
+    reduction = find_reduced_backbone(model).reduction
+    if not isinstance(getattr(reduction, 'forced', None), ForcedDecisions):
+        raise ValueError(
+            f'{type(reduction).__name__} takes no forced decisions: they are '
+            'those of mmscope.DyVM'
+        )
     before = reduction.forced
     reduction.forced = ForcedDecisions(tokens, blocks)
     try:
         yield
     finally:
         reduction.forced = before
-
-
-def find_dyvm(model: nn.Module) -> DyVM:
-    """Find the DyVM of a model.
-
-    Args:
-        model (nn.Module): Host model, wrapped or not, or the backbone.
-
-    Returns:
-        DyVM: The reduction.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    from mmscope.models.reduction.dyvm import DyVM
-
-    for module in unwrap_model(model).modules():
-        reduction = getattr(module, 'reduction', None)
-        if isinstance(reduction, DyVM):
-            return reduction
-    raise ValueError(
-        f'{type(unwrap_model(model)).__name__} has no DyVM: build its '
-        "backbone with reduction=dict(type='mmscope.DyVM')"
-    )
 
 
 def draw_kept(

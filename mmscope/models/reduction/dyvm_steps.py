@@ -16,7 +16,6 @@ from mmscope.models.layers import (
     Steps,
     TokenSequence,
     add_residual,
-    gather_tokens,
 )
 from mmscope.models.reduction.arrangement import arrange
 from mmscope.models.reduction.dyvm_decisions import (
