@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from dyvm_builders import released, relative
+from dyvm_builders import relative, released
 
 from mmscope.models import VideoMamba, VisionMamba, forced_decisions, observe
 from mmscope.models.losses import coarse_fine_kl, kept_token_error
@@ -138,9 +138,7 @@ def test_training_with_the_decisions_of_inference_is_inference(name):
     assert relative(record.tokens[kept], wanted['train/tokens'][kept]) < 2e-4
     head = wanted['sd/head.weight'], wanted['sd/head.bias']
     labels = wanted['train/labels']
-    parts = step_losses(
-        model, wanted, features, record, labels, teacher, head
-    )
+    parts = step_losses(model, wanted, features, record, labels, teacher, head)
     for i, part in enumerate(wanted['train/loss_parts']):
         assert parts[i].item() == pytest.approx(part.item(), rel=1e-4)
     assert parts.sum().item() == pytest.approx(
@@ -184,9 +182,7 @@ def test_one_training_step_with_given_noise(with_cp):
     assert parts.detach().tolist() == pytest.approx(
         wanted['loss_parts'].tolist(), rel=1e-5, abs=1e-7
     )
-    assert parts.sum().item() == pytest.approx(
-        wanted['loss'].item(), rel=1e-5
-    )
+    assert parts.sum().item() == pytest.approx(wanted['loss'].item(), rel=1e-5)
     parts.sum().backward()
     names = [key for key in wanted if key.startswith('grad/')]
     params = dict(model.named_parameters()) | {'head.weight': head[0]}
