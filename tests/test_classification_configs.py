@@ -31,6 +31,12 @@ PARAMETERS = {
     # 533 places more than 14 x 14.
     'imagenet/vim_ti_plus.py': 7_148_008 + 533 * 192,
     'imagenet/vim_s_plus.py': 25_796_584 + 533 * 384,
+    'imagenet/r_meeto_ti.py': 7_148_008,
+    'imagenet/r_meeto_s.py': 25_796_584,
+    'imagenet/r_meeto_b.py': 97_598_440,
+    'imagenet/ha_ti.py': 7_148_008,
+    'imagenet/ha_s.py': 25_796_584,
+    'imagenet/ha_s_no_alignment.py': 25_796_584,
     'imagenet/videomamba_ti.py': 7_148_008,
     'imagenet/videomamba_s.py': 25_796_584,
     'imagenet/videomamba_scope_ti.py': 7_453_480,
@@ -39,7 +45,14 @@ PARAMETERS = {
     'miniimagenet/mambascope_s.py': 26_997_352 - 900 * 385,
 }
 PLUS = ('imagenet/vim_ti_plus.py', 'imagenet/vim_s_plus.py')
-TRAINED = sorted(set(PARAMETERS) - {*PLUS, 'miniimagenet/mambascope_s.py'})
+MERGED = tuple(f'imagenet/r_meeto_{size}.py' for size in ('ti', 's', 'b'))
+PRUNED = tuple(
+    f'imagenet/ha_{name}.py' for name in ('ti', 's', 's_no_alignment')
+)
+FINE_TUNED = {*PLUS, *MERGED, *PRUNED}
+TRAINED = sorted(
+    set(PARAMETERS) - FINE_TUNED - {'miniimagenet/mambascope_s.py'}
+)
 ONE_STAGE = sorted(
     leaf
     for leaf in PARAMETERS
@@ -84,6 +97,13 @@ ABLATIONS = {
     f'imagenet/mambascope_s_{name}.py': ('refine_ratio', value)
     for name, value in ROWS['refine_ratio'].items()
 }
+TEACHING = (
+    'teacher',
+    'teacher_checkpoint',
+    'distill_weight',
+    'token_weight',
+    'ratio_weight',
+)
 CLASSES = 6
 TINY = {
     'model.backbone.arch': {
@@ -130,7 +150,15 @@ def load(leaf, **options):
 def build(cfg, device='cpu', scope='mmpretrain'):
     # Without weights a model of 100 M parameters is there at once.
     with DefaultScope.overwrite_default_scope(scope), torch.device(device):
-        return MODELS.build({**cfg.model, '_scope_': cfg.default_scope})
+        return MODELS.build({**student(cfg), '_scope_': cfg.default_scope})
+
+
+def student(cfg):
+    """Model without what teaches it, and without the host for that."""
+    model = {k: v for k, v in cfg.model.items() if k not in TEACHING}
+    if 'teacher' in cfg.model:
+        model['type'] = 'ImageClassifier'
+    return model
 
 
 def find(hooks, kind):
@@ -234,6 +262,65 @@ def test_stride_8_is_fine_tuned_as_vim_s_authors_do(leaf):
     (constant,) = cfg.param_scheduler
     assert (constant.type, constant.factor) == ('ConstantLR', 1.0)
     assert cfg.model.backbone.drop_path_rate == 0.0
+
+
+@pytest.mark.parametrize('leaf', MERGED)
+def test_r_meeto_is_re_trained_as_its_authors_do(leaf):
+    cfg = load(leaf)
+    size = Path(leaf).stem.split('_')[-1]
+    reduction = build(cfg, 'meta').backbone.reduction
+    assert type(reduction).__name__ == 'RMeeTo'
+    assert reduction.merge_tokens == {'ti': 5, 's': 11, 'b': 11}[size]
+    assert reduction.merge_interval == 2
+    assert cfg.train_cfg.max_epochs == {'ti': 30, 's': 15, 'b': 15}[size]
+    assert cfg.train_dataloader.batch_size == 512
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    # Everything decays.
+    assert cfg.optim_wrapper == {
+        'type': 'OptimWrapper',
+        'optimizer': {'type': 'AdamW', 'lr': 2e-5, 'weight_decay': 0.05},
+    }
+    (cosine,) = cfg.param_scheduler
+    assert (cosine.type, cosine.eta_min) == ('CosineAnnealingLR', 1e-6)
+    kinds = [hook.type for hook in cfg.custom_hooks]
+    assert ('EMAHook' in kinds) == (size == 'b')
+
+
+@pytest.mark.parametrize('leaf', MERGED)
+def test_r_meeto_learns_from_the_model_that_it_starts_from(leaf):
+    model = load(leaf).model
+    assert model.type == 'mmscope.DistilledClassifier'
+    weights = (model.distill_weight, model.token_weight, model.ratio_weight)
+    assert weights == (0.5, 0, 0)
+    assert model.teacher_checkpoint == load(leaf).load_from
+    size = Path(leaf).stem.split('_')[-1]
+    assert model.teacher_checkpoint == f'checkpoints/vim_{size}_in1k.pth'
+    with torch.device('meta'):
+        teacher = MODELS.build({**model.teacher, '_scope_': 'mmpretrain'})
+    assert teacher.backbone.reduction is None
+    count = sum(p.numel() for p in teacher.parameters())
+    assert count == PARAMETERS[leaf]
+
+
+@pytest.mark.parametrize('leaf', PRUNED)
+def test_ha_is_fine_tuned_as_its_logs_say(leaf):
+    cfg = load(leaf)
+    reduction = build(cfg, 'meta').backbone.reduction
+    assert type(reduction).__name__ == 'HiddenAlign'
+    assert (reduction.prune_layers, reduction.keep_ratio) == (
+        ((10, 20), 0.85) if leaf.endswith('ti.py') else ((5, 10, 15), 0.8)
+    )
+    aligned = 'decay' if 'no_alignment' not in leaf else 'none'
+    assert reduction.alignment == aligned
+    assert cfg.train_cfg.max_epochs == 30
+    assert cfg.train_dataloader.batch_size == 512
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (1e-5, 1e-8)
+    (constant,) = cfg.param_scheduler
+    assert (constant.type, constant.factor) == ('ConstantLR', 1.0)
+    assert cfg.model.backbone.drop_path_rate == 0.0
+    size = Path(leaf).stem.split('_')[1]
+    assert cfg.load_from == f'checkpoints/vim_{size}_in1k.pth'
 
 
 def test_images_are_224_wide_cropped_from_256():

@@ -38,6 +38,8 @@ ARCHS = {
 # First word or words of a name.
 KINDS = {
     'vim': 'VisionMamba',
+    'r_meeto': 'VisionMamba',
+    'ha': 'VisionMamba',
     'mambascope': 'MambaScope',
     'videomamba': 'VideoMamba',
     'videomamba_scope': 'VideoMambaScope',

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from mmscope.analysis.costs import StageCosts, direction_count
+from mmscope.analysis.costs import DIRECTIONS, StageCosts, direction_count
 from mmscope.analysis.formulas import is_scan
 from mmscope.analysis.op_trace import FIRST, OUTSIDE, OpCall, OpTrace
-from mmscope.models import TwoStage, at_threshold, is_two_stage
+from mmscope.models import (
+    TokenBackbone,
+    TwoStage,
+    at_threshold,
+    is_two_stage,
+)
 from mmscope.ops import composed
 
 STAGES = ('coarse', 'fine', 'reuse', 'shared')
+# What a token reduction computes between the blocks: in no sum.
+EXTRA = 'extra'
 # A threshold that no confidence reaches: the gate runs, nobody exits.
 NOBODY_EXITS = 2.0
 
@@ -31,12 +39,16 @@ class CostBreakdown:
         two_stage (bool): Whether the backbone has a coarse stage.
         classifies (bool): Whether the head behind the backbone belongs to
             the stage that called it (a classifier), not to ``shared``.
+        extra (Mapping[str, int]): What a token reduction says that its
+            deciding costs, in MACs by convention; not all of it is products
+            that are seen here. Defaults to nothing.
     """
 
     calls: Sequence[OpCall]
     prefix: str
     two_stage: bool
     classifies: bool
+    extra: Mapping[str, int] = field(default_factory=dict)
 
     def rows(self, convention: str = 'paper') -> list[dict]:
         """List what was counted.
@@ -46,7 +58,8 @@ class CostBreakdown:
                 ``x_proj``, ``dt_proj`` and scan) or 'exact' (both).
 
         Returns:
-            list[dict]: ``stage``, ``part``, ``op``, ``calls``, ``macs`` (a
+            list[dict]: ``stage`` ('extra' for a token reduction's own
+            products), ``part``, ``op``, ``calls``, ``macs`` (a
             scan's operations among them) and ``flops``, in order of stage.
 
         Raises:
@@ -63,7 +76,8 @@ class CostBreakdown:
             row['calls'] += 1
             row['macs'] += call.cost
             row['flops'] += call.cost * (1 if is_scan(call.op) else 2)
-        keyed = sorted(found.items(), key=lambda kv: STAGES.index(kv[0][0]))
+        order = (*STAGES, EXTRA)
+        keyed = sorted(found.items(), key=lambda kv: order.index(kv[0][0]))
         names = ('stage', 'part', 'op')
         return [
             dict(zip(names, key, strict=True), **row) for key, row in keyed
@@ -82,9 +96,12 @@ class CostBreakdown:
         Returns:
             StageCosts: One image's.
         """
-        sums = dict.fromkeys(STAGES, 0)
+        sums = dict.fromkeys((*STAGES, EXTRA), 0)
         for row in self.rows(convention):
             sums[row['stage']] += row[unit]
+        sums[EXTRA] = self.extra.get(convention, 0)
+        if unit == 'flops':
+            sums[EXTRA] *= 2
         return StageCosts(**sums)
 
     def shared_parts(self) -> dict[str, int]:
@@ -130,6 +147,10 @@ class CostBreakdown:
         if call.stage == OUTSIDE:
             return 'fine' if self.classifies else 'shared'
         if call.stage == FIRST:
+            # In no layer and of no weight: computed between the blocks.
+            is_between = call.module == self.prefix.removesuffix('.')
+            if is_between and not call.weight:
+                return EXTRA
             return 'coarse' if self.two_stage else 'fine'
         return 'reuse' if part == 'reuse' else 'fine'
 
@@ -195,7 +216,20 @@ def count_costs(
         'backbone.',
         is_two_stage(backbone),
         backbone.out_type == 'cls_token',
+        _declared(backbone, shape),
     )
+
+
+def _declared(
+    backbone: TokenBackbone, shape: tuple[int, int]
+) -> dict[str, int]:
+    if backbone.reduction is None:
+        return {}
+    patches = math.prod(backbone.grid_of(shape))
+    return {
+        name: backbone.reduction.extra_macs(backbone, patches, directions)
+        for name, directions in DIRECTIONS.items()
+    }
 
 
 def check_shape(shape: tuple[int, int]) -> None:

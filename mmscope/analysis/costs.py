@@ -53,12 +53,16 @@ class StageCosts:
             one stage.
         reuse (int): Feature reuse, paid by images that go on.
         shared (int): Neck and heads, paid once by each image. Defaults to 0.
+        extra (int): What a token reduction's deciding costs and no
+            convention counts (matching, alignment); in no sum. Defaults to
+            0.
     """
 
     coarse: int
     fine: int
     reuse: int
     shared: int = 0
+    extra: int = 0
 
     @property
     def exited(self) -> int:
@@ -160,7 +164,7 @@ def stage_costs(
     directions = direction_count(convention)
     regions = int(grid[0]) * int(grid[1])
     if not is_two_stage(backbone):
-        return StageCosts(0, _one_stage(backbone, regions, directions), 0)
+        return _one_stage(backbone, regions, directions)
     coarse, fine = (
         backbone.num_layers * backbone.layer_macs(tokens, directions)
         for tokens in backbone.token_counts(regions, refine_ratio)
@@ -173,12 +177,20 @@ def stage_costs(
     )
 
 
-def _one_stage(backbone: TokenBackbone, patches: int, directions: int) -> int:
-    reduction, macs = backbone.reduction, backbone.embed_macs(patches)
-    if reduction is not None:
-        return macs + reduction.macs(backbone, patches, directions)
-    length = patches + backbone.summary_tokens.count
-    return macs + backbone.num_layers * backbone.layer_macs(length, directions)
+def _one_stage(
+    backbone: TokenBackbone, patches: int, directions: int
+) -> StageCosts:
+    embed, reduction = backbone.embed_macs(patches), backbone.reduction
+    if reduction is None:
+        length = patches + backbone.summary_tokens.count
+        block = backbone.layer_macs(length, directions)
+        return StageCosts(0, embed + backbone.num_layers * block, 0)
+    return StageCosts(
+        coarse=0,
+        fine=embed + reduction.macs(backbone, patches, directions),
+        reuse=0,
+        extra=reduction.extra_macs(backbone, patches, directions),
+    )
 
 
 def mean_cost(costs: StageCosts, exit_ratio: float) -> float:

@@ -58,8 +58,8 @@ class Halving(TokenReduction):
             for i in range(backbone.num_layers)
         ]
 
-    def extra_macs(self, backbone, patches):
-        return 5 * patches
+    def extra_macs(self, backbone, patches, directions=2):
+        return 5 * patches * directions
 
 
 @pytest.mark.parametrize('kind', [VisionMamba, VideoMamba])
@@ -102,7 +102,7 @@ def test_a_token_reduction_is_costed_by_its_lengths():
             for length in (13, 13, 7, 7)
         )
         assert stage_costs(backbone, (3, 4), convention) == StageCosts(
-            0, backbone.embed_macs(12) + blocks + 5 * 12, 0
+            0, backbone.embed_macs(12) + blocks, 0, extra=60 * directions
         )
 
 

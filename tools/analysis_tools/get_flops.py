@@ -8,6 +8,8 @@ All counts are of one image, taken while the model runs, operator by operator.
 Costs are MACs (one multiply-add of a convolution or linear layer) plus the
 operations of the selective scan; FLOPs count such a multiply-add twice and
 the scan's operations once. The closed form of the same costs is compared.
+What a token reduction's deciding costs beyond both conventions (matching,
+alignment) is `extra`, in no other number.
 
 The box and mask heads of a two-stage detector run on as many proposals and
 detections as the config's test_cfg lets through, or as are given.
@@ -32,7 +34,7 @@ with contextlib.redirect_stdout(sys.stderr):
         count_costs,
         mean_cost,
     )
-    from mmscope.analysis.breakdown import STAGES
+    from mmscope.analysis.breakdown import EXTRA, STAGES
     from mmscope.analysis.costs import DIRECTIONS
     from mmscope.analysis.detectors import (
         DetectorForward,
@@ -137,8 +139,9 @@ def count(args: argparse.Namespace) -> dict:
 
     Returns:
         dict: ``params``; MACs ``coarse``, ``fine``, ``reuse``, ``shared``
-        and ``mean``; the same under ``conventions``, by convention and
-        unit, and under ``closed_form``; the parts of ``shared`` under
+        and ``mean``, and ``extra``, which is in none of them; the same
+        under ``conventions``, by convention and unit, and under
+        ``closed_form``; the parts of ``shared`` under
         ``shared_parts``, and the ``regions`` that they saw; the
         ``breakdown`` and what is ``uncounted``, ``left_out`` and
         ``not_run``.
@@ -180,8 +183,8 @@ def count(args: argparse.Namespace) -> dict:
 
 
 def stage_counts(costs: StageCosts, exit_ratio: float) -> dict[str, int]:
-    """List the counts of the stages and their mean over images."""
-    counts = {name: getattr(costs, name) for name in STAGES}
+    """List the counts of the stages, their mean over images, and extra."""
+    counts = {name: getattr(costs, name) for name in (*STAGES, EXTRA)}
     return {**counts, 'mean': round(mean_cost(costs, exit_ratio))}
 
 
@@ -250,7 +253,7 @@ def stage_table(counts: dict) -> str:
     }
     rows = [
         {'stage': stage, **{key: found[key][stage] / 1e9 for key in found}}
-        for stage in (*STAGES, 'mean')
+        for stage in (*STAGES, 'mean', EXTRA)
     ]
     columns = [
         Column(f'{name} {unit}', f'{name} G{title}', '.3f')
