@@ -81,7 +81,7 @@ def detection(tmp_path):
 
 HOSTS = pytest.mark.parametrize(
     'host',
-    (classification, segmentation, detection),
+    [classification, segmentation, detection],
     ids=lambda host: host.__name__,
 )
 

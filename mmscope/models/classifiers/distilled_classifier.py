@@ -117,7 +117,9 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         return self._teacher[0]
 
     def _make_teacher(self) -> nn.Module:
-        teacher = MODELS.build(self.teacher_config)
+        # It may be built in another scope than the student was.
+        scope = {'_scope_': 'mmpretrain'}
+        teacher = MODELS.build({**scope, **self.teacher_config})
         if self.token_weight:
             self._check_tokens(teacher)
         teacher.init_weights()
