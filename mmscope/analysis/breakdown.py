@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field
 
 import torch
@@ -14,9 +19,11 @@ from mmscope.analysis.costs import DIRECTIONS, StageCosts, direction_count
 from mmscope.analysis.formulas import is_scan
 from mmscope.analysis.op_trace import FIRST, OUTSIDE, OpCall, OpTrace
 from mmscope.models import (
+    DyVM,
     TokenBackbone,
     TwoStage,
     at_threshold,
+    forced_decisions,
     is_two_stage,
 )
 from mmscope.ops import composed
@@ -42,6 +49,9 @@ class CostBreakdown:
         extra (Mapping[str, int]): What a token reduction says that its
             deciding costs, in MACs by convention; not all of it is products
             that are seen here. Defaults to nothing.
+        direction_share (float): Share of the scan directions that a token
+            reduction aims at; all ran, and so much is counted. Defaults to
+            1.
     """
 
     calls: Sequence[OpCall]
@@ -49,6 +59,7 @@ class CostBreakdown:
     two_stage: bool
     classifies: bool
     extra: Mapping[str, int] = field(default_factory=dict)
+    direction_share: float = 1.0
 
     def rows(self, convention: str = 'paper') -> list[dict]:
         """List what was counted.
@@ -65,17 +76,24 @@ class CostBreakdown:
         Raises:
             ValueError: If the convention is unknown.
         """
+        rows = self._exact_rows(convention)
+        units = ('macs', 'flops')
+        return [{**row, **{u: round(row[u]) for u in units}} for row in rows]
+
+    def _exact_rows(self, convention: str) -> list[dict]:
+        """:meth:`rows` with fractions, where a share is counted."""
         both = direction_count(convention) == 2
         found: dict[tuple[str, str, str], dict] = {}
         for call in self.calls:
-            if call.cost is None or not (both or self._counts_once(call)):
+            cost = self._cost(call)
+            if cost is None or not (both or self._counts_once(call)):
                 continue
             part = self._part(call)
             key = (self._stage(call, part), part, call.op)
             row = found.setdefault(key, {'calls': 0, 'macs': 0, 'flops': 0})
             row['calls'] += 1
-            row['macs'] += call.cost
-            row['flops'] += call.cost * (1 if is_scan(call.op) else 2)
+            row['macs'] += cost
+            row['flops'] += cost * (1 if is_scan(call.op) else 2)
         order = (*STAGES, EXTRA)
         keyed = sorted(found.items(), key=lambda kv: order.index(kv[0][0]))
         names = ('stage', 'part', 'op')
@@ -97,8 +115,9 @@ class CostBreakdown:
             StageCosts: One image's.
         """
         sums = dict.fromkeys((*STAGES, EXTRA), 0)
-        for row in self.rows(convention):
+        for row in self._exact_rows(convention):
             sums[row['stage']] += row[unit]
+        sums = {stage: round(count) for stage, count in sums.items()}
         sums[EXTRA] = self.extra.get(convention, 0)
         if unit == 'flops':
             sums[EXTRA] *= 2
@@ -167,6 +186,16 @@ class CostBreakdown:
         name = name.removeprefix('roi_head.')
         return name.partition('.')[0] or 'other'
 
+    def _cost(self, call: OpCall) -> float | None:
+        """Count a call: of a scan direction the share, of its head nothing."""
+        entry = _mixer_entry(call.weight)
+        # Left out by DyVM's authors, whose numbers these are.
+        if call.cost is None or entry == 'block_head':
+            return None
+        if self.direction_share == 1 or entry in ('', 'in_proj', 'out_proj'):
+            return call.cost
+        return call.cost * self.direction_share
+
     @staticmethod
     def _counts_once(call: OpCall) -> bool:
         entry = _mixer_entry(call.weight)
@@ -209,15 +238,28 @@ def count_costs(
     trace = OpTrace(model, backbone)
     # Each part of a mixer has to run by itself to be seen.
     alone = composed()
-    with nobody_exits(model, refine_ratio), torch.no_grad(), alone, trace:
-        run(imgs) if run else model(imgs, mode='tensor')
+    everything = _every_direction(backbone)
+    with nobody_exits(model, refine_ratio), torch.no_grad(), alone, everything:
+        with trace:
+            run(imgs) if run else model(imgs, mode='tensor')
+    reduction = backbone.reduction
     return CostBreakdown(
         trace.calls,
         'backbone.',
         is_two_stage(backbone),
         backbone.out_type == 'cls_token',
         _declared(backbone, shape),
+        1.0 if reduction is None else reduction.direction_share(),
     )
+
+
+def _every_direction(
+    backbone: TokenBackbone,
+) -> AbstractContextManager[None]:
+    if not isinstance(backbone.reduction, DyVM):
+        return nullcontext()
+    blocks = torch.ones(backbone.num_layers, 1, 2, dtype=torch.bool)
+    return forced_decisions(backbone, blocks=blocks)
 
 
 def _declared(
