@@ -4,7 +4,11 @@ from mmscope.analysis.breakdown import CostBreakdown, count_costs
 from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
 from mmscope.analysis.model_costs import closed_form, model_costs
-from mmscope.analysis.reduction_costs import measured_macs
+from mmscope.analysis.reduction_costs import (
+    measured_macs,
+    one_stage_macs,
+    ran_directions,
+)
 
 __all__ = [
     'CostBreakdown',
@@ -14,6 +18,8 @@ __all__ = [
     'count_costs',
     'mean_cost',
     'measured_macs',
+    'one_stage_macs',
+    'ran_directions',
     'model_costs',
     'stage_costs',
 ]

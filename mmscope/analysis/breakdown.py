@@ -166,11 +166,11 @@ class CostBreakdown:
         if call.stage == OUTSIDE:
             return 'fine' if self.classifies else 'shared'
         if call.stage == FIRST:
+            if self.two_stage:
+                return 'coarse'
             # In no layer and of no weight: computed between the blocks.
             is_between = call.module == self.prefix.removesuffix('.')
-            if is_between and not call.weight:
-                return EXTRA
-            return 'coarse' if self.two_stage else 'fine'
+            return EXTRA if is_between and not call.weight else 'fine'
         return 'reuse' if part == 'reuse' else 'fine'
 
     def _part(self, call: OpCall) -> str:

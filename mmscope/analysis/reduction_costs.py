@@ -1,10 +1,11 @@
-"""What images cost whose tokens and directions were reduced."""
+"""What images cost in one stage, reduced or not."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from mmscope.analysis.costs import direction_count
+from mmscope.analysis.costs import direction_count, stage_costs
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
 
@@ -45,3 +46,52 @@ def measured_macs(
         for d in (0, 1)
     )
     return macs + (none + (one - none) * directions * share).sum(1)
+
+
+def ran_directions(record: Record, num_images: int) -> Tensor:
+    """Read how many scan directions each block ran.
+
+    Args:
+        record (Record): Of a forward in evaluation.
+        num_images (int): Images B of it.
+
+    Returns:
+        Tensor: (B, layers) float64, 2 where nobody decided.
+    """
+    both = torch.full((num_images,), 2.0, dtype=torch.float64)
+    return torch.stack(
+        [
+            both if ran is None else ran.sum(1).double().cpu()
+            for ran in record.directions
+        ],
+        1,
+    )
+
+
+def one_stage_macs(
+    backbone: TokenBackbone,
+    record: Record,
+    num_images: int,
+    convention: str = 'paper',
+) -> Tensor:
+    """Count the MACs of a one-stage backbone's forward, image by image.
+
+    Args:
+        backbone (TokenBackbone): With or without a token reduction.
+        record (Record): Of the forward.
+        num_images (int): Images B of it.
+        convention (str): 'paper' or 'exact'. Defaults to 'paper'.
+
+    Returns:
+        Tensor: (B,) float64.
+
+    Raises:
+        ValueError: If the convention is unknown.
+    """
+    if backbone.reduction is not None:
+        ran = ran_directions(record, num_images)
+        return measured_macs(backbone, record, ran, convention)
+    # Costs depend on how many patches a grid has, not on its sides.
+    patches = record.lengths[0] - backbone.summary_tokens.count
+    macs = stage_costs(backbone, (1, patches), convention).full
+    return torch.full((num_images,), macs, dtype=torch.float64)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmscope.analysis import SharedCostCounter, stage_costs
+from mmscope.analysis import SharedCostCounter, one_stage_macs
 from mmscope.analysis.costs import direction_count
 from mmscope.evaluation.ends import BothEnds
 from mmscope.evaluation.image_costs import image_costs, pays_head_by_stage
@@ -253,12 +253,12 @@ def _run_single(
     """Predict one batch with a backbone that cannot exit."""
     backbone = unwrap_model(model).backbone
     found, records = _run(model, batch, score, counter)
-    lengths = [record.lengths[0] for record in records]
-    # Costs depend on how many patches a grid has, not on its sides.
-    patches = [length - backbone.summary_tokens.count for length in lengths]
-    macs = sum(stage_costs(backbone, (1, n), convention).full for n in patches)
-    number, tokens = len(found['names']), sum(lengths)
-    outside = found['outside']
+    number, outside = len(found['names']), found['outside']
+    tokens = sum(sum(r.lengths) / len(r.lengths) for r in records)
+    macs = sum(
+        one_stage_macs(backbone, record, number, convention)
+        for record in records
+    )
     if pays_head_by_stage(backbone):
         macs, outside = macs + outside, 0.0
     return {
@@ -268,8 +268,8 @@ def _run_single(
         'fine': found['statistics'],
         'exit_tokens': number * [tokens],
         'full_tokens': number * [tokens],
-        'exit_macs': number * [macs],
-        'full_macs': number * [macs],
+        'exit_macs': macs.tolist(),
+        'full_macs': macs.tolist(),
         'exit_shared': number * [outside],
         'full_shared': number * [outside],
     }

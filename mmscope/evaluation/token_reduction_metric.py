@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mmscope.analysis import measured_macs
+from mmscope.analysis import measured_macs, ran_directions
 from mmscope.evaluation.record_metric import RecordMetric
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
@@ -87,7 +86,7 @@ class TokenReductionMetric(RecordMetric):
     ) -> list[dict[str, Any]]:
         """Sum up lengths, directions and costs."""
         tokens = sum(sum(r.lengths) / len(r.lengths) for r in records)
-        runs = [_directions(record, num_images) for record in records]
+        runs = [ran_directions(record, num_images) for record in records]
         directions = torch.stack(runs).mean(0).tolist()
         macs = sum(
             measured_macs(self.backbone, record, run, self.convention)
@@ -101,15 +100,3 @@ class TokenReductionMetric(RecordMetric):
             }
             for row in range(num_images)
         ]
-
-
-def _directions(record: Record, num_images: int) -> Tensor:
-    """Directions that each block ran for each image, (B, layers)."""
-    both = torch.full((num_images,), 2.0, dtype=torch.float64)
-    return torch.stack(
-        [
-            both if ran is None else ran.sum(1).double().cpu()
-            for ran in record.directions
-        ],
-        1,
-    )

@@ -112,15 +112,15 @@ def test_every_ratio_reuse_and_grid_runs_its_closed_form(ratio, reuse):
 
 @pytest.mark.parametrize('metric', ['detail', 'detail_and_max_norm'])
 def test_detail_costs_three_operations_a_pixel(metric):
-    arch = {'embed_dims': 192, 'num_layers': 2}
     size, grid = (64, 96), (2, 3)
-    plain = counted(on_meta(MambaScope, arch), size).costs()
-    backbone = on_meta(
-        MambaScope, arch, score_metric=metric, token_order='woven'
-    )
-    costs = counted(backbone, size).costs()
-    assert costs == stage_costs(backbone, grid)
+    options = {'arch': SMALL, 'img_size': 64}
+    plain = count_costs(Classifier(MambaScope(**options)), size).costs()
+    backbone = MambaScope(**options, score_metric=metric, token_order='woven')
+    costs = count_costs(Classifier(backbone), size).costs()
     assert costs == replace(plain, coarse=plain.coarse + 3 * 64 * 96)
+    closed = stage_costs(backbone, grid)
+    assert costs.coarse == closed.coarse
+    assert costs.full == closed.full + 24 * 7
 
 
 @pytest.mark.parametrize('kind', [MambaScope, VideoMambaScope])

@@ -109,6 +109,45 @@ def test_coverage_counts_each_image_in_the_sweep(build_segmentor, make_loader):
     np.testing.assert_array_equal(ends.full_tokens, expected.full_tokens)
 
 
+REDUCTIONS = {
+    'RMeeTo': ({'merge_tokens': 3, 'merge_interval': 1}, 'merge_tokens=1,5'),
+    'HiddenAlign': ({'prune_layers': (1,)}, 'keep_ratio=0.5,1.0'),
+    'DyVM': ({'prune_layers': (1,)}, 'token_keep_ratio=0.5,1.0'),
+}
+
+
+@pytest.mark.parametrize('name', REDUCTIONS)
+def test_a_reduction_is_swept_without_training(
+    name, build_segmentor, make_loader
+):
+    settings, varied = REDUCTIONS[name]
+    reduction = {'type': f'mmscope.{name}', **settings}
+    variants = combinations([f'reduction.{varied}'])
+    model = build_segmentor('mmscope.VisionMamba', reduction=reduction)
+    score = SegmentationScore(4)
+    found = score_variants(
+        model, make_loader(3), score, [Variant(), *variants], 'exact'
+    )
+    for variant, ends in zip(variants, found[1:], strict=True):
+        ((key, value),) = variant.settings.items()
+        other = {**reduction, key.removeprefix('reduction.'): value}
+        alone = build_segmentor('mmscope.VisionMamba', reduction=other)
+        expected = score_both_ends(alone, make_loader(3), score, 'exact')
+        np.testing.assert_array_equal(ends.full_macs, expected.full_macs)
+        np.testing.assert_array_equal(ends.full_tokens, expected.full_tokens)
+        # The decisions are those of other random predictors.
+        if name != 'DyVM':
+            np.testing.assert_array_equal(
+                ends.scored.fine, expected.scored.fine
+            )
+    costs = [ends.full_macs.mean() for ends in found]
+    assert len(set(costs)) == 3
+    tokens = [ends.full_tokens.mean() for ends in found]
+    assert sorted(tokens) == sorted(
+        tokens, key=lambda t: costs[tokens.index(t)]
+    )
+
+
 def test_the_tool_reports_and_stores_variants(
     write_run, tmp_path, capsys, sweep_tool
 ):
