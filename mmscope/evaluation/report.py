@@ -40,6 +40,7 @@ def comparison(results: Sequence[dict], names: Sequence[str]) -> str:
         sections.append(_knowledge(gated))
         if any(result['confidence']['kinds'] for result, _ in gated):
             sections.append(_kinds(gated))
+    sections += _variants(results, names, score)
     if any(result['throughput'] for result in results):
         sections.append(_speeds(results, names))
     return '\n\n'.join(sections)
@@ -182,6 +183,30 @@ def _curves(results: Sequence[dict], names: Sequence[str], score: str) -> str:
         'many images exit by lot (mean ± standard deviation), `oracle` those '
         f'that lose least by it.\n\n{format_table(rows, columns)}'
     )
+
+
+def _variants(
+    results: Sequence[dict], names: Sequence[str], score: str
+) -> list[str]:
+    """List what other settings give with the same weights."""
+    rows = [
+        {'name': name, 'settings': entry['settings'], **entry['rows'][-1]}
+        for result, name in zip(results, names, strict=True)
+        for entry in result.get('variants', [])
+    ]
+    if not rows:
+        return []
+    columns = [
+        Column('name', 'weights of'),
+        Column('settings', 'with'),
+        Column(score, f'{score}, none exits', '.2f'),
+        Column('mean_tokens', 'mean tokens', '.1f'),
+        Column('mean_cost', 'mean GMACs', '.4f'),
+    ]
+    return [
+        'The same weights with other settings, for which nobody trained '
+        f'them.\n\n{format_table(rows, columns)}'
+    ]
 
 
 def _knowledge(gated: Sequence[tuple[dict, str]]) -> str:

@@ -30,7 +30,8 @@ def curve_figure(results: Sequence[dict], names: Sequence[str]) -> Figure:
 
     Args:
         results (Sequence[dict]): Sweeps as ``SweepResult.to_dict`` gives
-            them or their JSON is read. A model without a gate is a point.
+            them or their JSON is read. A model without a gate is a point,
+            with a thin line through its other settings, untrained.
         names (Sequence[str]): Name of each for the legend.
 
     Returns:
@@ -87,6 +88,8 @@ def _draw_curves(
             zorder=4 if single else 3,
             **(STAR if single else CURVE),
         )
+        if single and result.get('variants'):
+            _draw_untrained(axes, result, line.get_color())
         if not single and few:
             _label_ends(axes, line)
     axes.set_xlabel('mean cost, GMACs an image (heads included)')
@@ -94,6 +97,23 @@ def _draw_curves(
     axes.set_title('Score against cost', color=INK)
     axes.margins(x=0.09, y=0.12)
     axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_untrained(axes: Axes, result: dict, colour: str) -> None:
+    """Draw what the same weights give with other settings."""
+    ends = [{**result, 'rows': entry['rows']} for entry in result['variants']]
+    costs, scores = (
+        sum(found, []) for found in zip(*map(_points, ends), strict=True)
+    )
+    order = np.argsort(costs)
+    axes.plot(
+        np.array(costs)[order],
+        np.array(scores)[order],
+        '.:',
+        color=colour,
+        linewidth=1.2,
+        label='same weights, other settings, untrained',
+    )
 
 
 def _points(result: dict) -> tuple[list[float], list[float]]:

@@ -138,6 +138,21 @@ def test_report_holds_the_numbers_of_the_files(compare_tool, sweeps, capsys):
     assert '+0.125' in knowledge
 
 
+def test_report_lists_what_other_settings_give(compare_tool, sweeps, capsys):
+    content = json.loads(Path(sweeps[0]).read_text())
+    row = {**content['rows'][0], 'mIoU': 21.5, 'mean_cost': 1.25}
+    settings = 'reduction.keep_ratio=0.5'
+    content['variants'] = [{'settings': settings, 'rows': [row]}]
+    Path(sweeps[0]).write_text(json.dumps(content))
+    compare_tool.main(sweeps)
+    report = capsys.readouterr().out
+    assert 'for which nobody trained them' in report
+    line = next(x for x in report.splitlines() if settings in x)
+    assert '| ViM' in line
+    assert '21.50' in line
+    assert '1.2500' in line
+
+
 def test_report_goes_between_the_markers_and_is_checked(
     compare_tool, sweeps, tmp_path
 ):

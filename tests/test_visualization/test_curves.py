@@ -58,6 +58,21 @@ def test_curve_random_oracle_and_baseline_point():
     assert len(gains.collections[0].get_offsets()) == 40
 
 
+def test_untrained_settings_are_a_line_beside_the_point():
+    variants = [
+        {'settings': name, 'rows': [{'mIoU': score, 'mean_cost': cost}]}
+        for name, score, cost in [('r=5', 31.0, 3.0), ('r=9', 25.0, 2.0)]
+    ]
+    merged = {**single(), 'variants': variants}
+    curves = curve_figure([single(), merged], ['ViM', 'Merged']).axes[0]
+    lines = {line.get_label(): line for line in curves.lines}
+    line = lines['same weights, other settings, untrained']
+    assert list(line.get_xdata()) == [2.0, 3.0]
+    assert list(line.get_ydata()) == [25.0, 31.0]
+    assert line.get_color() == lines['Merged'].get_color()
+    assert len(lines) == 3
+
+
 def test_trend_is_the_mean_of_equal_groups():
     _, gains = curve_figure([gated()], ['Scope']).axes
     trend = gains.lines[-1].get_ydata()
