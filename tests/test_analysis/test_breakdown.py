@@ -301,3 +301,31 @@ def test_shape_needs_two_positive_sides():
         count_costs(
             Classifier(MambaScope(arch=SMALL, img_size=64)), (64, 64), 1.5
         )
+
+
+@pytest.mark.parametrize('convention', CONVENTIONS)
+@pytest.mark.parametrize('ratio', [0.3, 1.0])
+def test_a_dyvm_is_counted_at_the_share_that_it_aims_at(ratio, convention):
+    reduction = {
+        'type': 'mmscope.DyVM',
+        'prune_layers': (1,),
+        'block_keep_ratio': ratio,
+    }
+    backbone = VisionMamba(arch=SMALL, img_size=64, reduction=reduction)
+    for block in backbone.layers:
+        # An image of its own would run no direction.
+        torch.nn.init.constant_(block.mixer.block_head.bias, -1.0)
+    found = count_costs(Classifier(backbone), (64, 64))
+    outside = found.outside
+    closed = stage_costs(backbone, (4, 4), convention)
+    assert found.costs(convention).fine == closed.fine + outside
+    rows = found.rows(convention)
+    parts = {row['part']: row['macs'] for row in rows}
+    assert 'block_head' not in parts
+    count = {'paper': 1, 'exact': 2}[convention]
+    # Taps of 48 channels, over 17 tokens, then int(0.7 * 16) and cls.
+    taps = count * ratio * 3 * 48 * (17 + 12)
+    assert parts['conv1d'] == round(taps)
+    assert parts['in_proj'] == 2 * 48 * 24 * (17 + 12)
+    # Nothing stays forced.
+    assert backbone.reduction.forced.blocks is None
