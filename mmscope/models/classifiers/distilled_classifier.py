@@ -19,7 +19,7 @@ from mmscope.models.losses import (
     only_record,
 )
 from mmscope.models.reduction import DyVM
-from mmscope.models.reduction.dyvm import check_weight
+from mmscope.models.reduction.settings import weight
 from mmscope.models.scoping import is_two_stage
 from mmscope.registry import MODELS
 
@@ -92,15 +92,14 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         super().__init__(*args, **kwargs)
         self.teacher_config = teacher
         self.teacher_checkpoint = teacher_checkpoint
-        self.distill_weight = check_weight('distill_weight', distill_weight)
-        self.token_weight = check_weight('token_weight', token_weight)
+        self.distill_weight = weight('distill_weight', distill_weight)
+        self.token_weight = weight('token_weight', token_weight)
         # In a tuple no module is registered.
         self._teacher: tuple[nn.Module, ...] = ()
         reduction = getattr(self.backbone, 'reduction', None)
         if isinstance(reduction, DyVM):
             if ratio_weight is not None:
-                weight = check_weight('ratio_weight', ratio_weight)
-                reduction.ratio_weight = weight
+                reduction.ratio_weight = ratio_weight
         elif token_weight or ratio_weight:
             raise ValueError(
                 'token_weight and ratio_weight are for a backbone with '

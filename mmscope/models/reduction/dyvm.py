@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from mmscope.models.reduction.dyvm_decisions import (
 from mmscope.models.reduction.dyvm_modules import BlockHead, ScorePredictor
 from mmscope.models.reduction.dyvm_steps import MaskingSteps, PruningSteps
 from mmscope.models.reduction.pruning import check_layers
+from mmscope.models.reduction.settings import probability, share, weight
 from mmscope.models.reduction.token_reduction import TokenReduction
 from mmscope.registry import MODELS
 
@@ -65,6 +67,14 @@ class DyVM(TokenReduction):
         ValueError: If an argument is outside its range.
     """
 
+    checks = {
+        'prune_layers': lambda _, value: check_layers(value),
+        'token_keep_ratio': share,
+        'block_keep_ratio': share,
+        'ratio_weight': weight,
+        'block_threshold': probability,
+    }
+
     def __init__(
         self,
         prune_layers: Sequence[int] = (6, 12, 18),
@@ -72,10 +82,12 @@ class DyVM(TokenReduction):
         block_keep_ratio: float = 0.8,
         ratio_weight: float = 10.0,
     ) -> None:
-        self.prune_layers = check_layers(prune_layers)
-        self.token_keep_ratio = _share('token_keep_ratio', token_keep_ratio)
-        self.block_keep_ratio = _share('block_keep_ratio', block_keep_ratio)
-        self.ratio_weight = check_weight('ratio_weight', ratio_weight)
+        self.prune_layers = prune_layers
+        self.token_keep_ratio = token_keep_ratio
+        self.block_keep_ratio = block_keep_ratio
+        self.ratio_weight = ratio_weight
+        # Probability above which evaluation runs a direction.
+        self.block_threshold = 0.5
         # Taken instead of the model's own; see forced_decisions.
         self.forced = ForcedDecisions()
 
@@ -198,6 +210,11 @@ class DyVM(TokenReduction):
             found.append(length + backbone.summary_tokens.count)
         return found
 
+    @property
+    def block_cut(self) -> float:
+        """Logit above which a direction runs: 0 at a threshold of 0.5."""
+        return math.log(self.block_threshold / (1 - self.block_threshold))
+
     def direction_share(self) -> float:
         """Share of the directions that run, as training aims at."""
         return self.block_keep_ratio
@@ -209,16 +226,3 @@ class DyVM(TokenReduction):
             total += ScorePredictor.macs(backbone.embed_dims, seen)
             seen = self.count(s, patches)
         return total
-
-
-def check_weight(name: str, value: float) -> float:
-    """Return the weight of a loss, if it is a number >= 0."""
-    if not value >= 0:
-        raise ValueError(f'{name} must be >= 0, got {value!r}')
-    return value
-
-
-def _share(name: str, value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f'{name} must lie in (0, 1], got {value!r}')
-    return value

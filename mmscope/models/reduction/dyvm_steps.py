@@ -136,12 +136,13 @@ class PruningSteps(DyVMSteps):
         return keep_top(self.log_probs(s, sequence)[..., 0], count)
 
     def plan(self, i: int, sequence: TokenSequence) -> MixerPlan:
-        """Skip directions whose logit is not positive."""
+        """Skip directions that are not probable enough."""
         forced = self.forced_directions(i)
         if forced is not None:
             return MixerPlan(directions=lambda xz: forced)
+        cut = self.settings.block_cut
         return MixerPlan(
-            directions=lambda xz: self.block_logits(i, sequence, xz) > 0
+            directions=lambda xz: self.block_logits(i, sequence, xz) > cut
         )
 
     def finish(

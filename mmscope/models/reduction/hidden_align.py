@@ -26,6 +26,7 @@ from mmscope.models.reduction.pruning import (
     prune,
     raster_indices,
 )
+from mmscope.models.reduction.settings import one_of, share
 from mmscope.models.reduction.stages import ReductionStage
 from mmscope.models.reduction.token_reduction import (
     TokenReduction,
@@ -83,6 +84,13 @@ class HiddenAlign(TokenReduction):
         ValueError: If an argument is outside its set or range.
     """
 
+    checks = {
+        'prune_layers': lambda _, value: check_layers(value),
+        'keep_ratio': share,
+        'alignment': one_of(ALIGNMENTS),
+        'score_source': one_of(tuple(SCORE_SOURCES)),
+    }
+
     def __init__(
         self,
         prune_layers: Sequence[int] = (5, 10, 15),
@@ -91,20 +99,7 @@ class HiddenAlign(TokenReduction):
         score_source: str = 'backward_gated',
         round_even: bool = True,
     ) -> None:
-        self.prune_layers = check_layers(prune_layers)
-        if not 0 < keep_ratio <= 1:
-            raise ValueError(
-                'keep_ratio is the fraction of the patches that each stage '
-                f'keeps, in (0, 1], got {keep_ratio!r}'
-            )
-        for name, value, known in (
-            ('alignment', alignment, ALIGNMENTS),
-            ('score_source', score_source, tuple(SCORE_SOURCES)),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f'{name} must be one of {known}, got {value!r}'
-                )
+        self.prune_layers = prune_layers
         self.keep_ratio = keep_ratio
         self.alignment = alignment
         self.score_source = score_source

@@ -16,6 +16,7 @@ from mmscope.models.layers import (
     gather_tokens,
 )
 from mmscope.models.reduction.merging import Merge, match, num_merged
+from mmscope.models.reduction.settings import whole
 from mmscope.models.reduction.stages import ReductionStage
 from mmscope.models.reduction.token_reduction import (
     TokenReduction,
@@ -55,21 +56,16 @@ class RMeeTo(TokenReduction):
         ValueError: If an argument is outside its range.
     """
 
+    checks = {
+        'merge_tokens': whole('patches', 0),
+        'merge_interval': whole('blocks', 1),
+    }
+
     def __init__(
         self, merge_tokens: int = 11, merge_interval: int = 2
     ) -> None:
-        if merge_tokens < 0 or merge_tokens != int(merge_tokens):
-            raise ValueError(
-                'merge_tokens must be a whole number of patches, 0 to merge '
-                f'none, got {merge_tokens!r}'
-            )
-        if merge_interval < 1 or merge_interval != int(merge_interval):
-            raise ValueError(
-                'merge_interval must be a whole number of blocks, 1 or more, '
-                f'got {merge_interval!r}'
-            )
-        self.merge_tokens = int(merge_tokens)
-        self.merge_interval = int(merge_interval)
+        self.merge_tokens = merge_tokens
+        self.merge_interval = merge_interval
 
     def install(self, backbone: TokenBackbone) -> None:
         """Check the family; nothing is added.

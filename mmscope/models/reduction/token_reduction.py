@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -22,7 +22,18 @@ class TokenReduction(ABC):
     call, so that copies, adapters and optimisers find them. With nothing to
     reduce it asks for nothing, and the backbone computes what it computes
     without.
+
+    Settings are checked whenever they are set, so that a sweep may vary them:
+    ``checks`` maps a name to a function of name and value that gives back
+    the value, or raises a ValueError.
     """
+
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.checks:
+            value = self.checks[name](name, value)
+        super().__setattr__(name, value)
 
     @abstractmethod
     def install(self, backbone: TokenBackbone) -> None:

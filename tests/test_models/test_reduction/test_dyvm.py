@@ -369,3 +369,26 @@ def test_it_runs_in_half_precision_and_under_autocast():
     assert mixed.shape == exact.shape
     half = model.bfloat16()(images().bfloat16())[0]
     assert torch.isfinite(half).all()
+
+
+@torch.no_grad()
+def test_a_higher_block_threshold_runs_fewer_directions():
+    model = trained(make(VisionMamba))
+    ran = []
+    for threshold in (0.001, 0.5, 0.999):
+        model.reduction.block_threshold = threshold
+        with observe(model) as records:
+            model(images())
+        ran.append(records[0].block_policy.float().mean())
+    assert ran[0] == 1
+    assert ran[0] > ran[1] > ran[2] == 0
+
+
+@pytest.mark.parametrize('name', ['token_keep_ratio', 'block_threshold'])
+@pytest.mark.parametrize('value', [0, 1.5, '0.5', True, float('nan')])
+def test_settings_are_checked_when_they_are_set(name, value):
+    reduction = DyVM()
+    before = getattr(reduction, name)
+    with pytest.raises(ValueError, match=f'{name} must lie in .* got'):
+        setattr(reduction, name, value)
+    assert getattr(reduction, name) == before

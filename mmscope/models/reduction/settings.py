@@ -1,0 +1,72 @@
+"""Checks of the settings of token reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Real
+
+
+def whole(unit: str, least: int) -> Callable[[str, int], int]:
+    """Make the check of a whole number.
+
+    Args:
+        unit (str): What is counted, for the message.
+        least (int): The smallest that is allowed.
+
+    Returns:
+        Callable: Maps name and value to the value as int; raises a
+        ValueError.
+    """
+
+    def check(name: str, value: int) -> int:
+        if not _is_number(value) or value < least or value != int(value):
+            raise ValueError(
+                f'{name} must be a whole number of {unit}, at least {least}, '
+                f'got {value!r}'
+            )
+        return int(value)
+
+    return check
+
+
+def one_of(choices: Sequence[str]) -> Callable[[str, str], str]:
+    """Make the check of a choice.
+
+    Args:
+        choices (Sequence[str]): What is allowed.
+
+    Returns:
+        Callable: Maps name and value to the value; raises a ValueError.
+    """
+
+    def check(name: str, value: str) -> str:
+        if value not in choices:
+            raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+        return value
+
+    return check
+
+
+def share(name: str, value: float) -> float:
+    """Return a fraction in (0, 1]."""
+    if not (_is_number(value) and 0 < value <= 1):
+        raise ValueError(f'{name} must lie in (0, 1], got {value!r}')
+    return value
+
+
+def probability(name: str, value: float) -> float:
+    """Return a number in (0, 1)."""
+    if not (_is_number(value) and 0 < value < 1):
+        raise ValueError(f'{name} must lie in (0, 1), got {value!r}')
+    return value
+
+
+def weight(name: str, value: float) -> float:
+    """Return the weight of a loss, a number >= 0."""
+    if not (_is_number(value) and value >= 0):
+        raise ValueError(f'{name} must be >= 0, got {value!r}')
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
