@@ -1,8 +1,9 @@
 """What a model costs: closed forms and counters (torch only)."""
 
-from mmscope.analysis.breakdown import CostBreakdown, count_costs
+from mmscope.analysis.breakdown import CostBreakdown
 from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
+from mmscope.analysis.counting import count_costs
 from mmscope.analysis.model_costs import closed_form, model_costs
 from mmscope.analysis.reduction_costs import (
     measured_macs,

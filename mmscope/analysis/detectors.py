@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mmscope.analysis.breakdown import check_shape
+from mmscope.analysis.counting import check_shape
 from mmscope.analysis.op_trace import OUTSIDE, OpTrace
 
 # Their tests run every box head on all proposals and every mask head on all

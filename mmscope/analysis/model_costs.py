@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from mmscope.analysis.breakdown import check_shape, nobody_exits
 from mmscope.analysis.costs import StageCosts, first_grid, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
+from mmscope.analysis.counting import check_shape, nobody_exits
 from mmscope.models import TokenBackbone, is_two_stage
 
 

@@ -1,0 +1,151 @@
+"""A model's cost, counted operator by operator in a real forward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
+
+import torch
+from torch import Tensor, nn
+
+from mmscope.analysis.breakdown import CostBreakdown
+from mmscope.analysis.costs import DIRECTIONS
+from mmscope.analysis.op_trace import OpTrace
+from mmscope.models import (
+    DyVM,
+    TokenBackbone,
+    TwoStage,
+    at_threshold,
+    forced_decisions,
+    is_two_stage,
+)
+from mmscope.ops import composed
+
+# A threshold that no confidence reaches: the gate runs, nobody exits.
+NOBODY_EXITS = 2.0
+
+
+def count_costs(
+    model: nn.Module,
+    shape: tuple[int, int],
+    refine_ratio: float | None = None,
+    run: Callable[[Tensor], object] | None = None,
+) -> CostBreakdown:
+    """Run a model with an mmscope backbone on one image and count.
+
+    Nobody exits, so both stages run, and the gate with them.
+
+    Args:
+        model (nn.Module): Host model.
+        shape (tuple[int, int]): Image (height, width) in pixels.
+        refine_ratio (float | None): Fraction of the regions refined; None
+            for the backbone's own. Defaults to None.
+        run (Callable | None): Runs the model on images (1, C, H, W); None
+            calls ``model(imgs, mode='tensor')``, which is backbone, neck and
+            heads in mmseg and mmpretrain. Defaults to None.
+
+    Returns:
+        CostBreakdown: Everything that ran.
+
+    Raises:
+        ValueError: If the shape is not two positive integers.
+    """
+    check_shape(shape)
+    backbone = model.backbone
+    weight = next(backbone.parameters())
+    imgs = weight.new_zeros(1, backbone.in_channels, *shape)
+    trace = OpTrace(model, backbone)
+    # Each part of a mixer has to run by itself to be seen.
+    alone = composed()
+    everything = _every_direction(backbone)
+    with nobody_exits(model, refine_ratio), torch.no_grad(), alone, everything:
+        with trace:
+            run(imgs) if run else model(imgs, mode='tensor')
+    reduction = backbone.reduction
+    return CostBreakdown(
+        trace.calls,
+        'backbone.',
+        is_two_stage(backbone),
+        backbone.out_type == 'cls_token',
+        _declared(backbone, shape),
+        1.0 if reduction is None else reduction.direction_share(),
+    )
+
+
+def _every_direction(
+    backbone: TokenBackbone,
+) -> AbstractContextManager[None]:
+    if not isinstance(backbone.reduction, DyVM):
+        return nullcontext()
+    blocks = torch.ones(backbone.num_layers, 1, 2, dtype=torch.bool)
+    return forced_decisions(backbone, blocks=blocks)
+
+
+def _declared(
+    backbone: TokenBackbone, shape: tuple[int, int]
+) -> dict[str, int]:
+    if backbone.reduction is None:
+        return {}
+    patches = math.prod(backbone.grid_of(shape))
+    return {
+        name: backbone.reduction.extra_macs(backbone, patches, directions)
+        for name, directions in DIRECTIONS.items()
+    }
+
+
+def check_shape(shape: tuple[int, int]) -> None:
+    """Refuse what is no image size.
+
+    Args:
+        shape (tuple[int, int]): (height, width) in pixels.
+
+    Raises:
+        ValueError: If it is not two positive integers.
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f'shape is (height, width) in pixels, got {shape}')
+
+
+@contextmanager
+def nobody_exits(
+    model: nn.Module,
+    refine_ratio: float | None = None,
+    eta: float | None = NOBODY_EXITS,
+) -> Iterator[None]:
+    """Let every image of an evaluation run through both stages.
+
+    Args:
+        model (nn.Module): Host model; it is left as it was.
+        refine_ratio (float | None): Fraction of the regions refined
+            meanwhile; None for the backbone's own. Defaults to None.
+        eta (float | None): Threshold; None does not run the gate either.
+            Defaults to one that no confidence reaches.
+
+    Yields:
+        None: The model is in evaluation mode inside.
+    """
+    training = model.training
+    with ExitStack() as changes:
+        changes.callback(model.train, training)
+        model.eval()
+        if is_two_stage(model):
+            backbone = changes.enter_context(at_threshold(model, eta))
+            changes.enter_context(_refining(backbone, refine_ratio))
+        yield
+
+
+@contextmanager
+def _refining(backbone: TwoStage, ratio: float | None) -> Iterator[None]:
+    own = backbone.refine_ratio, backbone.selection
+    try:
+        if ratio is not None:
+            backbone.refine_ratio, backbone.selection = ratio, True
+        yield
+    finally:
+        backbone.refine_ratio, backbone.selection = own
