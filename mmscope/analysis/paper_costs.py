@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +17,25 @@ CLASSES = 1000
 SIDE = 224
 ARCHS = {'ti': 'tiny', 's': 'small', 'b': 'base'}
 KINDS = {'vim': VisionMamba, 'mambascope': MambaScope}
+NAME = re.compile(r'(?P<kind>\w+?)_(?P<arch>ti|s|b)(_\w+)?$')
+WITHOUT_CLS = {'summary_position': 'none', 'out_type': 'featmap'}
+# Token reductions of ViM, as the configs of these names set them.
+REDUCTIONS = {
+    'ha_ti': {
+        'type': 'mmscope.HiddenAlign',
+        'prune_layers': (10, 20),
+        'keep_ratio': 0.85,
+    },
+    'ha_s': {'type': 'mmscope.HiddenAlign'},
+    'r_meeto_ti': {'type': 'mmscope.RMeeTo', 'merge_tokens': 5},
+    'r_meeto_s': {'type': 'mmscope.RMeeTo'},
+    'r_meeto_b': {'type': 'mmscope.RMeeTo'},
+    'dyvm_ti': {'type': 'mmscope.DyVM', 'token_keep_ratio': 0.9},
+    'dyvm_s': {'type': 'mmscope.DyVM'},
+    'dyvm_b': {'type': 'mmscope.DyVM', 'block_keep_ratio': 0.7},
+    'dyvm_ti_upernet': {'type': 'mmscope.DyVM', 'token_keep_ratio': 0.9},
+    'dyvm_s_upernet': {'type': 'mmscope.DyVM', 'token_keep_ratio': 0.8},
+}
 # A printed cost has one decimal.
 HALF_DIGIT = 0.05
 
@@ -58,9 +78,14 @@ def backbone_of(key: str, **options: object) -> TokenBackbone:
     Returns:
         TokenBackbone: On the ``meta`` device.
     """
-    kind, arch = key.split('_')[:2]
+    name = NAME.match(key)
+    kind = KINDS.get(name['kind'], VisionMamba)
+    if key in REDUCTIONS:
+        options = {'reduction': REDUCTIONS[key], **options}
+        if key.endswith('_upernet'):
+            options |= WITHOUT_CLS
     with torch.device('meta'):
-        return KINDS[kind](arch=ARCHS[arch], **options)
+        return kind(arch=ARCHS[name['arch']], **options)
 
 
 @cache

@@ -4,12 +4,18 @@ import itertools
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from torch import nn
 
 from mmscope.analysis.paper import TABLES
-from mmscope.analysis.paper_costs import classifier
+from mmscope.analysis.paper_costs import (
+    REDUCTIONS,
+    backbone_of,
+    classifier,
+)
 from mmscope.analysis.paper_results import Results
 from mmscope.analysis.paper_tables import build
+from mmscope.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -65,10 +71,45 @@ def test_table1_has_every_row_of_the_paper():
     printed = [(row['params_paper'], row['gflops']) for row in rows]
     assert printed[:2] == [(7, 1.5), (7, 1.3)]
     assert printed[-3:] == [(None, 13.2), (101, 12.1), (102, 11.8)]
-    ours = [f'{row["params_M"]:.3f}' for row in rows if 'params_M' in row]
+    ours = [f'{row["params_M"]:.3f}' for row in rows]
     scope = ['7.453', *['26.997'] * 4, '102.359']
     vim = ['7.148', '25.797', '97.598']
-    assert sorted(ours) == sorted(vim + scope)
+    # R-MeeTo and HA add nothing.
+    shorter = ['7.148'] * 2 + ['25.797'] * 2 + ['97.598']
+    dyvm = ['7.367', '26.594', '100.631']
+    assert sorted(ours) == sorted(vim + scope + shorter + dyvm)
+
+
+@pytest.mark.parametrize(
+    ('label', 'paper', 'exact'),
+    [
+        ('ViM-T + HA', 1.294, None),
+        ('ViM-S + HA', 3.565, 4.149),
+        ('R-MeeTo-T', 1.251, 1.572),
+        ('R-MeeTo-S', 3.535, 4.114),
+        ('R-MeeTo-B', 13.109, 14.508),
+        ('ViM-T + DyVM', 1.215, 1.472),
+        ('ViM-S + DyVM', 3.239, 3.663),
+        ('ViM-B + DyVM', 12.042, 12.939),
+    ],
+)
+def test_shorter_sequences_cost_what_their_authors_count(label, paper, exact):
+    (row,) = [row for row in rows_of('table1') if row['model'] == label]
+    assert row['full'] == pytest.approx(paper, abs=0.002)
+    assert exact is None or row['exact'] == pytest.approx(exact, abs=0.002)
+    assert row['score'] == 'not trained'
+
+
+@pytest.mark.parametrize('key', REDUCTIONS)
+def test_reductions_are_those_of_the_configs(key):
+    folder = 'ade20k' if key.endswith('_upernet') else 'imagenet'
+    cfg = Config.fromfile(str(CONFIGS / folder / f'{key}.py'))
+    told = MODELS.build(cfg.model.backbone.reduction)
+    ours = MODELS.build(dict(REDUCTIONS[key]))
+    for name in vars(told).keys() - {'ratio_weight', 'forced'}:
+        assert getattr(told, name) == getattr(ours, name), name
+    wanted = backbone_of(key).summary_tokens.position
+    assert cfg.model.backbone.get('summary_position', 'middle') == wanted
 
 
 def test_a_printed_mean_cost_implies_an_exit_ratio():
@@ -141,7 +182,7 @@ def test_table2_counts_parameters_by_config():
 
 def test_accuracies_come_from_sweeps_and_nowhere_else():
     bare = [row.get('score') for row in rows_of('table1')]
-    assert set(bare) == {None, 'not trained'}
+    assert set(bare) == {'not trained'}
     sweeps = {
         'mambascope_s': sweep((0.0, 1.0, 60.0), (0.55, 0.4, 70.0), (2, 0, 71)),
         'vim_s': sweep((None, 0.0, 69.0)),
@@ -174,7 +215,7 @@ def test_every_run_has_a_config():
         for row in table.rows
         if row.key and not row.key.startswith('figure1_')
     }
-    assert len(runs) == 6 + 4 + 4 + 26
+    assert len(runs) == 14 + 6 + 4 + 26
     for folder, stem in runs:
         assert (CONFIGS / folder / f'{stem}.py').is_file()
 
