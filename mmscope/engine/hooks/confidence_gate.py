@@ -14,9 +14,11 @@ from torch.utils.hooks import RemovableHandle
 
 from mmscope.analysis import SharedCostCounter
 from mmscope.evaluation import EarlyExitMetric
+from mmscope.models.heads.confidence import ALL_CONFIDENCES
 from mmscope.models.layers import Record, observe, unwrap_model
 from mmscope.models.losses import (
     TrainsCoarseStage,
+    check_kl_direction,
     coarse_fine_kl,
     exit_head_losses,
     feature_consistency,
@@ -26,6 +28,7 @@ from mmscope.models.scoping import (
     HostGate,
     StageOutputs,
     attach_gate,
+    check_temperature,
     check_threshold,
     find_backbone,
 )
@@ -49,7 +52,7 @@ class CoarseStageLosses:
     ) -> None:
         self.feature_weight = feature_weight
         self.kl_weight = kl_weight
-        self.kl_direction = kl_direction
+        self.kl_direction = check_kl_direction(kl_direction)
         # None while nobody observes, as in a copy.
         self.records: list[Record] | None = None
 
@@ -117,15 +120,18 @@ class ConfidenceGateHook(Hook):
             the model. Defaults to None.
         feature_weight (float): Weight of the feature consistency in plain
             hosts. Defaults to 1.
-        confidence (str | None): Kind of confidence for a classifier's head,
-            'max_prob' or 'entropy'; None leaves that of the model. Defaults
-            to None.
+        confidence (str | None): Kind of confidence, 'max_prob' or 'entropy'
+            of a classifier's head, those of :class:`MultiLabelExitHead`
+            elsewhere; None leaves that of the model. Defaults to None.
         kl_weight (float): Weight of the KL term in a plain classifier.
             Defaults to 1.
         kl_direction (str): See :func:`coarse_fine_kl`. Defaults to 'pq'.
+        temperature (float | None): T > 0 that logits are divided by before
+            they are judged; None leaves that of the model. Defaults to None.
 
     Raises:
-        ValueError: If the threshold is invalid.
+        ValueError: If the threshold, the kind of confidence, the direction
+            or the temperature is invalid.
     """
 
     # Before EMAHook copies the model.
@@ -138,8 +144,17 @@ class ConfidenceGateHook(Hook):
         confidence: str | None = None,
         kl_weight: float = 1.0,
         kl_direction: str = 'pq',
+        temperature: float | None = None,
     ) -> None:
         self.exit_threshold = check_threshold(exit_threshold)
+        if confidence is not None and confidence not in ALL_CONFIDENCES:
+            raise ValueError(
+                f'confidence must be None or one of {ALL_CONFIDENCES}, got '
+                f'{confidence!r}'
+            )
+        if temperature is not None:
+            temperature = check_temperature(temperature)
+        self.temperature = temperature
         self._losses = CoarseStageLosses(
             feature_weight, kl_weight, kl_direction
         )
@@ -150,7 +165,12 @@ class ConfidenceGateHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Wire the gate."""
-        attach_gate(runner.model, self.exit_threshold, self.confidence)
+        attach_gate(
+            runner.model,
+            self.exit_threshold,
+            self.confidence,
+            self.temperature,
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Complete the losses of a host that has none for the exits."""

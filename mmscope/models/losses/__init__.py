@@ -1,10 +1,12 @@
 """Training losses of two-stage models."""
 
-from .distillation import KL_DIRECTIONS, coarse_fine_kl
+from .cell_targets import cell_targets
+from .distillation import KL_DIRECTIONS, check_kl_direction, coarse_fine_kl
 from .early_exit import (
     TrainsCoarseStage,
     exit_head_losses,
     feature_consistency,
+    map_targets,
     multi_label_targets,
     stage_outputs,
 )
@@ -12,9 +14,12 @@ from .early_exit import (
 __all__ = [
     'KL_DIRECTIONS',
     'TrainsCoarseStage',
+    'cell_targets',
+    'check_kl_direction',
     'coarse_fine_kl',
     'exit_head_losses',
     'feature_consistency',
+    'map_targets',
     'multi_label_targets',
     'stage_outputs',
 ]
