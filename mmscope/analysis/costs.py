@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from mmscope.models import TokenBackbone, is_two_stage
+from mmscope.models.heads.confidence import MAP
 from mmscope.models.layers import block_macs, scan_cost
 
 __all__ = [
@@ -172,7 +173,7 @@ def stage_costs(
     )
     coarse += backbone.embed_macs(regions) + backbone.detail_macs(regions)
     return StageCosts(
-        coarse=coarse + _exit_head_macs(backbone.exit_head),
+        coarse=coarse + _exit_head_macs(backbone, regions),
         fine=fine + backbone.embed_macs(4 * regions),
         reuse=reuse_macs(backbone.feature_reuse, regions, backbone.embed_dims),
     )
@@ -215,7 +216,17 @@ def mean_cost(costs: StageCosts, exit_ratio: float) -> float:
     return costs.coarse + goes_on + costs.shared
 
 
-def _exit_head_macs(head: nn.Module | None) -> int:
-    # The exit head sees one token, the coarse cls: a MAC a weight.
-    layers = () if head is None else head.modules()
-    return sum(m.weight.numel() for m in layers if isinstance(m, nn.Linear))
+def _exit_head_macs(backbone: TokenBackbone, regions: int) -> int:
+    head = backbone.exit_head
+    if head is None:
+        return 0
+    over_cells = getattr(head, 'fc_map', None)
+    # The gate runs the part that it decides by.
+    if getattr(backbone.gate, 'kind', None) == MAP:
+        return regions * over_cells.weight.numel()
+    # This part sees one token, the coarse cls: a MAC a weight.
+    return sum(
+        layer.weight.numel()
+        for layer in head.modules()
+        if isinstance(layer, nn.Linear) and layer is not over_cells
+    )

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
-from mmscope.models.heads.confidence import (
-    MULTI_LABEL_CONFIDENCES,
-    SOFTMAX_CONFIDENCES,
-)
-from mmscope.models.scoping import check_threshold
+from mmscope.models.heads.confidence import ALL_CONFIDENCES
+from mmscope.models.scoping import check_temperature, check_threshold
 
 from .errors import UserError
 
@@ -37,6 +34,8 @@ class ExitChoice:
         num_images (int): Images of the split.
         config (str): Config file.
         checkpoint (str): Name of the checkpoint file.
+        temperature (float): T of the gate whose confidence it is. Defaults
+            to 1, which files say that do not name it.
     """
 
     exit_threshold: float
@@ -50,15 +49,16 @@ class ExitChoice:
     num_images: int
     config: str
     checkpoint: str
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if check_threshold(self.exit_threshold) is None:
             raise ValueError('exit_threshold is missing')
-        kinds = {*SOFTMAX_CONFIDENCES, *MULTI_LABEL_CONFIDENCES}
-        if self.confidence not in kinds:
+        check_temperature(self.temperature)
+        if self.confidence not in ALL_CONFIDENCES:
             raise ValueError(
                 f'confidence is {self.confidence!r}, expected one of '
-                f'{sorted(kinds)}'
+                f'{sorted(ALL_CONFIDENCES)}'
             )
         if self.target not in TARGETS:
             raise ValueError(
@@ -68,11 +68,14 @@ class ExitChoice:
     def sentence(self) -> str:
         """Say what was chosen, how, and what it promised."""
         aim = TARGETS[self.target].format(self.limit)
+        at = ''
+        if self.temperature != 1:
+            at = f' at temperature {self.temperature:.6g}'
+        found = result_sentence(self.expected, self.score)
         return (
-            f'exit threshold {self.exit_threshold:.6g} on {self.confidence}, '
-            f'chosen on {self.num_images} images of {self.split} ({aim}) for '
-            f'{self.checkpoint}: {result_sentence(self.expected, self.score)} '
-            'there'
+            f'exit threshold {self.exit_threshold:.6g} on {self.confidence}'
+            f'{at}, chosen on {self.num_images} images of {self.split} '
+            f'({aim}) for {self.checkpoint}: {found} there'
         )
 
     def write(self, path: str | Path) -> None:
@@ -105,9 +108,10 @@ class ExitChoice:
                 KIND
             ):
                 raise ValueError(f'it has no "kind": "{KIND}"')
-            wanted = {field.name for field in fields(cls)}
-            if set(content) != wanted:
-                odd = sorted(wanted.symmetric_difference(content))
+            known = {field.name: field.default for field in fields(cls)}
+            needed = {k for k, value in known.items() if value is MISSING}
+            odd = sorted((needed - set(content)) | (set(content) - set(known)))
+            if odd:
                 raise ValueError(f'missing or unknown: {", ".join(odd)}')
             return cls(**content)
         except (OSError, ValueError) as error:

@@ -43,11 +43,12 @@ def set_exit_threshold(
             f'early such as mmscope.MambaScope, this config has {kind}'
         )
     options = {'exit_threshold': value}
-    if chosen:
-        nodes = [node for _, node in walk(cfg.model, 'model')]
-        options.update(_confidence_of(chosen, nodes))
     hooks = list(cfg.get('custom_hooks') or [])
     gates = [hook for hook in hooks if hook.get('type') in GATE_HOOKS]
+    if chosen:
+        nodes = [node for _, node in walk(cfg.model, 'model')]
+        options['temperature'] = chosen.temperature
+        options.update(_confidence_of(chosen, nodes, gates))
     for gate in gates:
         gate.update(options)
     if not gates:
@@ -78,10 +79,16 @@ def can_exit(cfg: Config) -> bool:
         )
 
 
-def _confidence_of(chosen: ExitChoice, nodes: list[dict]) -> dict[str, str]:
+def _confidence_of(
+    chosen: ExitChoice, nodes: list[dict], gates: list[dict]
+) -> dict[str, str]:
     """Options that make the gate decide as the threshold was chosen."""
     heads = [node.get('exit_head') for node in nodes]
     kinds = [head.get('confidence', 'mean_present') for head in heads if head]
+    if kinds:
+        # The hook wins over the head.
+        told = [gate.get('confidence') for gate in gates]
+        kinds = [kind for kind in told if kind] or kinds
     if not kinds:
         if chosen.confidence in SOFTMAX_CONFIDENCES:
             return {'confidence': chosen.confidence}

@@ -7,10 +7,16 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmscope.benchmark.timing import Run
-from mmscope.models.scoping import Gate, TwoStage, at_threshold
+from mmscope.models.scoping import (
+    Gate,
+    TwoStage,
+    WrappedGate,
+    at_threshold,
+    decided_by,
+)
 
 # Ratios are rounded to fractions of at most so many images.
 LARGEST_CYCLE = 100
@@ -50,7 +56,7 @@ def cycle_length(ratio: float, batch: int) -> int:
     return (as_fraction(ratio) * batch).denominator
 
 
-class ForcedGate(Gate):
+class ForcedGate(WrappedGate):
     """Lets a fixed fraction exit, whatever the exit head says.
 
     It judges every image by the real head, so that the gate costs what it
@@ -72,34 +78,25 @@ class ForcedGate(Gate):
     """
 
     def __init__(self, gate: Gate, ratio: float) -> None:
-        self.judge = gate
-        super().__init__(gate.owner, gate.kind)
+        super().__init__(gate)
         self.ratio = as_fraction(ratio)
         self.images = 0
         self._forced: dict[tuple, Tensor] = {}
 
-    @property
-    def head(self) -> nn.Module:
-        """The module that predicts for the model's own gate."""
-        return self.judge.head
-
-    def logits(self, cls: Tensor) -> Tensor:
-        """Predict as the model's own gate does, (B, C)."""
-        return self.judge.logits(cls)
-
     def check_trained(self) -> None:
         """Accept any head: this gate does not decide by it."""
 
-    def confidence(self, cls: Tensor) -> Tensor:
+    def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
         """Judge the images, and give the wanted verdict instead.
 
         Args:
             cls (Tensor): Coarse cls tokens, (B, D).
+            tokens (Tensor): Coarse patch tokens, (B, n, D).
 
         Returns:
             Tensor: (B,) float32, 1 for who exits, 0 for the others.
         """
-        super().confidence(cls)
+        super().confidence(cls, tokens)
         before = int(self.images * self.ratio)
         self.images += len(cls)
         exits = int(self.images * self.ratio) - before
@@ -140,13 +137,8 @@ def gated_by(
     Yields:
         None: The others decide inside.
     """
-    own = backbone.gate
-    with at_threshold(backbone, threshold):
-        backbone.gate = gate or own
-        try:
-            yield
-        finally:
-            backbone.gate = own
+    with at_threshold(backbone, threshold), decided_by(backbone, gate):
+        yield
 
 
 def forced_run(backbone: TwoStage, ratio: float, forward: Run) -> Run:

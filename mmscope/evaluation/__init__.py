@@ -1,6 +1,7 @@
 """Metrics, sweeps and speed of the early exit."""
 
 from mmscope.evaluation.both_ends import score_both_ends
+from mmscope.evaluation.calibration import calibrate, fit_temperature
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
@@ -22,6 +23,8 @@ __all__ = [
     'SegmentationScore',
     'SweepResult',
     'TokenReductionMetric',
+    'calibrate',
+    'fit_temperature',
     'measure_throughput',
     'representative_images',
     'score_both_ends',

@@ -23,9 +23,13 @@ from mmscope.models import (
     is_two_stage,
     observe,
 )
-from mmscope.models.heads.confidence import CONFIDENCES, confidence
 from mmscope.models.layers import Record, unwrap_model
-from mmscope.models.scoping import ExitRecord, Gate
+from mmscope.models.scoping import (
+    ExitRecord,
+    Gate,
+    WrappedGate,
+    decided_by,
+)
 
 
 @contextmanager
@@ -142,7 +146,8 @@ def _run_gated(
     backbone = attach_gate(model)
     backbone.gate.check_trained()
     # Both runs write into the same data samples: measure in between.
-    with at_threshold(model, 0.0), _exit_logits(backbone.gate) as logits:
+    gate = AllKinds(backbone.gate)
+    with at_threshold(model, 0.0), decided_by(backbone, gate):
         exited, first = _run_once(model, batch, score, counter)
     with at_threshold(model, None):
         full, record = _run_once(model, batch, score, counter)
@@ -150,7 +155,7 @@ def _run_gated(
     (short,) = image_costs(backbone, [first], exited['outside'], convention)
     tokens, number = record.coarse_tokens, len(full['names'])
     return {
-        **_kinds(backbone.gate, logits[0]),
+        **_prefixed('kinds/', gate.found),
         **_prefixed('details/', exited['details']),
         **_prefixed('details/coarse_', exited['prediction']),
         **_prefixed('details/fine_', full['prediction']),
@@ -167,35 +172,36 @@ def _run_gated(
     }
 
 
-def _kinds(gate: Gate, logits: Tensor) -> dict[str, list]:
-    """Every confidence that the deciding head offers, (B,) each."""
-    found = {
-        kind: confidence(logits, kind, gate.meaning).double().tolist()
-        for kind in CONFIDENCES[gate.meaning]
-    }
-    return _prefixed('kinds/', found)
+class AllKinds(WrappedGate):
+    """Decides as the model's own gate, and notes what others would say.
+
+    Args:
+        gate (Gate): The model's own.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(gate)
+        self.found: dict[str, list[float]] = {}
+
+    def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
+        """Judge by every kind that the head offers, all at one temperature.
+
+        Args:
+            cls (Tensor): Coarse cls tokens, (B, D).
+            tokens (Tensor): Coarse patch tokens, (B, n, D).
+
+        Returns:
+            Tensor: Of the kind that decides, (B,); ``found`` has all.
+        """
+        found = self.judge(cls, tokens, self.kinds)
+        self.found = {
+            kind: values.double().tolist() for kind, values in found.items()
+        }
+        return found[self.kind]
 
 
 def _prefixed(prefix: str, columns: dict[str, list]) -> dict[str, list]:
     return {f'{prefix}{name}': values for name, values in columns.items()}
-
-
-@contextmanager
-def _exit_logits(gate: Gate) -> Iterator[list[Tensor]]:
-    """Note what the deciding head predicts, (B, C) each call.
-
-    The gate's call comes first; a classifier calls its head once more.
-    """
-    logits: list[Tensor] = []
-
-    def note(_: nn.Module, __: tuple, output: Tensor) -> None:
-        logits.append(output)
-
-    handle = gate.head.register_forward_hook(note)
-    try:
-        yield logits
-    finally:
-        handle.remove()
 
 
 def _run_once(

@@ -87,8 +87,9 @@ def build_model(
         )
     for hook in cfg.get('custom_hooks') or []:
         # In a plain classifier the hook alone says how the gate decides.
-        if hook.get('type') in GATE_HOOKS and hook.get('confidence'):
-            attach_gate(model, confidence=hook['confidence'])
+        told = {key: hook.get(key) for key in ('confidence', 'temperature')}
+        if hook.get('type') in GATE_HOOKS and any(told.values()):
+            attach_gate(model, **told)
     if checkpoint is not None:
         load_model_weights(model, checkpoint)
     if device is None:

@@ -20,6 +20,8 @@ def summary(result: SweepResult) -> str:
         lines.append(result.variants_table())
     if not result.confidence:
         return '\n'.join(lines)
+    if 'calibration' in result.meta:
+        lines.append(_calibrated(result.meta['calibration']))
     if 'chosen' in result.meta:
         lines.append(_chosen(result))
     for name, found in result.confidence['scores'].items():
@@ -50,6 +52,17 @@ def _chosen(result: SweepResult) -> str:
     return (
         f'{ExitChoice(**chosen).sentence()}; {found} on '
         f'{result.meta["split"]}{remark}'
+    )
+
+
+def _calibrated(found: dict) -> str:
+    """Say which temperature was fitted, and what it did there."""
+    same = ' (the very images reported here)' if found['same_images'] else ''
+    return (
+        f'temperature {found["temperature"]:.4g} of the coarse prediction, '
+        f'fitted to {found["num_images"]} images of {found["split"]}{same}: '
+        f'ECE {found["ece_before"]:.2f} -> {found["ece"]:.2f} %, negative '
+        f'log-likelihood {found["nll_before"]:.4g} -> {found["nll"]:.4g}'
     )
 
 

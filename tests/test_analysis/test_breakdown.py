@@ -155,6 +155,26 @@ def test_exit_head_and_dense_heads_have_their_places():
     assert (head['stage'], head['macs']) == ('coarse', 24 * 5)
 
 
+@pytest.mark.parametrize('kind', ['map', 'entropy'])
+def test_the_gate_pays_for_the_part_of_the_head_that_it_asks(kind):
+    head = {
+        'type': 'MultiLabelExitHead',
+        'num_classes': 5,
+        'confidence': kind,
+        'map_loss_weight': 1.0,
+        'map_nothing': True,
+    }
+    model = Classifier(
+        MambaScope(arch=SMALL, img_size=64, out_type='featmap', exit_head=head)
+    )
+    model.forward = lambda imgs, mode: model.backbone(imgs)
+    costs = count_costs(model, (64, 96))
+    assert costs.costs() == stage_costs(model.backbone, (2, 3))
+    (row,) = [row for row in costs.rows() if row['part'] == 'exit_head']
+    wanted = 6 * 24 * 6 if kind == 'map' else 24 * 5
+    assert (row['stage'], row['macs']) == ('coarse', wanted)
+
+
 def test_every_forward_of_a_host_has_both_stages():
     model = Classifier(MambaScope(arch=SMALL, img_size=64))
     once = count_costs(model, (64, 96)).costs()

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmscope.analysis import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.costs import (
@@ -21,6 +23,7 @@ from mmscope.models import (
     VisionMamba,
 )
 
+ROOT = Path(__file__).parents[2]
 EMBED_DIMS = {'tiny': 192, 'small': 384, 'base': 768}
 SMALL = {'embed_dims': 8, 'num_layers': 4}
 
@@ -196,6 +199,23 @@ def test_exit_head_is_paid_in_the_coarse_pass():
     plain, gated = (stage_costs(s, (7, 7)) for s in (scope(), with_head))
     assert gated.coarse - plain.coarse == 192 * 150
     assert gated.fine == plain.fine
+
+
+@pytest.mark.parametrize('convention', ['paper', 'exact'])
+def test_a_map_of_ade20k_costs_below_two_percent_of_the_coarse_stage(
+    convention,
+):
+    cfg = Config.fromfile(ROOT / 'configs/ade20k/mambascope_ti_upernet.py')
+    options = {**cfg.model.backbone, 'init_cfg': None}
+    kind, head = options.pop('type'), options.pop('exit_head')
+    assert kind == 'mmscope.MambaScope'
+    plain, mapped = (
+        stage_costs(scope(exit_head=h, **options), (16, 16), convention)
+        for h in (None, {**head, 'confidence': 'map'})
+    )
+    added = mapped.coarse - plain.coarse
+    assert added == 256 * 192 * 150
+    assert added < 0.02 * plain.coarse
 
 
 def test_counts_are_exact_integers():

@@ -91,7 +91,7 @@ def test_the_forced_gate_pays_for_the_head(neck, kind):
     gate = ForcedGate(own, 0.5)
     assert (gate.head, gate.kind) == (own.head, own.kind)
     cls = torch.randn(4, 16)
-    assert gate.confidence(cls).sum() == 2
+    assert gate.confidence(cls, torch.randn(4, 4, 16)).sum() == 2
     assert len(calls) == 1
     assert torch.equal(gate.logits(cls), own.logits(cls))
 

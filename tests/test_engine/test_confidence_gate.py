@@ -156,6 +156,42 @@ def test_the_hook_refuses_a_model_without_coarse_stage(scenes, tmp_path):
         builders.runner(scenes, tmp_path, model).test()
 
 
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('confidence', 'nonsense', "confidence must be .* got 'nonsense'"),
+        ('confidence', '', "confidence must be .* got ''"),
+        ('kl_direction', 'up', "kl_direction must be .* got 'up'"),
+        ('temperature', 0.0, 'temperature must be'),
+        ('temperature', 'hot', 'temperature must be'),
+    ],
+)
+def test_bad_options_are_refused_when_built(option, value, message):
+    with pytest.raises(ValueError, match=message):
+        ConfidenceGateHook(**{option: value})
+
+
+@pytest.mark.parametrize(
+    'host', ['EncoderDecoder', 'mmscope.EarlyExitEncoderDecoder']
+)
+def test_any_host_trains_a_map_that_then_decides(scenes, tmp_path, host):
+    model = builders.segmentor(host)
+    model['backbone']['exit_head']['confidence'] = 'map'
+    hooks = [{**HOOK, 'exit_threshold': 0.5, 'temperature': 4.0}]
+    runner = builders.runner(
+        scenes, tmp_path, model, custom_hooks=hooks, iters=2
+    )
+    fresh = runner.model.backbone.exit_head.fc_map.weight.clone()
+    runner.train()
+    assert 'loss_exit_map' in losses_of(runner)
+    backbone = runner.model.backbone
+    assert backbone.exit_head.num_map_updates == 2
+    assert not torch.equal(backbone.exit_head.fc_map.weight, fresh)
+    # The validation behind it gated.
+    assert (backbone.gate.kind, backbone.gate.temperature) == ('map', 4.0)
+    assert backbone.last_exit.confidence.min() >= 1 / 3
+
+
 @pytest.mark.parametrize('value', ['0.5', -1, float('nan')])
 def test_bad_thresholds_are_refused_when_built(value):
     with pytest.raises(ValueError, match='exit_threshold must be'):

@@ -119,6 +119,11 @@ def test_file_gives_back_what_was_written(tmp_path):
         ({'exit_threshold': None}, 'exit_threshold is missing'),
         ({'confidence': 'guess'}, "confidence is 'guess'"),
         ({'target': 'speed'}, "target is 'speed'"),
+        ({'temperature': 0}, 'temperature must be .* got 0 of type int'),
+        ({'temperature': -2.0}, 'temperature must be'),
+        ({'temperature': float('nan')}, 'temperature must be'),
+        ({'temperature': '2'}, "got '2' of type str"),
+        ({'temperature': None}, 'got None'),
         ({'extra': 1}, 'missing or unknown: extra'),
     ],
 )
@@ -127,6 +132,19 @@ def test_files_of_another_kind_are_refused(tmp_path, change, message):
     CHOICE.write(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UserError, match=message):
+        ExitChoice.read(path)
+
+
+def test_files_without_a_temperature_mean_one(tmp_path):
+    path = tmp_path / 'eta.json'
+    CHOICE.write(path)
+    content = json.loads(path.read_text())
+    del content['temperature']
+    path.write_text(json.dumps(content))
+    assert ExitChoice.read(path).temperature == 1.0
+    del content['limit']
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match='missing or unknown: limit'):
         ExitChoice.read(path)
 
 
@@ -203,6 +221,26 @@ def test_choice_brings_the_confidence_it_was_made_for():
     assert 'chosen on 40 images of val (at most 1 points below' in note
 
 
+def test_choice_brings_its_temperature_against_that_of_the_config():
+    cfg = config()
+    hook = {'type': 'mmscope.ConfidenceGateHook', 'temperature': 3.0}
+    cfg.custom_hooks = [hook]
+    set_exit_threshold(cfg, CHOICE)
+    assert cfg.custom_hooks[0].temperature == 1.0
+    (note,) = set_exit_threshold(cfg, replace(CHOICE, temperature=1.75))
+    assert cfg.custom_hooks[0].temperature == 1.75
+    assert 'on max_prob at temperature 1.75, chosen' in note
+
+
+def test_the_kind_that_a_hook_names_is_the_one_that_decides():
+    dense = config({'type': 'mmscope.MultiLabelExitHead'})
+    hook = {'type': 'mmscope.ConfidenceGateHook', 'confidence': 'map'}
+    dense.custom_hooks = [hook]
+    set_exit_threshold(dense, replace(CHOICE, confidence='map'))
+    with pytest.raises(UserError, match="this config has 'map'"):
+        set_exit_threshold(dense, replace(CHOICE, confidence='mean_present'))
+
+
 def test_choice_for_another_exit_head_is_refused():
     dense = config({'type': 'mmscope.MultiLabelExitHead'})
     message = "confidence='max_prob', this config has 'mean_present'"
@@ -215,32 +253,31 @@ def test_choice_for_another_exit_head_is_refused():
         )
 
 
-def load_tool(name):
-    from .test_sweep_threshold import load_tool
-
-    return load_tool(name)
-
-
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         (['--target-flops', '1', '--max-drop', '1'], 'not allowed with'),
         (['--save-threshold', 'x.json'], 'need a target'),
         (['--choose-on', 'val'], 'need a target'),
+        (['--calibrate', '--save-threshold', 'x.json'], 'need a target'),
         (['--target-flops', 'much'], 'invalid float value'),
         (['--thresholds', 'high'], 'invalid float value'),
     ],
 )
-def test_odd_command_lines_are_refused(options, message, capsys):
+def test_odd_command_lines_are_refused(options, message, capsys, load_tool):
     pytest.importorskip('matplotlib', reason='the tool draws a picture')
     with pytest.raises(SystemExit):
         load_tool('sweep_threshold').parse_args(['c.py', 'c.pth', *options])
     assert message in capsys.readouterr().err
 
 
-def test_saved_threshold_is_tested_for_real(photo_run, tmp_path, capsys):
+# The random weights of the second seed say more than a guess.
+@pytest.mark.parametrize(('seed', 'calibrated'), [(1, False), (24, True)])
+def test_saved_threshold_is_tested_for_real(
+    photo_run, load_tool, tmp_path, capsys, seed, calibrated
+):
     pytest.importorskip('matplotlib', reason='the tool draws a picture')
-    cfg, checkpoint = photo_run()
+    cfg, checkpoint = photo_run(seed=seed)
     # The pictures to report on are fewer than those to choose on.
     cfg.test_dataloader.dataset.indices = [0, 3, 5, 8, 11]
     cfg.dump(tmp_path / 'run.py')
@@ -253,12 +290,21 @@ def test_saved_threshold_is_tested_for_real(photo_run, tmp_path, capsys):
             *('--choose-on', 'val', '--split', 'test', '--max-drop', '10'),
             *('--save-threshold', str(saved)),
             *('--json', str(tmp_path / 'sweep.json')),
+            *(['--calibrate'] if calibrated else []),
         ]
     )
-    assert 'chosen on 12 images of val' in capsys.readouterr().out
-    chosen = json.loads((tmp_path / 'sweep.json').read_text())['meta'][
-        'chosen'
-    ]
+    printed = capsys.readouterr().out
+    assert 'chosen on 12 images of val' in printed
+    assert ('fitted to 12 images of val: ECE' in printed) == calibrated
+    meta = json.loads((tmp_path / 'sweep.json').read_text())['meta']
+    chosen, fitted = meta['chosen'], meta.get('calibration')
+    assert (fitted is not None) == calibrated
+    if calibrated:
+        assert not fitted['same_images']
+        assert fitted['temperature'] != 1
+        assert fitted['nll'] < fitted['nll_before']
+        temperature = ExitChoice.read(saved).temperature
+        assert temperature == chosen['temperature'] == fitted['temperature']
     assert chosen['exit_threshold'] == ExitChoice.read(saved).exit_threshold
     assert not chosen['same_images']
     done = subprocess.run(
@@ -275,6 +321,7 @@ def test_saved_threshold_is_tested_for_real(photo_run, tmp_path, capsys):
     (log,) = (tmp_path / 'test').glob('*/2*.json')
     real = json.loads(log.read_text())
     expected = chosen['reported']
+    assert not calibrated or 0 < expected['exit_ratio'] < 1
     assert real['accuracy/top1'] == pytest.approx(expected['top1'])
     for name in ('exit_ratio', 'mean_cost'):
         assert real[f'early_exit/{name}'] == pytest.approx(expected[name])

@@ -83,6 +83,29 @@ def test_configured_kind_of_confidence_is_among_the_compared(
     assert (ends.kinds['entropy'] != ends.confidence).all()
 
 
+@pytest.mark.parametrize('kind', ['min_present', 'map'])
+def test_a_map_is_among_the_compared(build_segmentor, make_loader, kind):
+    import torch
+
+    head = {
+        'type': 'mmscope.MultiLabelExitHead',
+        'num_classes': 4,
+        'confidence': kind,
+        'map_loss_weight': 0.4,
+    }
+    model = build_segmentor(exit_head=head)
+    torch.nn.init.normal_(model.backbone.exit_head.fc_map.weight, std=0.5)
+    with pytest.raises(RuntimeError, match='never trained'):
+        sweep(model, make_loader(3))
+    model.backbone.exit_head.num_map_updates.fill_(1)
+    result = sweep(model, make_loader(3), num_quantiles=1, num_draws=2)
+    kinds = [found['kind'] for found in result.confidence['kinds']]
+    assert kinds == ['mean_present', 'min_present', 'entropy', 'map']
+    ends = score_both_ends(model, make_loader(3), SegmentationScore(4))
+    assert (ends.kinds[kind] == ends.confidence).all()
+    assert (ends.kinds['map'] != ends.kinds['min_present']).all()
+
+
 def test_sweep_leaves_the_model_as_it_was(build_segmentor, make_loader):
     model = build_segmentor()
     attach_gate(model, 0.7)

@@ -7,7 +7,7 @@
         --vary score_metric=max_norm,detail,random refine_ratio=0.5,0.8
     python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
         --choose-on val --split test (--target-flops G | --max-drop POINTS)
-        [--save-threshold FILE]
+        [--calibrate] [--save-threshold FILE]
 
 Each image is predicted after the coarse and after the fine stage; any
 threshold is then arithmetic. The table compares the exits that the
@@ -22,6 +22,10 @@ sweep of each.
 
 With a target, a threshold is chosen on one split, reported on the other and
 saved for tools/test.py --exit-threshold FILE.
+
+--calibrate first fits one temperature to the coarse predictions on the split
+of --choose-on, by their likelihood; every confidence is that of logits over
+the temperature, which the saved file holds too.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.apis import ExitChoice, user_errors
     from mmscope.evaluation import (
         SweepResult,
+        calibrate,
         measure_throughput,
         representative_images,
     )
@@ -162,7 +167,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     chooses = args.target_flops is not None or args.max_drop is not None
-    if not chooses and (args.choose_on or args.save_threshold):
+    for_choice = args.save_threshold or (args.choose_on and not args.calibrate)
+    if not chooses and for_choice:
         parser.error(
             '--choose-on and --save-threshold need a target: '
             '--target-flops G or --max-drop POINTS'
@@ -190,7 +196,13 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--choose-on',
         choices=SPLITS,
-        help='data to choose the threshold on (default: val)',
+        help='data to choose the threshold, and to fit the temperature, on '
+        '(default: val)',
+    )
+    parser.add_argument(
+        '--calibrate',
+        action='store_true',
+        help='fit a temperature to the coarse predictions before',
     )
     parser.add_argument(
         '--save-threshold',
@@ -212,6 +224,12 @@ def run(args: argparse.Namespace) -> SweepResult:
     model = build_model(cfg, args.checkpoint, args.device)
     wanted = check_thresholds(model, args.thresholds)
     variants = [Variant(), *combinations(args.vary)]
+    fitted = None
+    if args.calibrate:
+        split = args.choose_on or 'val'
+        fitted = calibrate(
+            model, build_dataloader(cfg, split, args.batch_size)
+        )
     loader, scored = score_split(args, cfg, model, args.split, variants)
     ends = scored[0]
     choice = None
@@ -235,6 +253,12 @@ def run(args: argparse.Namespace) -> SweepResult:
     if args.speed_images > 0:
         add_speed(result, model, loader, args)
     result.meta = describe(args, model, len(ends.names))
+    if fitted is not None:
+        result.meta['calibration'] = {
+            **fitted.to_meta(),
+            'split': split,
+            'same_images': fitted.names == ends.names,
+        }
     if choice is not None:
         result.meta['chosen'] = {
             **asdict(choice),
@@ -323,6 +347,7 @@ def choose(
         num_images=len(ends.names),
         config=shown(args.config),
         checkpoint=Path(args.checkpoint).name,
+        temperature=model.backbone.gate.temperature,
     )
     if args.save_threshold:
         choice.write(args.save_threshold)

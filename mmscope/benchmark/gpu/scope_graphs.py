@@ -72,7 +72,8 @@ class ScopeGraphs:
 
         def look(images: Tensor) -> tuple:
             output, state = coarse(images)
-            return output[0], state, self._judge(state['cls'])
+            verdict = self._judge(state['cls'], state['tokens'])
+            return output[0], state, verdict
 
         with torch.no_grad(), casting(self.device):
             self._coarse = Recorded(look, (images,), self.device)

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from mmscope.engine.hooks.observing import ObservingHook, StepLosses
 from mmscope.evaluation import EarlyExitMetric
+from mmscope.models.heads.confidence import ALL_CONFIDENCES
 from mmscope.models.layers import Record
 from mmscope.models.losses import (
     TrainsCoarseStage,
+    check_kl_direction,
     coarse_fine_kl,
     exit_head_losses,
     feature_consistency,
@@ -20,6 +22,7 @@ from mmscope.models.scoping import (
     StageOutputs,
     TwoStage,
     attach_gate,
+    check_temperature,
     check_threshold,
     find_backbone,
 )
@@ -41,7 +44,7 @@ class CoarseStageLosses(StepLosses):
         super().__init__()
         self.feature_weight = feature_weight
         self.kl_weight = kl_weight
-        self.kl_direction = kl_direction
+        self.kl_direction = check_kl_direction(kl_direction)
 
     def losses(
         self, model: nn.Module, records: list[Record], data_samples: list
@@ -96,15 +99,18 @@ class ConfidenceGateHook(ObservingHook):
             the model. Defaults to None.
         feature_weight (float): Weight of the feature consistency in plain
             hosts. Defaults to 1.
-        confidence (str | None): Kind of confidence for a classifier's head,
-            'max_prob' or 'entropy'; None leaves that of the model. Defaults
-            to None.
+        confidence (str | None): Kind of confidence, 'max_prob' or 'entropy'
+            of a classifier's head, those of :class:`MultiLabelExitHead`
+            elsewhere; None leaves that of the model. Defaults to None.
         kl_weight (float): Weight of the KL term in a plain classifier.
             Defaults to 1.
         kl_direction (str): See :func:`coarse_fine_kl`. Defaults to 'pq'.
+        temperature (float | None): T > 0 that logits are divided by before
+            they are judged; None leaves that of the model. Defaults to None.
 
     Raises:
-        ValueError: If the threshold is invalid.
+        ValueError: If the threshold, the kind of confidence, the direction
+            or the temperature is invalid.
     """
 
     def __init__(
@@ -114,15 +120,29 @@ class ConfidenceGateHook(ObservingHook):
         confidence: str | None = None,
         kl_weight: float = 1.0,
         kl_direction: str = 'pq',
+        temperature: float | None = None,
     ) -> None:
         losses = CoarseStageLosses(feature_weight, kl_weight, kl_direction)
         super().__init__(losses, TrainsCoarseStage, EarlyExitMetric)
         self.exit_threshold = check_threshold(exit_threshold)
+        if confidence is not None and confidence not in ALL_CONFIDENCES:
+            raise ValueError(
+                f'confidence must be None or one of {ALL_CONFIDENCES}, got '
+                f'{confidence!r}'
+            )
+        if temperature is not None:
+            temperature = check_temperature(temperature)
+        self.temperature = temperature
         self.confidence = confidence
 
     def before_run(self, runner: Runner) -> None:
         """Wire the gate."""
-        attach_gate(runner.model, self.exit_threshold, self.confidence)
+        attach_gate(
+            runner.model,
+            self.exit_threshold,
+            self.confidence,
+            self.temperature,
+        )
 
     def find_backbone(self, model: nn.Module) -> TwoStage:
         """Find the two-stage backbone of a host model."""

@@ -8,8 +8,8 @@ from mmpretrain.models.heads import LinearClsHead
 from torch import Tensor
 
 from mmscope.models.losses import (
-    KL_DIRECTIONS,
     TrainsCoarseStage,
+    check_kl_direction,
     coarse_fine_kl,
 )
 from mmscope.registry import MODELS
@@ -66,13 +66,8 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
         super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
         if not kl_weight >= 0:
             raise ValueError(f'kl_weight must be >= 0, got {kl_weight}')
-        if kl_direction not in KL_DIRECTIONS:
-            raise ValueError(
-                f'kl_direction must be one of {KL_DIRECTIONS}, got '
-                f'{kl_direction!r}'
-            )
         self.kl_weight = kl_weight
-        self.kl_direction = kl_direction
+        self.kl_direction = check_kl_direction(kl_direction)
 
     def loss(
         self, feats: Sequence[Tensor], data_samples: list, **kwargs: object

@@ -53,24 +53,61 @@ CONFIDENCES: dict[str, dict[str, Formula]] = {
     },
 }
 SOFTMAX_CONFIDENCES = tuple(CONFIDENCES['softmax'])
-MULTI_LABEL_CONFIDENCES = tuple(CONFIDENCES['multi_label'])
+# Of a head that also predicts which class each coarse cell shows.
+MAP = 'map'
+MULTI_LABEL_CONFIDENCES = (*CONFIDENCES['multi_label'], MAP)
+ALL_CONFIDENCES = tuple(
+    dict.fromkeys((*SOFTMAX_CONFIDENCES, *MULTI_LABEL_CONFIDENCES))
+)
 
 
-def check_confidence(kind: str, meaning: str) -> str:
+def kinds_of(meaning: str, with_map: bool = False) -> tuple[str, ...]:
+    """List the kinds of confidence that a head offers.
+
+    Args:
+        meaning (str): 'softmax' or 'multi_label'.
+        with_map (bool): Whether it also predicts a class for every coarse
+            cell. Defaults to False.
+
+    Returns:
+        tuple[str, ...]: The first is the default.
+    """
+    kinds = tuple(CONFIDENCES[meaning])
+    return (*kinds, MAP) if with_map else kinds
+
+
+def check_confidence(
+    kind: str,
+    meaning: str,
+    num_classes: int | None = None,
+    with_map: bool = False,
+) -> str:
     """Return a kind of confidence if the outputs have it.
 
     Args:
         kind (str): Its name.
         meaning (str): 'softmax' or 'multi_label'.
+        num_classes (int | None): Classes C; None where nobody knows.
+            Defaults to None.
+        with_map (bool): See :func:`kinds_of`. Defaults to False.
 
     Raises:
-        ValueError: If there is no such kind.
+        ValueError: If there is no such kind, or it is the entropy of a
+            distribution over a single class.
     """
-    kinds = tuple(CONFIDENCES[meaning])
+    kinds = kinds_of(meaning, with_map)
     if kind not in kinds:
+        hint = ''
+        if kind == MAP:
+            hint = ': a head with a map has it, exit_head.map_loss_weight=0.4'
         raise ValueError(
             f'confidence of a {meaning} prediction must be one of {kinds}, '
-            f'got {kind!r}'
+            f'got {kind!r}{hint}'
+        )
+    if (kind, meaning, num_classes) == ('entropy', 'softmax', 1):
+        raise ValueError(
+            "confidence='entropy' compares with log C, which is 0 for the "
+            "one class of this head: use confidence='max_prob'"
         )
     return kind
 
@@ -125,7 +162,21 @@ def confidence(logits: Tensor, kind: str, meaning: str) -> Tensor:
         Tensor: (B,) float32 in [0, 1].
 
     Raises:
-        ValueError: If ``kind`` is unknown.
+        ValueError: If ``kind`` is unknown, or the entropy of one class.
     """
-    check_confidence(kind, meaning)
+    check_confidence(kind, meaning, logits.shape[-1])
     return CONFIDENCES[meaning][kind](logits.float())
+
+
+def map_confidence(logits: Tensor) -> Tensor:
+    """Confidence of a prediction of which class each coarse cell shows.
+
+    Args:
+        logits (Tensor): (B, n, K); each cell is a softmax over K classes.
+
+    Returns:
+        Tensor: Mean over the n cells of the largest probability, (B,)
+        float32 in [0, 1]. Cells of padding count like all others: nothing
+        tells a backbone where its images end.
+    """
+    return _max_prob(logits.float()).mean(-1)

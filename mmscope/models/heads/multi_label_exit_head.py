@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmscope.models.heads.confidence import check_confidence
+from mmscope.models.heads.confidence import MAP, check_confidence
 from mmscope.registry import MODELS
 
 
@@ -18,6 +18,14 @@ class MultiLabelExitHead(BaseModule):
     The image-level auxiliary classifier of MambaScope (arXiv:2512.00647,
     appendix A), supervised by the labels found in the image's annotation.
     One set of weights serves the coarse and the fine stage.
+
+    It may have a map as well, a linear 1 x 1 layer on the coarse tokens that
+    predicts which class each cell shows: a softmax over K classes, trained
+    on the share of the cell that each has (:func:`cell_targets`). K is C in
+    segmentation. In detection it is C + 1, the last for cells without
+    objects; this stands in for the presence of classes in a cell, because a
+    largest probability needs a distribution. The kind of confidence 'map' is
+    its mean largest probability (:func:`map_confidence`).
 
     Example::
 
@@ -31,15 +39,20 @@ class MultiLabelExitHead(BaseModule):
         num_classes (int): Classes C.
         in_channels (int): Channels D of the cls token; the backbone fills it
             in.
-        confidence (str): See :func:`multi_label_confidence`. Defaults to
-            'mean_present'.
+        confidence (str): See :func:`multi_label_confidence`, or 'map'.
+            Defaults to 'mean_present'.
         loss_weight (float): w_e of the two label losses. Defaults to 0.4.
         distill_weight (float): w_k of the loss that brings the coarse to the
             fine prediction. Defaults to 0.4.
+        map_loss_weight (float | None): Weight of the loss of the map; None
+            for no map, or with confidence 'map' for 0.4. Defaults to None.
+        map_nothing (bool): Whether the map has a class 'nothing', the last:
+            True for detection. Defaults to False.
         init_cfg (dict | None): MMEngine initialisation. Defaults to None.
 
     Raises:
-        ValueError: If ``confidence`` or ``num_classes`` is invalid.
+        ValueError: If ``confidence``, ``num_classes`` or
+            ``map_loss_weight`` is invalid, or a map has one class only.
     """
 
     # What the gate asks.
@@ -52,13 +65,15 @@ class MultiLabelExitHead(BaseModule):
         confidence: str = 'mean_present',
         loss_weight: float = 0.4,
         distill_weight: float = 0.4,
+        map_loss_weight: float | None = None,
+        map_nothing: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1:
             raise ValueError(f'num_classes must be >= 1, got {num_classes}')
         self.num_classes = num_classes
-        self.kind = check_confidence(confidence, self.meaning)
+        self.kind = check_confidence(confidence, self.meaning, with_map=True)
         self.loss_weight = loss_weight
         self.distill_weight = distill_weight
         self.fc = nn.Linear(in_channels, num_classes)
@@ -66,11 +81,47 @@ class MultiLabelExitHead(BaseModule):
         nn.init.zeros_(self.fc.bias)
         # Saved with the weights: tells a trained head from a fresh one.
         self.register_buffer('num_updates', torch.zeros((), dtype=torch.long))
+        if map_loss_weight is None and confidence == MAP:
+            map_loss_weight = 0.4
+        self.map_loss_weight, self.map_nothing = map_loss_weight, map_nothing
+        if self.has_map:
+            self._add_map(in_channels)
+
+    def _add_map(self, in_channels: int) -> None:
+        if not self.map_loss_weight >= 0:
+            raise ValueError(
+                f'map_loss_weight must be >= 0, got {self.map_loss_weight}'
+            )
+        if self.map_classes < 2:
+            raise ValueError(
+                'a map tells classes apart, so num_classes must be >= 2, or '
+                f'map_nothing=True; got num_classes={self.num_classes}'
+            )
+        self.fc_map = nn.Linear(in_channels, self.map_classes)
+        nn.init.trunc_normal_(self.fc_map.weight, std=0.02)
+        nn.init.zeros_(self.fc_map.bias)
+        # Its own: a checkpoint may come from a head without a map.
+        count = torch.zeros((), dtype=torch.long)
+        self.register_buffer('num_map_updates', count)
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the head also predicts the classes of coarse cells."""
+        return self.map_loss_weight is not None
+
+    @property
+    def map_classes(self) -> int:
+        """Classes K of a cell, 'nothing' included."""
+        return self.num_classes + int(self.map_nothing)
 
     @property
     def is_trained(self) -> bool:
-        """Whether this head, or the checkpoint it came from, was trained."""
-        return bool(self.num_updates > 0)
+        """Whether this head, or the checkpoint it came from, was trained.
+
+        With a map, both parts: a sweep compares what either says.
+        """
+        trained = bool(self.num_updates > 0)
+        return trained and not (self.has_map and self.num_map_updates == 0)
 
     def forward(self, cls: Tensor) -> Tensor:
         """Predict presence.
@@ -82,6 +133,17 @@ class MultiLabelExitHead(BaseModule):
             Tensor: Logits, (B, C).
         """
         return self.fc(cls)
+
+    def map_logits(self, tokens: Tensor) -> Tensor:
+        """Predict which class each coarse cell shows; needs the map.
+
+        Args:
+            tokens (Tensor): Coarse tokens after the final norm, (B, n, D).
+
+        Returns:
+            Tensor: Logits, (B, n, K).
+        """
+        return self.fc_map(tokens)
 
     def loss(
         self, coarse_cls: Tensor, fine_cls: Tensor, targets: Tensor
@@ -114,3 +176,21 @@ class MultiLabelExitHead(BaseModule):
             'loss_exit_fine': self.loss_weight * mean_bce(fine, targets),
             'loss_exit_distill': self.distill_weight * distilled,
         }
+
+    def map_loss(self, tokens: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy of the map, mean over the cells of the batch.
+
+        Args:
+            tokens (Tensor): Coarse tokens after the final norm, (B, n, D).
+            targets (Tensor): Share of each cell by class, (B, n, K); NaN
+                rows are cells without any label and do not count.
+
+        Returns:
+            dict[str, Tensor]: ``loss_exit_map``, a weighted scalar.
+        """
+        self.num_map_updates += 1
+        log_probs = self.map_logits(tokens).float().log_softmax(-1)
+        labelled = ~targets.isnan().any(-1)
+        entropy = -(targets.nan_to_num(0.0) * log_probs).sum(-1)
+        mean = (entropy * labelled).sum() / labelled.sum().clamp(min=1)
+        return {'loss_exit_map': self.map_loss_weight * mean}

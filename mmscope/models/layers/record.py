@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -33,10 +33,19 @@ class Record:
     lengths: list[int] = field(default_factory=list)
     directions: list[Tensor | None] = field(default_factory=list)
     reductions: list[Any] = field(default_factory=list)
+    _is_detached: ClassVar[bool] = False
 
     def detached(self) -> Record:
-        """Copy it without the graphs that its tensors hang on."""
-        return _detached(self)
+        """Copy it without the graphs that its tensors hang on.
+
+        Returns:
+            Record: The copy; of a record that is one already, itself.
+        """
+        if self._is_detached:
+            return self
+        copied = _detached(self)
+        copied._is_detached = True
+        return copied
 
 
 def _detached(value: Any) -> Any:

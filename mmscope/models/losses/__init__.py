@@ -1,10 +1,12 @@
 """Training losses of two-stage models."""
 
-from .distillation import KL_DIRECTIONS, coarse_fine_kl
+from .cell_targets import cell_targets
+from .distillation import KL_DIRECTIONS, check_kl_direction, coarse_fine_kl
 from .early_exit import (
     TrainsCoarseStage,
     exit_head_losses,
     feature_consistency,
+    map_targets,
     multi_label_targets,
     stage_outputs,
 )
@@ -18,10 +20,13 @@ __all__ = [
     'KL_DIRECTIONS',
     'TrainsCoarseStage',
     'TrainsReduction',
+    'cell_targets',
+    'check_kl_direction',
     'coarse_fine_kl',
     'exit_head_losses',
     'feature_consistency',
     'kept_token_error',
+    'map_targets',
     'multi_label_targets',
     'only_record',
     'stage_outputs',

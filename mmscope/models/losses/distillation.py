@@ -8,6 +8,22 @@ from torch import Tensor
 KL_DIRECTIONS = ('pq', 'qp')
 
 
+def check_kl_direction(direction: str) -> str:
+    """Return a direction of the divergence if there is such a one.
+
+    Args:
+        direction (str): See :func:`coarse_fine_kl`.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if direction not in KL_DIRECTIONS:
+        raise ValueError(
+            f'kl_direction must be one of {KL_DIRECTIONS}, got {direction!r}'
+        )
+    return direction
+
+
 def coarse_fine_kl(
     coarse: Tensor, fine: Tensor, direction: str = 'pq'
 ) -> Tensor:
@@ -30,12 +46,9 @@ def coarse_fine_kl(
     Raises:
         ValueError: If the direction is unknown.
     """
+    check_kl_direction(direction)
     log_q = coarse.float().log_softmax(-1)
     log_p = fine.detach().float().log_softmax(-1)
     if direction == 'pq':
         return F.kl_div(log_q, log_p, reduction='batchmean', log_target=True)
-    if direction == 'qp':
-        return F.kl_div(log_p, log_q, reduction='batchmean', log_target=True)
-    raise ValueError(
-        f'kl_direction must be one of {KL_DIRECTIONS}, got {direction!r}'
-    )
+    return F.kl_div(log_p, log_q, reduction='batchmean', log_target=True)

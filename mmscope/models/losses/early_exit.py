@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from mmscope.models.layers import Record
+from mmscope.models.losses.cell_targets import (
+    IGNORE_LABEL,
+    cell_targets,
+    check_labels,
+)
 from mmscope.models.scoping import StageOutputs, TwoStage
-
-IGNORE_LABEL = 255
 
 
 class TrainsCoarseStage:
@@ -44,7 +47,7 @@ def stage_outputs(records: Sequence[Record]) -> StageOutputs:
 def exit_head_losses(
     backbone: TwoStage, outputs: StageOutputs, data_samples: Sequence[Any]
 ) -> dict[str, Tensor]:
-    """Losses of the backbone's exit head for one batch.
+    """Losses of the backbone's exit head, and of its map, for one batch.
 
     Args:
         backbone (TwoStage): With or without an exit head.
@@ -58,11 +61,44 @@ def exit_head_losses(
     head = backbone.exit_head
     if head is None:
         return {}
+    device = outputs.coarse_cls.device
     targets = multi_label_targets(data_samples, head.num_classes)
-    return head.loss(
-        outputs.coarse_cls,
-        outputs.fine_cls,
-        targets.to(outputs.coarse_cls.device),
+    losses = head.loss(
+        outputs.coarse_cls, outputs.fine_cls, targets.to(device)
+    )
+    if getattr(head, 'has_map', False):
+        cells = map_targets(backbone, outputs.grid, data_samples).to(device)
+        losses.update(head.map_loss(outputs.coarse_features, cells))
+    return losses
+
+
+def map_targets(
+    backbone: TwoStage,
+    grid: tuple[int, int],
+    data_samples: Sequence[Any],
+    scales: Sequence[tuple[float, float]] | None = None,
+) -> Tensor:
+    """What the map of a backbone's exit head shall say.
+
+    Args:
+        backbone (TwoStage): Its exit head has a map.
+        grid (tuple[int, int]): Coarse grid (h, w) of the batch.
+        data_samples (Sequence[Any]): See :func:`cell_targets`.
+        scales (Sequence[tuple[float, float]] | None): See
+            :func:`cell_targets`. Defaults to None.
+
+    Returns:
+        Tensor: (B, h * w, K).
+    """
+    head = backbone.exit_head
+    # The coarse stage looks at half the pixels of a side.
+    return cell_targets(
+        data_samples,
+        grid,
+        2 * backbone.patch_stride,
+        head.num_classes,
+        head.map_nothing,
+        scales,
     )
 
 
@@ -115,7 +151,7 @@ def _row(sample: Any, num_classes: int) -> Tensor:
         labels = sample.gt_sem_seg.data.unique()
         labels = labels[labels != IGNORE_LABEL]
         row = torch.full((num_classes,), 0.0 if len(labels) else torch.nan)
-    elif 'gt_instances' in sample:
+    elif hasattr(getattr(sample, 'gt_instances', None), 'labels'):
         labels, row = sample.gt_instances.labels, torch.zeros(num_classes)
     elif 'gt_label' in sample:
         labels, row = sample.gt_label.unique(), torch.zeros(num_classes)
@@ -128,12 +164,6 @@ def _row(sample: Any, num_classes: int) -> Tensor:
             f'gt_score, got a data sample with {sorted(sample.keys())}'
         )
     labels = labels.cpu().long()
-    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise ValueError(
-            f'annotation holds labels {int(labels.min())} to '
-            f'{int(labels.max())}, the exit head has num_classes='
-            f'{num_classes}: set exit_head.num_classes to that of the data '
-            'set (and reduce_zero_label if label 0 means "other")'
-        )
+    check_labels(labels, num_classes)
     row[labels] = 1.0
     return row

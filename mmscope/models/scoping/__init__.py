@@ -1,10 +1,11 @@
 """Coarse-to-fine scoping, and the exit gate."""
 
-from .attach import at_threshold, attach_gate, find_backbone
+from .attach import at_threshold, attach_gate, decided_by, find_backbone
 from .branches import CoarseBranch, FineBranch
+from .checks import check_temperature, check_threshold
 from .coarse_to_fine import CoarseToFine
 from .detail import count_covering, lost_detail
-from .gate import ExitHeadGate, Gate, HostGate, check_threshold, exit_mask
+from .gate import ExitHeadGate, Gate, HostGate, WrappedGate, exit_mask
 from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
 from .selection import fine_children, num_refined, split_regions
 from .stages import ExitRecord, StageOutputs
@@ -23,10 +24,13 @@ __all__ = [
     'HostGate',
     'StageOutputs',
     'TwoStage',
+    'WrappedGate',
     'at_threshold',
     'attach_gate',
+    'check_temperature',
     'check_threshold',
     'count_covering',
+    'decided_by',
     'exit_mask',
     'find_backbone',
     'fine_children',

@@ -9,11 +9,8 @@ from mmengine.dist import is_distributed
 from torch import nn
 
 from mmscope.models.layers import unwrap_model
-from mmscope.models.scoping.gate import (
-    ExitHeadGate,
-    HostGate,
-    check_threshold,
-)
+from mmscope.models.scoping.checks import check_temperature, check_threshold
+from mmscope.models.scoping.gate import ExitHeadGate, Gate, HostGate
 from mmscope.models.scoping.two_stage import TwoStage
 
 
@@ -46,6 +43,7 @@ def attach_gate(
     model: nn.Module,
     exit_threshold: float | None = None,
     confidence: str | None = None,
+    temperature: float | None = None,
 ) -> TwoStage:
     """Wire the exit gate of a host model; the one way to do so.
 
@@ -60,38 +58,73 @@ def attach_gate(
         confidence (str | None): Kind of confidence; None leaves that of the
             gate, or takes the default of the head's outputs where there is
             none. Defaults to None.
+        temperature (float | None): T that logits are divided by before they
+            are judged; None leaves that of the gate, 1 for a new one.
+            Defaults to None.
 
     Returns:
         TwoStage: The backbone.
 
     Raises:
         ValueError: If the model has no two-stage backbone, nothing that
-            could predict, or the threshold or the kind is invalid.
+            could predict, or the threshold, the kind or the temperature is
+            invalid.
         RuntimeError: If weights are sharded (FSDP, ZeRO-3).
     """
     threshold = check_threshold(exit_threshold)
     backbone = find_backbone(model)
     if threshold is not None:
         _refuse_sharded(model)
+    kind, scale = confidence, temperature
+    if backbone.gate is not None:
+        kind = backbone.gate.kind if kind is None else kind
+        scale = backbone.gate.temperature if scale is None else scale
+    scale = 1.0 if scale is None else check_temperature(scale)
     host = unwrap_model(model)
     if backbone.exit_head is not None:
-        kind = confidence or _kind(backbone)
-        backbone.gate = ExitHeadGate(backbone, kind)
+        backbone.gate = ExitHeadGate(backbone, kind, scale)
     elif host is not backbone:
-        if getattr(host, 'head', None) is None:
-            raise ValueError(
-                f'{type(host).__name__} has no classification head and its '
-                'backbone no exit head: set backbone.exit_head=dict('
-                "type='mmscope.MultiLabelExitHead', num_classes=...)"
-            )
-        backbone.gate = HostGate(host, confidence or _kind(backbone))
+        _refuse_headless(host)
+        backbone.gate = HostGate(host, kind, scale)
+    elif isinstance(backbone.gate, HostGate):
+        backbone.gate = HostGate(backbone.gate.owner, kind, scale)
+    elif not (confidence is None and temperature is None):
+        raise ValueError(
+            f'confidence={confidence!r} and temperature={temperature!r} have '
+            f'nothing to judge: this {type(backbone).__name__} has no '
+            'exit_head; pass the host model whose head predicts'
+        )
     if threshold is not None:
         backbone.exit_threshold = threshold
     return backbone
 
 
-def _kind(backbone: TwoStage) -> str | None:
-    return None if backbone.gate is None else backbone.gate.kind
+def _refuse_headless(host: nn.Module) -> None:
+    if getattr(host, 'head', None) is None:
+        raise ValueError(
+            f'{type(host).__name__} has no classification head and its '
+            'backbone no exit head: set backbone.exit_head=dict('
+            "type='mmscope.MultiLabelExitHead', num_classes=...)"
+        )
+
+
+@contextmanager
+def decided_by(backbone: TwoStage, gate: Gate | None) -> Iterator[None]:
+    """Let another gate decide for a while.
+
+    Args:
+        backbone (TwoStage): Its own gate comes back afterwards.
+        gate (Gate | None): The other; None leaves its own.
+
+    Yields:
+        None: The other decides inside.
+    """
+    own = backbone.gate
+    backbone.gate = gate or own
+    try:
+        yield
+    finally:
+        backbone.gate = own
 
 
 @contextmanager

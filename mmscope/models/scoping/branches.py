@@ -58,8 +58,8 @@ class CoarseBranch(_Branch):
 
         Returns:
             tuple: What the backbone returns when every image exits, and what
-            the fine branch needs of n regions: ``cls`` (B, D), which an exit
-            head may judge by, ``tokens`` and ``embeddings`` (B, n, D), and
+            the fine branch needs of n regions: ``cls`` (B, D) and ``tokens``
+            (B, n, D), which an exit head may judge by, ``embeddings``, and
             ``importance`` (B, n) where the mixers tell it: what the image
             tells alone ('detail') the fine branch finds for itself.
         """

@@ -50,7 +50,8 @@ class CoarseToFine(RegionSelection, TwoStage):
             ``refine_ratio``. Defaults to None.
         exit_threshold (float | None): η; None never exits. Defaults to None.
         exit_head (dict | None): Multi-label head on the coarse cls token,
-            for dense tasks. Defaults to None.
+            and on the coarse patch tokens where it has a map, for dense
+            tasks. Defaults to None.
         score_metric (str | None): One of the family's ``score_metrics``, for
             Mamba those of :func:`token_scores`; or 'detail', what halving
             the image loses (:func:`lost_detail`), for which the coarse stage
@@ -257,6 +258,8 @@ class CoarseToFine(RegionSelection, TwoStage):
             fine_cls=fine.cls,
             coarse_maps=self.crop(coarse.maps, size),
             fine_maps=self.crop(fine.maps, size),
+            coarse_features=coarse.tokens,
+            grid=coarse.grid,
         )
         self.deliver(outputs)
         if self.out_type == 'cls_token':

@@ -2,91 +2,135 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from numbers import Real
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import (
     CONFIDENCES,
+    MAP,
     check_confidence,
     confidence,
+    kinds_of,
+    map_confidence,
 )
+from mmscope.models.scoping.checks import check_temperature
 
 
-def check_threshold(value: object) -> float | None:
-    """Validate an exit threshold η.
-
-    Args:
-        value (object): None (nobody exits) or a number >= 0; 0 lets everyone
-            exit, above 1 nobody.
-
-    Returns:
-        float | None: The threshold.
-
-    Raises:
-        ValueError: If the value is not a number, negative or NaN.
-    """
-    if value is None:
-        return None
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or math.isnan(value) or value < 0:
-        raise ValueError(
-            'exit_threshold must be None or a number >= 0 (0: every image '
-            f'exits, > 1: none does), got {value!r} of type '
-            f'{type(value).__name__}'
-        )
-    return float(value)
-
-
-class Gate:
-    """Exit iff confidence >= η (paper section 4.1), judged by an exit head.
+class Gate(ABC):
+    """Exit iff confidence >= η (paper section 4.1), judged by some head.
 
     A plain object, not a module: holding one adds no parameter and no
     submodule to the backbone, and ``copy.deepcopy`` of a whole model maps
     ``owner`` to the copy.
 
     Args:
-        owner (nn.Module): The exit head.
+        owner (nn.Module): What has the head.
         kind (str | None): Kind of confidence; None for the head's own.
             Defaults to None.
+        temperature (float): T; confidences are those of logits / T.
+            Defaults to 1.
 
     Raises:
-        ValueError: If the head's outputs have no such confidence.
+        ValueError: If the head's outputs have no such confidence, or the
+            temperature is not > 0.
     """
 
-    def __init__(self, owner: nn.Module, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        owner: nn.Module,
+        kind: str | None = None,
+        temperature: float = 1.0,
+    ) -> None:
         self.owner = owner
-        own = getattr(self.head, 'kind', next(iter(CONFIDENCES[self.meaning])))
-        self.kind = check_confidence(kind or own, self.meaning)
+        if kind is None:
+            kind = getattr(self.head, 'kind', self.kinds[0])
+        self.kind = check_confidence(
+            kind,
+            self.meaning,
+            getattr(self.head, 'num_classes', None),
+            self.has_map,
+        )
+        self.temperature = temperature
 
     @property
+    @abstractmethod
     def head(self) -> nn.Module:
         """The module that predicts."""
-        return self.owner
+
+    @property
+    def temperature(self) -> float:
+        """T > 0, by which logits are divided before they are judged."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature = check_temperature(value)
 
     @property
     def meaning(self) -> str:
         """What the head's outputs are, see :func:`meaning_of`."""
         return meaning_of(self.head)
 
+    @property
+    def has_map(self) -> bool:
+        """Whether the head also predicts the classes of coarse cells."""
+        return getattr(self.head, 'has_map', False)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind of confidence that the head offers."""
+        return kinds_of(self.meaning, self.has_map)
+
     def logits(self, cls: Tensor) -> Tensor:
-        """Predict from coarse tokens (B, D): (B, C)."""
+        """Predict from coarse cls tokens (B, D): (B, C)."""
         return self.head(cls)
 
-    def confidence(self, cls: Tensor) -> Tensor:
+    def map_logits(self, tokens: Tensor) -> Tensor:
+        """Predict from coarse patch tokens (B, n, D): (B, n, K)."""
+        return self.head.map_logits(tokens)
+
+    def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
         """Judge coarse predictions.
 
         Args:
             cls (Tensor): What the backbone reads out of the coarse stage,
                 (B, D).
+            tokens (Tensor): Its patch tokens after the final norm,
+                (B, n, D).
 
         Returns:
             Tensor: (B,) float32 in [0, 1].
         """
-        return confidence(self.logits(cls), self.kind, self.meaning)
+        return self.judge(cls, tokens, (self.kind,))[self.kind]
+
+    def judge(
+        self, cls: Tensor, tokens: Tensor, kinds: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Judge coarse predictions by several kinds of confidence.
+
+        Each part of the head runs once, and only if a kind asks for it.
+
+        Args:
+            cls (Tensor): As for :meth:`confidence`.
+            tokens (Tensor): As for :meth:`confidence`.
+            kinds (Sequence[str]): Some of ``self.kinds``.
+
+        Returns:
+            dict[str, Tensor]: (B,) float32 in [0, 1] for each kind.
+        """
+        found, of_image = {}, [kind for kind in kinds if kind != MAP]
+        if of_image:
+            logits = self.logits(cls).float() / self.temperature
+            for kind in of_image:
+                found[kind] = confidence(logits, kind, self.meaning)
+        if MAP in kinds:
+            logits = self.map_logits(tokens).float() / self.temperature
+            found[MAP] = map_confidence(logits)
+        return found
 
     def check_trained(self) -> None:
         """Refuse to decide by a head that has never been trained.
@@ -117,6 +161,7 @@ class ExitHeadGate(Gate):
     Args:
         owner (nn.Module): Backbone with ``exit_head``.
         kind (str | None): See :class:`Gate`.
+        temperature (float): See :class:`Gate`.
     """
 
     @property
@@ -135,6 +180,7 @@ class HostGate(Gate):
         owner (nn.Module): Host model with ``head`` and perhaps ``neck``.
         kind (str | None): Kind of confidence. Defaults to None, the first
             of the outputs' meaning.
+        temperature (float): See :class:`Gate`.
     """
 
     @property
@@ -148,6 +194,27 @@ class HostGate(Gate):
         if getattr(self.owner, 'neck', None) is not None:
             feats = self.owner.neck(feats)
         return self.head(feats)
+
+
+class WrappedGate(Gate):
+    """A gate that predicts as another does, for those who add to it.
+
+    Args:
+        gate (Gate): The model's own.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self.own = gate
+        super().__init__(gate.owner, gate.kind, gate.temperature)
+
+    @property
+    def head(self) -> nn.Module:
+        """The module that predicts for the model's own gate."""
+        return self.own.head
+
+    def logits(self, cls: Tensor) -> Tensor:
+        """Predict as the model's own gate does, (B, C)."""
+        return self.own.logits(cls)
 
 
 def meaning_of(head: nn.Module) -> str:

@@ -90,12 +90,17 @@ class StageOutputs(TwoStageRecord):
         fine_cls (Tensor): (B, D).
         coarse_maps (tuple[Tensor, ...]): As an exit would give them.
         fine_maps (tuple[Tensor, ...]): The backbone's own output.
+        coarse_features (Tensor | None): Patch tokens of the coarse stage
+            after the final norm, (B, n, D).
+        grid (tuple[int, int] | None): Coarse grid (h, w), n = h * w.
     """
 
     coarse_cls: Tensor
     fine_cls: Tensor
     coarse_maps: tuple[Tensor, ...] = ()
     fine_maps: tuple[Tensor, ...] = ()
+    coarse_features: Tensor | None = None
+    grid: tuple[int, int] | None = None
 
 
 @dataclass(kw_only=True)

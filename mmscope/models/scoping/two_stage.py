@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmscope.models.layers import Observed, unwrap_model
-from mmscope.models.scoping.gate import (
-    ExitHeadGate,
-    Gate,
-    check_threshold,
-    exit_mask,
-)
+from mmscope.models.scoping.checks import check_threshold
+from mmscope.models.scoping.gate import ExitHeadGate, Gate, exit_mask
 from mmscope.models.scoping.stages import (
     CoarseStage,
     ExitRecord,
@@ -91,7 +87,7 @@ class TwoStage(Observed):
         self, imgs: Tensor, coarse: CoarseStage
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Refine the unsure images alone and put results back in order."""
-        confidence, exited = self._decide(coarse.cls)
+        confidence, exited = self._decide(coarse)
         stay = ~exited
         fine = None
         if not stay.any():
@@ -108,9 +104,9 @@ class TwoStage(Observed):
         self._hand_out(self._exit_record(coarse, confidence, exited, fine))
         return cls, maps
 
-    def _decide(self, cls: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _decide(self, coarse: CoarseStage) -> tuple[Tensor | None, Tensor]:
         """Confidence, (B,) or None, and who exits, (B,) bool."""
-        threshold = self.exit_threshold
+        threshold, cls = self.exit_threshold, coarse.cls
         stay = torch.zeros(len(cls), dtype=torch.bool, device=cls.device)
         if self.gate is None:
             if threshold is not None and 0.0 < threshold <= 1.0:
@@ -124,7 +120,7 @@ class TwoStage(Observed):
             return None, stay
         if 0.0 < threshold <= 1.0:
             self.gate.check_trained()
-        confidence = self.gate.confidence(cls)
+        confidence = self.gate.confidence(cls, coarse.tokens)
         return confidence, exit_mask(confidence, threshold)
 
     def _exit_record(
@@ -151,7 +147,8 @@ class TwoStage(Observed):
         )
 
     def _hand_out(self, record: ExitRecord) -> None:
-        _last_exits[self] = record.detached()
+        record = record.detached()
+        _last_exits[self] = record
         self.deliver(record)
 
 

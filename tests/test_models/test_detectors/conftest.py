@@ -16,14 +16,15 @@ def spread_confidences():
     @torch.no_grad()
     def spread(model, inputs):
         backbone, head = model.backbone, model.backbone.exit_head
-        cls = backbone.forward_coarse(inputs).cls
+        coarse = backbone.forward_coarse(inputs)
+        cls = coarse.cls
         centred = cls - cls.mean(0)
         direction = torch.linalg.svd(centred)[2][0]
         direction = direction / (centred @ direction).std()
         head.fc.weight.copy_(direction.expand_as(head.fc.weight))
         head.fc.bias.copy_(3.0 - head.fc.weight @ cls.mean(0))
         head.num_updates += 1
-        return backbone.gate.confidence(cls).sort().values
+        return backbone.gate.confidence(cls, coarse.tokens).sort().values
 
     return spread
 

@@ -261,6 +261,25 @@ def test_several_levels_of_the_backbone_are_refused(coco):
         losses_of(model, batch(model, coco))
 
 
+def test_a_map_learns_where_nothing_is(coco):
+    head = {
+        'type': 'mmscope.MultiLabelExitHead',
+        'num_classes': 2,
+        'confidence': 'map',
+    }
+    backbone = det_builders.backbone(exit_head=head)
+    model = build(backbone=backbone).train()
+    with pytest.raises(ValueError, match='exit_head.map_nothing=True'):
+        losses_of(model, batch(model, coco))
+    head['map_nothing'] = True
+    model = build(backbone=backbone).train()
+    losses = losses_of(model, batch(model, coco))
+    losses['loss_exit_map'].backward()
+    grad = model.backbone.exit_head.fc_map.bias.grad
+    # Most of these scenes is empty: nothing is to be predicted more often.
+    assert grad[2] < 0 < grad[:2].max()
+
+
 def test_labels_beyond_the_exit_head_are_refused(coco):
     head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 1}
     model = build(backbone=det_builders.backbone(exit_head=head)).train()

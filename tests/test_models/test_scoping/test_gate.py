@@ -6,20 +6,25 @@ import pytest
 import torch
 from torch import nn
 
-from mmscope.models import MambaScope
+from mmscope.models import MambaScope, observe
 from mmscope.models.heads.confidence import (
+    map_confidence,
     multi_label_confidence,
     softmax_confidence,
 )
 from mmscope.models.scoping import (
+    Gate,
+    HostGate,
     at_threshold,
     attach_gate,
+    check_temperature,
     check_threshold,
     exit_mask,
     find_backbone,
 )
 
 ARCH = {'embed_dims': 16, 'num_layers': 2}
+HEAD = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 4}
 
 
 def logit(p):
@@ -248,3 +253,130 @@ def test_a_replaced_exit_head_decides_at_once():
     assert copy.deepcopy(model).gate.head is not other
     with pytest.raises(RuntimeError, match='never trained'):
         model(torch.randn(1, 3, 64, 64))
+
+
+def scope(**head):
+    model = MambaScope(arch=ARCH, img_size=64, exit_head={**HEAD, **head})
+    for counter in ('num_updates', 'num_map_updates'):
+        if hasattr(model.exit_head, counter):
+            getattr(model.exit_head, counter).fill_(1)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_a_map_gate_decides_by_the_coarse_cells():
+    model = scope(confidence='map')
+    torch.nn.init.normal_(model.exit_head.fc_map.weight, std=0.5)
+    imgs = torch.randn(3, 3, 64, 96)
+    coarse = model.forward_coarse(imgs)
+    assert coarse.tokens.shape[1] == 6
+    wanted = map_confidence(model.exit_head.map_logits(coarse.tokens))
+    with at_threshold(model, wanted.median().item()):
+        model(imgs)
+    assert torch.allclose(model.last_exit.confidence, wanted)
+    assert model.last_exit.exited.sum() == 2
+
+
+def test_an_image_kind_does_not_run_the_map():
+    model = scope(map_loss_weight=0.4)
+    model.exit_head.fc_map.register_forward_hook(lambda *_: 1 / 0)
+    with torch.no_grad(), at_threshold(model, 0.5):
+        model(torch.randn(1, 3, 64, 64))
+    attach_gate(model, 0.5, 'map')
+    with pytest.raises(ZeroDivisionError):
+        model(torch.randn(1, 3, 64, 64))
+
+
+def test_an_untrained_map_refuses_to_decide():
+    model = scope(confidence='map')
+    model.exit_head.num_map_updates.fill_(0)
+    with at_threshold(model, 0.5), pytest.raises(RuntimeError, match='never'):
+        model(torch.randn(1, 3, 64, 64))
+
+
+def test_a_map_is_asked_of_heads_that_have_one():
+    with pytest.raises(ValueError, match='exit_head.map_loss_weight'):
+        attach_gate(scope(), confidence='map')
+    with pytest.raises(ValueError, match="got 'map'"):
+        attach_gate(Classifier(), confidence='map')
+
+
+@pytest.mark.parametrize('value', [0, -1.0, math.nan, math.inf, '2', True])
+def test_what_is_not_a_temperature_is_named(value):
+    with pytest.raises(ValueError, match='temperature must be a finite'):
+        check_temperature(value)
+    model = scope()
+    with pytest.raises(ValueError, match='temperature must be a finite'):
+        attach_gate(model, temperature=value)
+    with pytest.raises(ValueError, match='temperature must be a finite'):
+        model.gate.temperature = value
+    assert model.gate.temperature == 1.0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', ['mean_present', 'entropy', 'map'])
+def test_confidence_is_that_of_logits_over_the_temperature(kind):
+    model = scope(map_loss_weight=0.4)
+    torch.nn.init.normal_(model.exit_head.fc_map.weight, std=0.5)
+    torch.nn.init.normal_(model.exit_head.fc.weight, std=0.5)
+    attach_gate(model, confidence=kind)
+    cls, tokens = torch.randn(5, 16), torch.randn(5, 4, 16)
+    before = model.gate.confidence(cls, tokens)
+    attach_gate(model, temperature=2.0)
+    actual = model.gate.confidence(cls, tokens)
+    for part in (model.exit_head.fc, model.exit_head.fc_map):
+        part.weight /= 2
+        part.bias /= 2
+    attach_gate(model, temperature=1.0)
+    assert torch.allclose(actual, model.gate.confidence(cls, tokens))
+    assert (actual != before).all()
+
+
+def test_a_temperature_stays_until_told_and_when_copied():
+    for model in (Classifier(), scope()):
+        backbone = attach_gate(model, temperature=2.5)
+        attach_gate(model, 0.5, 'entropy')
+        assert backbone.gate.temperature == 2.5
+        assert find_backbone(copy.deepcopy(model)).gate.temperature == 2.5
+        attach_gate(model, temperature=0.5)
+        assert backbone.gate.temperature == 0.5
+        assert backbone.gate.kind == 'entropy'
+
+
+def test_a_scope_alone_has_nothing_that_a_kind_could_judge():
+    alone = MambaScope(arch=ARCH, img_size=64)
+    attach_gate(alone, 0.0)
+    for options in ({'confidence': 'nonsense'}, {'temperature': 2.0}):
+        with pytest.raises(ValueError, match='have nothing to judge'):
+            attach_gate(alone, **options)
+    model = Classifier()
+    attach_gate(model)
+    # The scope of a host goes on asking that host.
+    attach_gate(model.backbone, confidence='entropy')
+    assert model.backbone.gate.owner is model
+    assert model.backbone.gate.kind == 'entropy'
+
+
+def test_a_gate_says_which_head_it_asks():
+    with pytest.raises(TypeError, match='abstract'):
+        Gate(LogitHead())
+
+
+def test_the_entropy_of_one_class_is_refused():
+    model = Classifier()
+    model.head.num_classes = 1
+    with pytest.raises(ValueError, match='which is 0 for the one class'):
+        HostGate(model, 'entropy')
+    assert HostGate(model).kind == 'max_prob'
+    with pytest.raises(ValueError, match='which is 0 for the one class'):
+        softmax_confidence(torch.zeros(2, 1), 'entropy')
+    assert scope(num_classes=1, confidence='entropy').gate.kind == 'entropy'
+
+
+def test_one_detached_record_is_handed_out():
+    model = scope()
+    imgs = torch.randn(1, 3, 64, 64, requires_grad=True)
+    with observe(model) as records, observe(model) as others:
+        model(imgs)
+    assert records[0] is others[0] is model.last_exit
+    assert not records[0].importance.requires_grad

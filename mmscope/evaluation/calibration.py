@@ -1,0 +1,251 @@
+"""One temperature that makes coarse predictions say how sure they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmscope.evaluation.both_ends import evaluating
+from mmscope.evaluation.classification import NUM_BINS, bin_index
+from mmscope.models import TwoStage, attach_gate
+from mmscope.models.heads.confidence import MAP
+from mmscope.models.layers import unwrap_model
+from mmscope.models.losses import map_targets, multi_label_targets
+
+# Where a temperature is looked for.
+LOWEST, HIGHEST = 0.01, 100.0
+# Halvings of the logarithm's interval: to 1e-12 of T.
+STEPS = 44
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A temperature, and what it did on the images it was fitted to.
+
+    Args:
+        temperature (float): T.
+        nll_before (float): Negative log-likelihood of the coarse
+            predictions at T = 1, nats.
+        nll (float): The same at T.
+        ece_before (float): Expected calibration error at T = 1, percent.
+        ece (float): The same at T.
+        names (list[str]): Images.
+    """
+
+    temperature: float
+    nll_before: float
+    nll: float
+    ece_before: float
+    ece: float
+    names: list[str]
+
+    def to_meta(self) -> dict:
+        """Give the numbers as a report needs them.
+
+        Returns:
+            dict: Everything; ``num_images`` in place of names.
+        """
+        found = dict(vars(self))
+        return {**found, 'num_images': len(found.pop('names'))}
+
+
+def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
+    """Fit the temperature of a model's gate to a data set, and set it.
+
+    The deciding prediction counts: the classes of the host's head, the
+    presence of classes of an exit head, or its map where the gate decides by
+    'map'. The coarse stage runs once over the data; all logits are kept in
+    float64, 8 bytes for each image and class (map: cell and class).
+
+    Args:
+        model (nn.Module): Host model with weights; its gate gets the
+            temperature.
+        dataloader (Iterable): Batches with annotations.
+
+    Returns:
+        Calibration: What was fitted.
+
+    Raises:
+        ValueError: If the model has no early exit or the data no labels, or
+            no temperature fits, see :func:`fit_temperature`.
+        RuntimeError: If the exit head was never trained.
+    """
+    backbone = attach_gate(model)
+    backbone.gate.check_trained()
+    host, names, pairs = unwrap_model(model), [], []
+    with evaluating(model):
+        for batch in dataloader:
+            data = host.data_preprocessor(batch, False)
+            samples = data['data_samples']
+            pairs.append(_predicted(backbone, data['inputs'], samples))
+            names += [str(s.metainfo.get('img_path', '')) for s in samples]
+    if not pairs:
+        raise ValueError('the data loader gave no batch to calibrate on')
+    logits, targets = map(torch.cat, zip(*pairs, strict=True))
+    meaning = _meaning(backbone)
+    temperature = fit_temperature(logits, targets, meaning)
+    found = {}
+    for suffix, value in (('_before', 1.0), ('', temperature)):
+        scaled = logits / value
+        found[f'nll{suffix}'] = mean_nll(scaled, targets, meaning)
+        found[f'ece{suffix}'] = calibration_error(scaled, targets, meaning)
+    backbone.gate.temperature = temperature
+    return Calibration(temperature, **found, names=names)
+
+
+def fit_temperature(logits: Tensor, targets: Tensor, meaning: str) -> float:
+    """Find the T that minimises the negative log-likelihood of logits / T.
+
+    Guo et al., On Calibration of Modern Neural Networks, section 4.2. The
+    likelihood is convex in 1 / T, so that halving an interval by the sign of
+    its slope finds the one minimum, in float64 and the same each time.
+
+    Args:
+        logits (Tensor): (m, C).
+        targets (Tensor): 'softmax': shares that sum to 1, one-hot for a
+            label; 'multi_label': 1 where a class is present, else 0. (m, C).
+        meaning (str): 'softmax' or 'multi_label'.
+
+    Returns:
+        float: T in [0.01, 100].
+
+    Raises:
+        ValueError: If there is nothing to fit, logits are not finite, or the
+            likelihood has no minimum there: every prediction is right, or
+            they are worse than none.
+    """
+    logits, targets = logits.double(), targets.double()
+    if not logits.numel():
+        raise ValueError('no image has labels to fit a temperature to')
+    if not logits.isfinite().all():
+        raise ValueError(
+            'coarse logits are not finite, so no temperature fits: the '
+            'weights diverged in training'
+        )
+    low, high = math.log(LOWEST), math.log(HIGHEST)
+    # The slope in 1 / T falls with T.
+    if _slope(logits, targets, meaning, LOWEST) <= 0:
+        raise ValueError(
+            'no temperature fits: every coarse prediction is right, and the '
+            f'likelihood grows down to T = {LOWEST}; calibrate on images '
+            'that the model was not trained on, and on more of them'
+        )
+    if _slope(logits, targets, meaning, HIGHEST) >= 0:
+        raise ValueError(
+            'no temperature fits: coarse predictions say less than a guess, '
+            f'and the likelihood grows up to T = {HIGHEST}; is it the right '
+            'checkpoint, and are the classes in its order?'
+        )
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if _slope(logits, targets, meaning, math.exp(middle)) > 0:
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
+def mean_nll(logits: Tensor, targets: Tensor, meaning: str) -> float:
+    """Compute the mean negative log-likelihood.
+
+    Args:
+        logits (Tensor): As for :func:`fit_temperature`.
+        targets (Tensor): As for :func:`fit_temperature`.
+        meaning (str): As for :func:`fit_temperature`.
+
+    Returns:
+        float: Nats: cross-entropy of a row, or binary cross-entropy of an
+        entry.
+    """
+    if meaning == 'softmax':
+        return float(-(targets * logits.log_softmax(-1)).sum(-1).mean())
+    return float(F.binary_cross_entropy_with_logits(logits, targets))
+
+
+def calibration_error(logits: Tensor, targets: Tensor, meaning: str) -> float:
+    """Compute the expected calibration error in 15 equal bins.
+
+    Guo et al., Eq. 3. A softmax is judged by the largest probability and the
+    share of that class in the target; independent logits by each
+    probability and whether the class is there.
+
+    Args:
+        logits (Tensor): As for :func:`fit_temperature`.
+        targets (Tensor): As for :func:`fit_temperature`.
+        meaning (str): As for :func:`fit_temperature`.
+
+    Returns:
+        float: Percent.
+    """
+    if meaning == 'softmax':
+        sure, chosen = logits.softmax(-1).max(-1)
+        right = targets.gather(-1, chosen[:, None])[:, 0]
+    else:
+        sure, right = logits.sigmoid().flatten(), targets.flatten()
+    sure, right = sure.double().cpu().numpy(), right.double().cpu().numpy()
+    gaps = np.bincount(bin_index(sure), right - sure, NUM_BINS)
+    return float(100 * np.abs(gaps).sum() / len(sure))
+
+
+def _slope(
+    logits: Tensor, targets: Tensor, meaning: str, temperature: float
+) -> Tensor:
+    """Slope of the likelihood's negative logarithm in 1 / T."""
+    scaled = logits / temperature
+    softmax = meaning == 'softmax'
+    probs = scaled.softmax(-1) if softmax else scaled.sigmoid()
+    return ((probs - targets) * logits).sum()
+
+
+def _meaning(backbone: TwoStage) -> str:
+    by_map = backbone.gate.kind == MAP
+    return 'softmax' if by_map else backbone.gate.meaning
+
+
+def _predicted(
+    backbone: TwoStage, imgs: Tensor, samples: Sequence[Any]
+) -> tuple[Tensor, Tensor]:
+    """Deciding logits and targets of what has labels, (m, C) float64."""
+    gate, coarse = backbone.gate, backbone.forward_coarse(backbone.pad(imgs))
+    if gate.kind == MAP:
+        logits = gate.map_logits(coarse.tokens)
+        scales = [_input_scale(sample) for sample in samples]
+        targets = map_targets(backbone, coarse.grid, samples, scales)
+    else:
+        logits = gate.logits(coarse.cls)
+        targets = multi_label_targets(samples, logits.shape[-1])
+    logits = logits.double().cpu().flatten(0, -2)
+    targets = targets.double().cpu().flatten(0, -2)
+    known = ~targets.isnan().any(-1)
+    if _meaning(backbone) == 'softmax' and gate.kind != MAP:
+        _check_single(targets[known])
+    return logits[known], targets[known]
+
+
+def _check_single(targets: Tensor) -> None:
+    if not (targets.sum(-1) == 1).all():
+        raise ValueError(
+            'a softmax is calibrated on images with one label each, got '
+            f'{int(targets.sum(-1).max())} classes in an image'
+        )
+
+
+def _input_scale(sample: Any) -> tuple[float, float]:
+    """Pixels of the input for one of the annotation, (rows, columns).
+
+    Test pipelines load annotations after resizing: label maps say how large
+    they are, boxes are those of the original image.
+    """
+    seen = sample.metainfo['img_shape']
+    if 'gt_sem_seg' in sample:
+        annotated = sample.gt_sem_seg.data.shape[-2:]
+    else:
+        annotated = sample.metainfo['ori_shape']
+    return seen[0] / annotated[0], seen[1] / annotated[1]
