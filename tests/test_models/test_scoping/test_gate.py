@@ -329,7 +329,7 @@ def test_confidence_is_that_of_logits_over_the_temperature(kind):
         part.bias /= 2
     attach_gate(model, temperature=1.0)
     assert torch.allclose(actual, model.gate.confidence(cls, tokens))
-    assert (actual != before).all()
+    assert (actual != before).any()
 
 
 def test_a_temperature_stays_until_told_and_when_copied():
