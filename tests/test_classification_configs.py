@@ -34,6 +34,9 @@ PARAMETERS = {
     'imagenet/r_meeto_ti.py': 7_148_008,
     'imagenet/r_meeto_s.py': 25_796_584,
     'imagenet/r_meeto_b.py': 97_598_440,
+    'imagenet/dyvm_ti.py': 7_367_086,
+    'imagenet/dyvm_s.py': 26_594_110,
+    'imagenet/dyvm_b.py': 100_631_134,
     'imagenet/ha_ti.py': 7_148_008,
     'imagenet/ha_s.py': 25_796_584,
     'imagenet/ha_s_no_alignment.py': 25_796_584,
@@ -49,7 +52,8 @@ MERGED = tuple(f'imagenet/r_meeto_{size}.py' for size in ('ti', 's', 'b'))
 PRUNED = tuple(
     f'imagenet/ha_{name}.py' for name in ('ti', 's', 's_no_alignment')
 )
-FINE_TUNED = {*PLUS, *MERGED, *PRUNED}
+DYNAMIC = tuple(f'imagenet/dyvm_{size}.py' for size in ('ti', 's', 'b'))
+FINE_TUNED = {*PLUS, *MERGED, *PRUNED, *DYNAMIC}
 TRAINED = sorted(
     set(PARAMETERS) - FINE_TUNED - {'miniimagenet/mambascope_s.py'}
 )
@@ -97,13 +101,6 @@ ABLATIONS = {
     f'imagenet/mambascope_s_{name}.py': ('refine_ratio', value)
     for name, value in ROWS['refine_ratio'].items()
 }
-TEACHING = (
-    'teacher',
-    'teacher_checkpoint',
-    'distill_weight',
-    'token_weight',
-    'ratio_weight',
-)
 CLASSES = 6
 TINY = {
     'model.backbone.arch': {
@@ -150,15 +147,7 @@ def load(leaf, **options):
 def build(cfg, device='cpu', scope='mmpretrain'):
     # Without weights a model of 100 M parameters is there at once.
     with DefaultScope.overwrite_default_scope(scope), torch.device(device):
-        return MODELS.build({**student(cfg), '_scope_': cfg.default_scope})
-
-
-def student(cfg):
-    """Model without what teaches it, and without the host for that."""
-    model = {k: v for k, v in cfg.model.items() if k not in TEACHING}
-    if 'teacher' in cfg.model:
-        model['type'] = 'ImageClassifier'
-    return model
+        return MODELS.build({**cfg.model, '_scope_': cfg.default_scope})
 
 
 def find(hooks, kind):
@@ -286,20 +275,49 @@ def test_r_meeto_is_re_trained_as_its_authors_do(leaf):
     assert ('EMAHook' in kinds) == (size == 'b')
 
 
-@pytest.mark.parametrize('leaf', MERGED)
-def test_r_meeto_learns_from_the_model_that_it_starts_from(leaf):
-    model = load(leaf).model
-    assert model.type == 'mmscope.DistilledClassifier'
-    weights = (model.distill_weight, model.token_weight, model.ratio_weight)
-    assert weights == (0.5, 0, 0)
+@pytest.mark.parametrize('leaf', DYNAMIC)
+def test_dyvm_is_trained_as_its_authors_do(leaf):
+    cfg = load(leaf)
+    size = Path(leaf).stem.split('_')[-1]
+    reduction = build(cfg, 'meta').backbone.reduction
+    assert type(reduction).__name__ == 'DyVM'
+    assert reduction.prune_layers == (6, 12, 18)
+    ratios = (reduction.token_keep_ratio, reduction.block_keep_ratio)
+    wanted = {'ti': (0.9, 0.8), 's': (0.7, 0.8), 'b': (0.7, 0.7)}
+    assert ratios == wanted[size]
+    assert cfg.train_cfg.max_epochs == 30
+    batch = {'ti': 512, 's': 256, 'b': 128}[size]
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == batch
+    optimizer = cfg.optim_wrapper.optimizer
+    rate = {'ti': 3e-5, 's': 5e-5, 'b': 5e-5}[size] * batch / 512
+    assert optimizer.lr == pytest.approx(rate)
+    assert optimizer.weight_decay == 1e-8
+    warmup, cosine = cfg.param_scheduler
+    assert warmup.start_factor * rate == pytest.approx(1e-5)
+    assert (cosine.begin, cosine.end, cosine.eta_min) == (5, 30, 1e-6)
+    assert cfg.model.backbone.drop_path_rate == 0.0
+    find(cfg.custom_hooks, 'mmscope.TokenReductionHook')
+
+
+@pytest.mark.parametrize('leaf', [*MERGED, *DYNAMIC])
+def test_a_student_learns_from_the_model_that_it_starts_from(leaf):
+    model = build(load(leaf), 'meta')
+    assert type(model).__name__ == 'DistilledClassifier'
+    merges = leaf in MERGED
+    assert model.distill_weight == 0.5
+    assert model.token_weight == (0 if merges else 0.5)
+    if not merges:
+        assert model.backbone.reduction.ratio_weight == 10
     assert model.teacher_checkpoint == load(leaf).load_from
     size = Path(leaf).stem.split('_')[-1]
     assert model.teacher_checkpoint == f'checkpoints/vim_{size}_in1k.pth'
+    teacher_config = {**model.teacher_config, '_scope_': 'mmpretrain'}
     with torch.device('meta'):
-        teacher = MODELS.build({**model.teacher, '_scope_': 'mmpretrain'})
+        teacher = MODELS.build(teacher_config)
     assert teacher.backbone.reduction is None
     count = sum(p.numel() for p in teacher.parameters())
-    assert count == PARAMETERS[leaf]
+    assert count == PARAMETERS[f'imagenet/vim_{size}.py']
 
 
 @pytest.mark.parametrize('leaf', PRUNED)

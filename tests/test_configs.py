@@ -13,6 +13,8 @@ from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 
 pytest.importorskip('mmseg', reason='needs mmsegmentation')
 
+from mmscope.models import observe, reduces_tokens
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
 LEAVES = sorted(
@@ -40,6 +42,7 @@ KINDS = {
     'vim': 'VisionMamba',
     'r_meeto': 'VisionMamba',
     'ha': 'VisionMamba',
+    'dyvm': 'VisionMamba',
     'mambascope': 'MambaScope',
     'videomamba': 'VideoMamba',
     'videomamba_scope': 'VideoMambaScope',
@@ -54,6 +57,8 @@ PARAMETERS = {
     # As ViM's and MambaScope's: other places, not other weights.
     'ade20k/videomamba_ti_upernet.py': 12_311_660,
     'ade20k/videomamba_scope_ti_upernet.py': 12_685_826,
+    'ade20k/dyvm_ti_upernet.py': 12_530_354,
+    'ade20k/dyvm_s_upernet.py': 46_245_890,
 }
 TINY = {
     'model.backbone.arch._delete_': True,
@@ -78,6 +83,14 @@ def load(leaf, **options):
     cfg = Config.fromfile(CONFIGS / leaf)
     cfg.merge_from_dict({'model.backbone.init_cfg': None, **options})
     return cfg
+
+
+def load_tiny(leaf):
+    """The leaf with a model of four blocks."""
+    options = dict(TINY)
+    if leaf.stem.startswith('dyvm'):
+        options['model.backbone.reduction.prune_layers'] = (1, 2, 3)
+    return load(leaf, **options)
 
 
 def build(cfg):
@@ -159,7 +172,11 @@ def train_step(cfg, height=64, width=64):
     data = model.data_preprocessor(
         {'inputs': images, 'data_samples': samples}, training=True
     )
-    losses = model(**data, mode='loss')
+    with observe(model) as records:
+        losses = model(**data, mode='loss')
+    if reduces_tokens(model):
+        # As the hook does.
+        losses |= model.backbone.reduction.losses(*records)
     total, _ = model.parse_losses(losses)
     total.backward()
     return model, losses
@@ -167,7 +184,7 @@ def train_step(cfg, height=64, width=64):
 
 @pytest.mark.parametrize('leaf', SEGMENTATION, ids=str)
 def test_tiny_leaf_trains_every_parameter(leaf):
-    model, losses = train_step(load(leaf, **TINY))
+    model, losses = train_step(load_tiny(leaf))
     values = [v for v in losses.values() if isinstance(v, torch.Tensor)]
     assert all(torch.isfinite(value).all() for value in values)
     untouched = [
@@ -178,7 +195,7 @@ def test_tiny_leaf_trains_every_parameter(leaf):
 
 @pytest.mark.parametrize('leaf', SEGMENTATION, ids=str)
 def test_weight_decay_spares_rates_norms_biases_and_positions(leaf):
-    cfg = load(leaf, **TINY)
+    cfg = load_tiny(leaf)
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = build(cfg)
         constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
@@ -200,7 +217,7 @@ def test_weight_decay_spares_rates_norms_biases_and_positions(leaf):
     }
     spared = re.compile(
         r'(A_log|A_b_log|mixer\.D|mixer\.D_b|bias|pos_embed|cls_token)$'
-        r'|norm|\.bn\.|upsample_4x\.1\.'
+        r'|norm|\.bn\.|upsample_4x\.1\.|score_predictors\.\d\.in_conv\.0'
     )
     for name, parameter in model.named_parameters():
         expected = 0.0 if spared.search(name) else full
@@ -237,6 +254,29 @@ def test_recipe_is_the_paper_s():
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr) == ('AdamW', 6e-5)
     assert optimizer.weight_decay == 0.01
+
+
+@pytest.mark.parametrize(
+    ('size', 'ratio', 'rate', 'batch'),
+    [('ti', 0.9, 6e-5, 16), ('s', 0.8, 1.2e-4, 32)],
+)
+def test_dyvm_s_recipe_is_its_authors(size, ratio, rate, batch):
+    cfg = load(f'ade20k/dyvm_{size}_upernet.py')
+    reduction = cfg.model.backbone.reduction
+    assert reduction.token_keep_ratio == ratio
+    assert reduction.ratio_weight == 20
+    assert cfg.model.backbone.summary_position == 'none'
+    assert cfg.train_cfg.max_iters == 160_000
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == batch
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (rate, 0.01)
+    assert cfg.optim_wrapper.clip_grad.max_norm == 5
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.92
+    test = cfg.model.test_cfg
+    assert (test.mode, test.stride) == ('slide', (341, 341))
+    kinds = [hook.type for hook in cfg.custom_hooks]
+    assert 'mmscope.TokenReductionHook' in kinds
 
 
 def test_data_roots_come_from_the_environment(monkeypatch):

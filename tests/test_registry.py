@@ -11,6 +11,8 @@ TYPES = {
     'model': [
         'CoarseToFineClassifier',
         'CoarseToFineClsHead',
+        'DistilledClassifier',
+        'DyVM',
         'EarlyExitCascadeRCNN',
         'EarlyExitEncoderDecoder',
         'HiddenAlign',
@@ -24,8 +26,12 @@ TYPES = {
         'VideoMambaScope',
         'VisionMamba',
     ],
-    'hook': ['ConfidenceGateHook', 'InformativeSelectionHook'],
-    'metric': ['EarlyExitMetric'],
+    'hook': [
+        'ConfidenceGateHook',
+        'InformativeSelectionHook',
+        'TokenReductionHook',
+    ],
+    'metric': ['EarlyExitMetric', 'TokenReductionMetric'],
     'optimizer wrapper constructor': [
         'LayerDecayOptimWrapperConstructor',
         'OptimWrapperConstructor',

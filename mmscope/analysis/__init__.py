@@ -4,6 +4,7 @@ from mmscope.analysis.breakdown import CostBreakdown, count_costs
 from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
 from mmscope.analysis.model_costs import closed_form, model_costs
+from mmscope.analysis.reduction_costs import measured_macs
 
 __all__ = [
     'CostBreakdown',
@@ -12,6 +13,7 @@ __all__ = [
     'closed_form',
     'count_costs',
     'mean_cost',
+    'measured_macs',
     'model_costs',
     'stage_costs',
 ]

@@ -1,6 +1,10 @@
 """Hooks and optimiser constructors for MMEngine's runner."""
 
-from .hooks import ConfidenceGateHook, InformativeSelectionHook
+from .hooks import (
+    ConfidenceGateHook,
+    InformativeSelectionHook,
+    TokenReductionHook,
+)
 from .optimizers import (
     LayerDecayOptimWrapperConstructor,
     OptimWrapperConstructor,
@@ -11,4 +15,5 @@ __all__ = [
     'InformativeSelectionHook',
     'LayerDecayOptimWrapperConstructor',
     'OptimWrapperConstructor',
+    'TokenReductionHook',
 ]

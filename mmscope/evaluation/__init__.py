@@ -12,6 +12,7 @@ from mmscope.evaluation.throughput import (
     measure_throughput,
     representative_images,
 )
+from mmscope.evaluation.token_reduction_metric import TokenReductionMetric
 
 __all__ = [
     'ClassificationScore',
@@ -20,6 +21,7 @@ __all__ = [
     'ImageScore',
     'SegmentationScore',
     'SweepResult',
+    'TokenReductionMetric',
     'measure_throughput',
     'representative_images',
     'score_both_ends',

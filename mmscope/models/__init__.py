@@ -7,10 +7,13 @@ from .heads import MultiLabelExitHead
 from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
 from .reduction import (
+    DyVM,
     HiddenAlign,
     ReductionStage,
     RMeeTo,
     TokenReduction,
+    find_reduced_backbone,
+    forced_decisions,
     reduces_tokens,
 )
 from .scopes import MambaScope, VideoMambaScope
@@ -27,6 +30,7 @@ from .scoping import (
 __all__ = [
     'CoarseBranch',
     'CoarseToFine',
+    'DyVM',
     'FineBranch',
     'HiddenAlign',
     'LN2d',
@@ -44,15 +48,25 @@ __all__ = [
     'VisionMamba',
     'at_threshold',
     'attach_gate',
+    'find_reduced_backbone',
+    'forced_decisions',
     'is_two_stage',
     'observe',
     'reduces_tokens',
 ]
 
 if find_spec('mmpretrain') is not None:
-    from .classifiers import CoarseToFineClassifier, CoarseToFineClsHead
+    from .classifiers import (
+        CoarseToFineClassifier,
+        CoarseToFineClsHead,
+        DistilledClassifier,
+    )
 
-    __all__ += ['CoarseToFineClassifier', 'CoarseToFineClsHead']
+    __all__ += [
+        'CoarseToFineClassifier',
+        'CoarseToFineClsHead',
+        'DistilledClassifier',
+    ]
 
 if find_spec('mmseg') is not None:
     from .segmentors import EarlyExitEncoderDecoder

@@ -107,6 +107,10 @@ def bidirectional_inner(
     fixed = all(isinstance(d, DirectionWeights) for d in pair)
     if fixed:
         check_inner_inputs(x, z, *pair)
+    if directions is not None and _all_run(directions):
+        directions = None
+    if mask is not None:
+        mask = mask.to(x.dtype)
     if gaps is not None:
         shape = (2, *x.shape[:2])
         check_gaps('bidirectional_inner', 'x', x, gaps, shape)
@@ -125,6 +129,10 @@ def bidirectional_inner(
         return y, _scored(score, y_f, y_b, z)
     y, largest = fused(x, z, forward, backward, score is not None)
     return y, F.softplus(largest).mean(0) if score else None
+
+
+def _all_run(directions: Tensor) -> bool:
+    return directions.dtype == torch.bool and bool(directions.all())
 
 
 def _scored(

@@ -382,3 +382,55 @@ def test_a_video_model_is_refused(tool):
     source['temporal_pos_embedding'] = torch.zeros(1, 8, 16)
     with pytest.raises(ValueError, match='for videos'):
         tool.convert(source, 'vim', None, 'videomamba')
+
+
+DYVM = {'type': 'mmscope.DyVM', 'prune_layers': (1,)}
+DYVMS = {
+    'dyvm': (VisionMamba, {}),
+    'dyvm_videomamba': (VideoMamba, {}),
+    'dyvm_seg': (
+        VisionMamba,
+        {'summary_position': 'none', 'out_type': 'featmap'},
+    ),
+}
+
+
+@pytest.mark.parametrize('source', DYVMS)
+def test_a_dyvm_keeps_every_number_and_loads_strictly(tool, source, tmp_path):
+    family, options = DYVMS[source]
+    state = release(family, reduction=DYVM, **options)
+    if source == 'dyvm_seg':
+        # As mmseg saves it, heads and all.
+        state = {f'backbone.{key}': value for key, value in state.items()}
+        state['decode_head.conv_seg.bias'] = torch.zeros(3)
+    path = tmp_path / 'released.pth'
+    torch.save({'model': state}, path)
+    tool.main([str(path), str(tmp_path / 'new.pth'), '--source', source])
+    saved = torch.load(tmp_path / 'new.pth', weights_only=True)['state_dict']
+    torch.manual_seed(1)
+    model = family(arch=ARCH, img_size=64, reduction=DYVM, **options)
+    model.load_state_dict(backbone_of(saved), strict=True)
+    for name, value in model.named_parameters():
+        key = f'backbone.{name}' if source == 'dyvm_seg' else name
+        assert torch.equal(value, state[key])
+    info = WeightsInfo.unpack(saved[f'backbone.{KEY}'])
+    assert info.summary.count == (0 if source == 'dyvm_seg' else 1)
+    assert ('head.fc.weight' in saved) or source == 'dyvm_seg'
+
+
+def test_a_dyvm_without_a_predictor_is_reported(tool):
+    state = release(reduction=DYVM)
+    for name in ('score_predictors.0.out_conv.4.bias',):
+        del state[name]
+        with pytest.raises(ValueError, match=f'such as {name}'):
+            tool.convert(state, 'vim', None, 'dyvm')
+    with pytest.raises(ValueError, match='block_head'):
+        tool.convert(release(), 'vim', None, 'dyvm')
+
+
+def test_a_dyvm_is_no_vim_and_takes_no_scope(tool):
+    state = release(reduction=DYVM)
+    with pytest.raises(ValueError, match='--source dyvm'):
+        tool.convert(state, 'vim', None)
+    with pytest.raises(ValueError, match='a DyVM prunes tokens'):
+        tool.convert(state, 'mambascope', None, 'dyvm')

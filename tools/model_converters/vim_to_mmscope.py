@@ -1,16 +1,19 @@
-r"""Convert a released ViM or VideoMamba checkpoint to mmscope.
+r"""Convert a released ViM, VideoMamba or DyVM checkpoint to mmscope.
 
     python tools/model_converters/vim_to_mmscope.py SRC DST
     python tools/model_converters/vim_to_mmscope.py SRC DST \
         --target mambascope --img-size 512
     python tools/model_converters/vim_to_mmscope.py SRC DST \
         --source videomamba
+    python tools/model_converters/vim_to_mmscope.py SRC DST --source dyvm
     python tools/model_converters/vim_to_mmscope.py SRC DST --patch-stride 8
 
 DST holds plain tensors: ``state_dict`` with the backbone under ``backbone.``
 and the classifier under ``head.fc.``, and ``meta``. Every name and number of
 the backbone stays as released, and one entry says what the weights are, so
-that another model refuses them; nothing in SRC is executed.
+that another model refuses them; nothing in SRC is executed. Ratios and stages
+of a DyVM are settings, which the config says; of its segmentation models the
+backbone is converted, not the heads.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from mmscope.models.backbones.released import (
     released_names,
 )
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
-from mmscope.models.layers import resize_pos_embed
+from mmscope.models.layers import SummaryTokens, resize_pos_embed
 from mmscope.version import __version__
 
 # Where training scripts put the weights, best first.
@@ -48,12 +51,31 @@ class Family(NamedTuple):
     """What a checkpoint of one origin becomes."""
 
     plain: type[VisionMamba]
-    scope: type[VisionMamba]
+    scope: type[VisionMamba] | None
+    has_cls: bool = True
+    is_dyvm: bool = False
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What the constructor takes beyond sizes."""
+        if self.has_cls:
+            return {}
+        return {'summary_position': 'none', 'out_type': 'featmap'}
+
+    @property
+    def summary(self) -> SummaryTokens:
+        """Summary tokens among the positions."""
+        if self.has_cls:
+            return self.plain.released_summary
+        return SummaryTokens('none', 0)
 
 
 SOURCES = {
     'vim': Family(VisionMamba, MambaScope),
     'videomamba': Family(VideoMamba, VideoMambaScope),
+    'dyvm': Family(VisionMamba, None, is_dyvm=True),
+    'dyvm_videomamba': Family(VideoMamba, None, is_dyvm=True),
+    'dyvm_seg': Family(VisionMamba, None, has_cls=False, is_dyvm=True),
 }
 
 
@@ -161,13 +183,15 @@ def convert(
     """
     # As DistributedDataParallel saved it.
     source = {k.removeprefix('module.'): v for k, v in source.items()}
-    names = released_names(source)
+    family = SOURCES[kind]
+    if not family.has_cls:
+        # As the host saved it.
+        source = {k.removeprefix('backbone.'): v for k, v in source.items()}
+    names = released_names(source, family.has_cls, family.is_dyvm)
     state = {f'backbone.{name}': _plain(source[name]) for name in names}
     told = source.pop(KEY, None)
     told = None if told is None else WeightsInfo.unpack(told)
-    model, grid = build(
-        source, SOURCES[kind], target, img_size, patch_stride, told
-    )
+    model, grid = build(source, family, target, img_size, patch_stride, told)
     fine = state['backbone.pos_embed']
     for name, table in model.position_tables().items():
         state[f'backbone.{name}'] = resize_pos_embed(
@@ -213,13 +237,17 @@ def build(
     if table is not None and table.num_entries == entries:
         grid, size = table.grid, img_size or told.img_size
     else:
-        summary = family.plain.released_summary
-        grid = released_grid(entries, summary, patch, stride, img_size)
+        grid = released_grid(entries, family.summary, patch, stride, img_size)
         size = img_size or (grid[0] - 1) * stride + patch
     unit = patch * (2 if target == 'mambascope' else 1)
     if img_size is not None and img_size < unit:
         raise UserError(f'--img-size {img_size} is below {unit} pixels')
     kind = family.scope if target == 'mambascope' else family.plain
+    if kind is None:
+        raise UserError(
+            '--target mambascope: a DyVM prunes tokens, and a scope refines '
+            'them; convert it with --target vim'
+        )
     with torch.device('meta'):
         model = kind(
             arch=released_arch(source),
@@ -227,6 +255,7 @@ def build(
             patch_size=patch,
             patch_stride=stride,
             in_channels=channels,
+            **family.options,
         )
     if told is not None:
         _refuse_other(told, model)

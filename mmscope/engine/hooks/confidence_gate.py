@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from contextlib import ExitStack
-from typing import Any
-
-from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from mmscope.analysis import SharedCostCounter
+from mmscope.engine.hooks.observing import ObservingHook, StepLosses
 from mmscope.evaluation import EarlyExitMetric
-from mmscope.models.layers import Record, observe, unwrap_model
+from mmscope.models.layers import Record
 from mmscope.models.losses import (
     TrainsCoarseStage,
     coarse_fine_kl,
@@ -25,6 +18,7 @@ from mmscope.models.losses import (
 from mmscope.models.scoping import (
     HostGate,
     StageOutputs,
+    TwoStage,
     attach_gate,
     check_threshold,
     find_backbone,
@@ -32,11 +26,8 @@ from mmscope.models.scoping import (
 from mmscope.registry import HOOKS
 
 
-class CoarseStageLosses:
+class CoarseStageLosses(StepLosses):
     """Completes the losses of a plain host, which knows of one stage.
-
-    A forward hook that keeps no reference to model or runner, so that a deep
-    copy of the model (EMA) copies nothing else.
 
     Args:
         feature_weight (float): Weight of the feature consistency.
@@ -47,24 +38,17 @@ class CoarseStageLosses:
     def __init__(
         self, feature_weight: float, kl_weight: float, kl_direction: str
     ) -> None:
+        super().__init__()
         self.feature_weight = feature_weight
         self.kl_weight = kl_weight
         self.kl_direction = kl_direction
-        # None while nobody observes, as in a copy.
-        self.records: list[Record] | None = None
 
-    def __call__(
-        self, model: nn.Module, args: tuple, kwargs: dict, output: Any
-    ) -> dict[str, Tensor] | None:
-        """Add what trains the coarse stage to a loss dict."""
-        given = inspect.signature(model.forward).bind(*args, **kwargs)
-        given.apply_defaults()
-        if given.arguments.get('mode') != 'loss' or self.records is None:
-            return None
-        outputs = stage_outputs(self.records)
-        self.records.clear()
-        samples = given.arguments['data_samples']
-        losses = exit_head_losses(model.backbone, outputs, samples)
+    def losses(
+        self, model: nn.Module, records: list[Record], data_samples: list
+    ) -> dict[str, Tensor]:
+        """Compute what trains the coarse stage."""
+        outputs = stage_outputs(records)
+        losses = exit_head_losses(model.backbone, outputs, data_samples)
         if outputs.fine_maps:
             consistency = feature_consistency(outputs)
             losses['loss_feature_consistency'] = (
@@ -74,7 +58,7 @@ class CoarseStageLosses:
             model.head, TrainsCoarseStage
         ):
             losses['loss_kl'] = self._divergence(model, outputs)
-        return {**output, **losses}
+        return losses
 
     def _divergence(self, model: nn.Module, outputs: StageOutputs) -> Tensor:
         host = HostGate(model)
@@ -88,14 +72,9 @@ class CoarseStageLosses:
         fine = host.logits(outputs.fine_cls)
         return self.kl_weight * coarse_fine_kl(coarse, fine, self.kl_direction)
 
-    def __deepcopy__(self, memo: dict) -> CoarseStageLosses:
-        return type(self)(
-            self.feature_weight, self.kl_weight, self.kl_direction
-        )
-
 
 @HOOKS.register_module()
-class ConfidenceGateHook(Hook):
+class ConfidenceGateHook(ObservingHook):
     """Let confident images exit, train for it, and count who did.
 
     In any host it wires the gate and, through an ``EarlyExitMetric`` that it
@@ -128,9 +107,6 @@ class ConfidenceGateHook(Hook):
         ValueError: If the threshold is invalid.
     """
 
-    # Before EMAHook copies the model.
-    priority = 'HIGH'
-
     def __init__(
         self,
         exit_threshold: float | None = None,
@@ -139,94 +115,15 @@ class ConfidenceGateHook(Hook):
         kl_weight: float = 1.0,
         kl_direction: str = 'pq',
     ) -> None:
+        losses = CoarseStageLosses(feature_weight, kl_weight, kl_direction)
+        super().__init__(losses, TrainsCoarseStage, EarlyExitMetric)
         self.exit_threshold = check_threshold(exit_threshold)
-        self._losses = CoarseStageLosses(
-            feature_weight, kl_weight, kl_direction
-        )
         self.confidence = confidence
-        self._handle: RemovableHandle | None = None
-        # What is open during a step or an evaluation.
-        self._open = ExitStack()
 
     def before_run(self, runner: Runner) -> None:
         """Wire the gate."""
         attach_gate(runner.model, self.exit_threshold, self.confidence)
 
-    def before_train(self, runner: Runner) -> None:
-        """Complete the losses of a host that has none for the exits."""
-        model = unwrap_model(runner.model)
-        if self._handle is None and not isinstance(model, TrainsCoarseStage):
-            self._handle = model.register_forward_hook(
-                self._losses, with_kwargs=True
-            )
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
-        """Observe the step."""
-        if self._handle is not None:
-            self._open.close()
-            records = self._open.enter_context(observe(runner.model))
-            self._losses.records = records
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
-        """Let go of it; a record that nobody took is an error."""
-        if self._handle is None:
-            return
-        self._open.close()
-        left, self._losses.records = self._losses.records, None
-        if left:
-            raise RuntimeError(
-                f'{len(left)} forward(s) of the backbone in this step got no '
-                'losses for the coarse stage: the model must run once a '
-                "step, with mode='loss'"
-            )
-
-    def after_train(self, runner: Runner) -> None:
-        """Leave the model as it was."""
-        self._open.close()
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting."""
-        self._start(runner.model, runner.val_loop.evaluator)
-
-    def after_val_epoch(
-        self, runner: Runner, metrics: dict[str, float] | None = None
-    ) -> None:
-        """Stop counting."""
-        self._open.close()
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Start counting."""
-        self._start(runner.model, runner.test_loop.evaluator)
-
-    def after_test_epoch(
-        self, runner: Runner, metrics: dict[str, float] | None = None
-    ) -> None:
-        """Stop counting."""
-        self._open.close()
-
-    def _start(self, model: nn.Module, evaluator: Evaluator) -> None:
-        self._open.close()
-        backbone = find_backbone(model)
-        records = self._open.enter_context(observe(model))
-        counter = SharedCostCounter(unwrap_model(model), backbone)
-        self._open.callback(counter.remove)
-        metrics = [
-            m for m in evaluator.metrics if isinstance(m, EarlyExitMetric)
-        ]
-        if not metrics:
-            metrics = [EarlyExitMetric()]
-            metrics[0].dataset_meta = evaluator.dataset_meta
-            evaluator.metrics.extend(metrics)
-        for metric in metrics:
-            metric.bind(backbone, counter, records)
+    def find_backbone(self, model: nn.Module) -> TwoStage:
+        """Find the two-stage backbone of a host model."""
+        return find_backbone(model)

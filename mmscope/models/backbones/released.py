@@ -1,4 +1,4 @@
-"""Weights as ViM's and VideoMamba's authors released them."""
+"""Weights as the authors of ViM, VideoMamba and DyVM released them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mmscope.models.backbones.checkpoint import RELEASED_SIZE, released_dense
 from mmscope.models.layers import SummaryTokens, square_grid
 
 Weights = dict[str, Tensor]
+CLS = 'cls_token'
 EMBEDDINGS = (
-    'cls_token',
     'pos_embed',
     'patch_embed.proj.weight',
     'patch_embed.proj.bias',
@@ -36,13 +36,31 @@ BLOCK = (
     'mixer.dt_proj_b.bias',
     'mixer.out_proj.weight',
 )
+# What DyVM adds to a block, and to the backbone for each stage.
+BLOCK_HEAD = ('mixer.block_head.weight', 'mixer.block_head.bias')
+PREDICTORS = 'score_predictors'
+PREDICTOR = tuple(
+    f'{layer}.{kind}'
+    for layer in (
+        'in_conv.0',
+        'in_conv.1',
+        'out_conv.0',
+        'out_conv.2',
+        'out_conv.4',
+    )
+    for kind in ('weight', 'bias')
+)
 
 
-def released_names(source: Weights) -> list[str]:
+def released_names(
+    source: Weights, has_cls: bool = True, is_dyvm: bool = False
+) -> list[str]:
     """Find the names of all backbone weights.
 
     Args:
         source (dict[str, Tensor]): Weights by released name, and others.
+        has_cls (bool): Whether there is a cls token. Defaults to True.
+        is_dyvm (bool): Whether they are of a DyVM. Defaults to False.
 
     Returns:
         list[str]: Those of the backbone.
@@ -51,10 +69,12 @@ def released_names(source: Weights) -> list[str]:
         ValueError: If some are missing, or it is a model that computes
             something else.
     """
-    _refuse_variants(source)
-    names = [*EMBEDDINGS]
-    for block in range(max(_blocks(source), default=0) + 1):
-        names += [f'layers.{block}.{name}' for name in BLOCK]
+    _refuse_variants(source, is_dyvm)
+    names = [CLS, *EMBEDDINGS] if has_cls else [*EMBEDDINGS]
+    block = (*BLOCK, *BLOCK_HEAD) if is_dyvm else BLOCK
+    names += _numbered(source, 'layers', block)
+    if is_dyvm:
+        names += _numbered(source, PREDICTORS, PREDICTOR)
     missing = [name for name in names if name not in source]
     if missing:
         raise ValueError(
@@ -76,10 +96,10 @@ def released_arch(source: Weights) -> dict[str, int]:
     """
     mixer = 'layers.0.mixer.'
     inner, rank = source[f'{mixer}dt_proj.weight'].shape
-    embed_dims = source['cls_token'].shape[-1]
+    embed_dims = source['pos_embed'].shape[-1]
     return {
         'embed_dims': embed_dims,
-        'num_layers': max(_blocks(source)) + 1,
+        'num_layers': _count(source, 'layers'),
         'd_state': source[f'{mixer}A_log'].shape[1],
         'd_conv': source[f'{mixer}conv1d.weight'].shape[-1],
         'expand': inner // embed_dims,
@@ -146,12 +166,29 @@ def _side(img_size: int, patch_size: int, patch_stride: int) -> int:
     return -(-max(img_size - patch_size, 0) // patch_stride) + 1
 
 
-def _blocks(source: Weights) -> set[int]:
-    found = (re.match(r'layers\.(\d+)\.', key) for key in source)
-    return {int(match[1]) for match in found if match}
+def _count(source: Weights, prefix: str) -> int:
+    """Count what is numbered under a name; 1 where nothing is."""
+    found = (re.match(rf'{prefix}\.(\d+)\.', key) for key in source)
+    return max((int(match[1]) for match in found if match), default=0) + 1
 
 
-def _refuse_variants(source: Weights) -> None:
+def _numbered(
+    source: Weights, prefix: str, names: tuple[str, ...]
+) -> list[str]:
+    return [
+        f'{prefix}.{i}.{name}'
+        for i in range(_count(source, prefix))
+        for name in names
+    ]
+
+
+def _refuse_variants(source: Weights, is_dyvm: bool) -> None:
+    if not is_dyvm and any(key.startswith(PREDICTORS) for key in source):
+        raise ValueError(
+            f'the checkpoint is of a DyVM ({PREDICTORS}), whose weights are '
+            'trained on pruned sequences: --source dyvm, dyvm_videomamba or '
+            'dyvm_seg'
+        )
     rope = [key for key in source if key.startswith('rope.')]
     if rope:
         raise ValueError(

@@ -214,7 +214,7 @@ class TokenBackbone(
         Returns:
             Encoded: Tokens, levels (for 'featmap'), and what ran.
         """
-        record = Record()
+        record = steps.new_record()
         levels: list[TokenSequence] = []
         for i, block in enumerate(self.layers):
             sequence = steps.before_block(i, sequence)
@@ -268,6 +268,23 @@ class TokenBackbone(
         Returns:
             tuple[Tensor, ...]: See ``out_type``.
         """
+        encoded = self.encode_images(imgs)
+        self.deliver(encoded.record)
+        grid = encoded.sequence.grid
+        maps = [to_map(level, grid) for level in encoded.levels]
+        summary = encoded.sequence.summary(encoded.tokens)
+        vector = self.read_out(summary) if summary.shape[1] else None
+        return self.output(vector, maps, imgs.shape[-2:])
+
+    def encode_images(self, imgs: Tensor) -> Encoded:
+        """Embed images in one sequence and encode it.
+
+        Args:
+            imgs (Tensor): See :meth:`forward`.
+
+        Returns:
+            Encoded: All tokens, for who wants more than ``out_type`` gives.
+        """
         grid, padded = self.grid_of(imgs.shape[-2:]), self.pad(imgs)
         sequence = TokenSequence.plain(
             *self.embed(padded), self.summary_tokens, grid
@@ -275,12 +292,7 @@ class TokenBackbone(
         steps = NO_STEPS
         if self.reduction is not None:
             steps = self.reduction.start(self, sequence)
-        encoded = self.encode(sequence, steps)
-        self.deliver(encoded.record)
-        maps = [to_map(level, grid) for level in encoded.levels]
-        summary = encoded.sequence.summary(encoded.tokens)
-        vector = self.read_out(summary) if summary.shape[1] else None
-        return self.output(vector, maps, imgs.shape[-2:])
+        return self.encode(sequence, steps)
 
     def output(
         self,

@@ -2,5 +2,10 @@
 
 from .coarse_to_fine_classifier import CoarseToFineClassifier
 from .coarse_to_fine_cls_head import CoarseToFineClsHead
+from .distilled_classifier import DistilledClassifier
 
-__all__ = ['CoarseToFineClassifier', 'CoarseToFineClsHead']
+__all__ = [
+    'CoarseToFineClassifier',
+    'CoarseToFineClsHead',
+    'DistilledClassifier',
+]

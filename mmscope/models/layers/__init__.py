@@ -3,6 +3,7 @@
 from mmscope.ops import add_residual
 
 from .drop_path import DropPath
+from .initial_values import is_overwritten
 from .macs import block_macs, scan_cost
 from .mixer import BidirectionalMamba, MambaBlock
 from .norm import RMSNorm, add_and_norm
@@ -18,7 +19,7 @@ from .record import (
     unwrap_model,
 )
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
-from .summary_tokens import SummaryTokens
+from .summary_tokens import SummaryTokens, places_between
 from .token_scores import (
     GATED_METRICS,
     SCORE_METRICS,
@@ -52,10 +53,12 @@ __all__ = [
     'find_observed',
     'gather_tokens',
     'is_observed',
+    'is_overwritten',
     'is_plain',
     'observe',
     'pad_to_multiple',
     'pad_to_size',
+    'places_between',
     'resize_pos_embed',
     'scan_cost',
     'square_grid',

@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.layers.drop_path import DropPath
+from mmscope.models.layers.initial_values import is_overwritten
 from mmscope.models.layers.macs import block_macs
 from mmscope.models.layers.norm import RMSNorm, add_and_norm
 from mmscope.models.layers.plain import is_plain
@@ -22,8 +23,6 @@ from mmscope.ops import (
 )
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 0.1, 1e-4
-# How MMEngine notes a parameter that no initialisation has changed.
-UNTOUCHED = 'The value is the same before and after'
 # Computed by the operator itself, without the outputs in memory.
 FUSED_SCORES = ('max_norm',)
 
@@ -132,18 +131,13 @@ class BidirectionalMamba(BaseModule):
             self.reset_parameters()
 
     def _is_overwritten(self) -> bool:
-        notes = getattr(self, '_params_init_info', {})
         special = (
             *(getattr(self, name) for name in self.no_decay),
             *self.dt_proj.parameters(),
             *self.dt_proj_b.parameters(),
             *self.out_proj.parameters(),
         )
-        return any(
-            not notes[param]['init_info'].startswith(UNTOUCHED)
-            for param in special
-            if param in notes
-        )
+        return is_overwritten(self, special)
 
     def _direction(self, suffix: str) -> DirectionWeights | DirectionModules:
         conv1d = getattr(self, f'conv1d{suffix}')

@@ -170,7 +170,8 @@ def observe(model: nn.Module) -> Iterator[list[Any]]:
         with _changing:
             del _active[id(records)]
             # By identity: two empty lists are equal.
-            left = [x for x in _observers[module] if x is not records]
-            _observers[module] = left
-            if not left:
-                del _observers[module]
+            # Where nobody closed it the module may be gone already.
+            found = _observers.pop(module, [])
+            left = [x for x in found if x is not records]
+            if left:
+                _observers[module] = left

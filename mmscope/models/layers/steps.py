@@ -60,6 +60,14 @@ class Steps:
     decisions, noise. This one does nothing.
     """
 
+    def new_record(self) -> Record:
+        """Make the record that this pass fills.
+
+        Returns:
+            Record: Empty; of a subclass where there is more to tell.
+        """
+        return Record()
+
     def before_block(self, i: int, sequence: TokenSequence) -> TokenSequence:
         """Change the sequence before block ``i``.
 

@@ -57,6 +57,22 @@ class SummaryTokens:
         start = starts.get(self.position, 0)
         return tuple(range(start, start + self.count))
 
+    def places_of(self, counts: Tensor) -> Tensor:
+        """Find their indices where images differ in their patches.
+
+        Args:
+            counts (Tensor): Patches k of each image, (B,) int64.
+
+        Returns:
+            Tensor: (B, m) int64, each row :meth:`places` of its k.
+        """
+        j = torch.arange(self.count, device=counts.device)
+        k = counts[:, None]
+        if self.position == 'woven':
+            return (k // (self.count + 1) + 1) * (j + 1) - 1
+        starts = {'middle': k // 2, 'last': k}
+        return starts.get(self.position, 0 * k) + j
+
     def patch_places(
         self, num_patches: int, device: torch.device | None = None
     ) -> Tensor:
@@ -117,6 +133,21 @@ class SummaryTokens:
         """
         places = self.places(tokens.shape[1] - self.count)
         return without_places(tokens, places), at_places(tokens, places)
+
+
+def places_between(places: Tensor, num_patches: int) -> Tensor:
+    """Find the indices that summary tokens leave to the patches.
+
+    Args:
+        places (Tensor): Of the summary tokens, (B, m) int64, ascending.
+        num_patches (int): Patches k.
+
+    Returns:
+        Tensor: (B, k) int64, ascending.
+    """
+    order = torch.arange(num_patches, device=places.device)
+    before = places - torch.arange(places.shape[1], device=places.device)
+    return order + (order >= before[..., None]).sum(1)
 
 
 def at_places(values: Tensor, places: tuple[int, ...]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmscope.models.layers.summary_tokens import (
     SummaryTokens,
     at_places,
+    places_between,
     without_places,
 )
 
@@ -109,9 +110,8 @@ class TokenSequence:
         """
         if isinstance(self.places, tuple):
             return without_places(values, self.places)
-        mask = torch.ones_like(values[..., 0] if values.ndim > 2 else values)
-        keep = mask.scatter(1, self.places, 0).bool()
-        return values[keep].unflatten(0, (len(values), -1))
+        count = values.shape[1] - self.places.shape[1]
+        return gather_tokens(values, places_between(self.places, count))
 
     @property
     def cell_places(self) -> Tensor:

@@ -20,7 +20,12 @@ from mmscope.models.layers import (
     SummaryTokens,
     TokenSequence,
 )
-from mmscope.models.reduction.pruning import keep_top, prune, raster_indices
+from mmscope.models.reduction.pruning import (
+    check_layers,
+    keep_top,
+    prune,
+    raster_indices,
+)
 from mmscope.models.reduction.stages import ReductionStage
 from mmscope.models.reduction.token_reduction import (
     TokenReduction,
@@ -182,27 +187,6 @@ class HiddenAlign(TokenReduction):
         behind = self.lengths(backbone, patches)[min(stages) :]
         d_inner = backbone.layers[0].mixer.d_inner
         return directions * sum(behind) * d_inner
-
-
-def check_layers(layers: Sequence[int]) -> tuple[int, ...]:
-    """Return counts of finished blocks as a tuple.
-
-    Args:
-        layers (Sequence[int]): Ascending, from 1.
-
-    Returns:
-        tuple[int, ...]: The same.
-
-    Raises:
-        ValueError: If they are unsorted, doubled, or below 1.
-    """
-    found = tuple(layers)
-    if list(found) != sorted(set(found)) or any(i < 1 for i in found):
-        raise ValueError(
-            'prune_layers must be ascending, without repeats and 1 or more '
-            f'(counts of finished blocks), got {found}'
-        )
-    return found
 
 
 def idle_steps(raster: Tensor, kind: SummaryTokens) -> Tensor:

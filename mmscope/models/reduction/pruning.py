@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,27 @@ from mmscope.models.layers import (
 
 if TYPE_CHECKING:
     from mmscope.models.backbones.token_backbone import TokenBackbone
+
+
+def check_layers(layers: Sequence[int]) -> tuple[int, ...]:
+    """Return counts of finished blocks as a tuple.
+
+    Args:
+        layers (Sequence[int]): Ascending, from 1.
+
+    Returns:
+        tuple[int, ...]: The same.
+
+    Raises:
+        ValueError: If they are unsorted, doubled, or below 1.
+    """
+    found = tuple(layers)
+    if list(found) != sorted(set(found)) or any(i < 1 for i in found):
+        raise ValueError(
+            'prune_layers must be ascending, without repeats and 1 or more '
+            f'(counts of finished blocks), got {found}'
+        )
+    return found
 
 
 def keep_top(scores: Tensor, count: int) -> Tensor:
@@ -76,7 +98,7 @@ def prune(
         kind.places(count),
         cells.scatter(1, raster, places),
         _shorten(sequence, sequence.residual, kept, kind),
-        _freeze(sequence, backbone),
+        freeze(sequence, backbone),
     )
 
 
@@ -91,7 +113,17 @@ def _shorten(
     return kind.insert(patches, sequence.summary(values))
 
 
-def _freeze(sequence: TokenSequence, backbone: TokenBackbone) -> Tensor | None:
+def freeze(sequence: TokenSequence, backbone: TokenBackbone) -> Tensor | None:
+    """Keep what maps show of all patches now.
+
+    Args:
+        sequence (TokenSequence): Before some of them go.
+        backbone (TokenBackbone): It runs.
+
+    Returns:
+        Tensor | None: (B, n, D) in raster order; None where no maps are
+        wanted.
+    """
     if backbone.out_type != 'featmap':
         return None
     shown = backbone.level(sequence.tokens, sequence.residual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -75,7 +76,8 @@ class TokenReduction(ABC):
     ) -> int:
         """Count the multiply-accumulates of all blocks, at their lengths.
 
-        A reduction with modules of its own adds theirs.
+        Those of modules that the reduction adds are among them, and where
+        images skip directions, what training aims at is counted.
 
         Args:
             backbone (TokenBackbone): It would run.
@@ -85,8 +87,26 @@ class TokenReduction(ABC):
         Returns:
             int: The scans' operations included.
         """
+        run = directions * self.direction_share()
         lengths = self.lengths(backbone, patches)
-        return sum(backbone.layer_macs(n, directions) for n in lengths)
+        blocks = round(sum(backbone.layer_macs(n, run) for n in lengths))
+        return blocks + self.module_macs(backbone, patches)
+
+    def direction_share(self) -> float:
+        """Share of the scan directions that run, 1 by default."""
+        return 1.0
+
+    def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
+        """Count what modules that the reduction adds cost, 0 by default.
+
+        Args:
+            backbone (TokenBackbone): It would run.
+            patches (int): Patches of the image.
+
+        Returns:
+            int: Multiply-accumulates of one image.
+        """
+        return 0
 
     def extra_macs(
         self, backbone: TokenBackbone, patches: int, directions: int = 2
@@ -133,7 +153,31 @@ def reduces_tokens(model: nn.Module) -> bool:
     Returns:
         bool: True if a part of it has a :class:`TokenReduction`.
     """
-    return any(
-        isinstance(getattr(module, 'reduction', None), TokenReduction)
-        for module in unwrap_model(model).modules()
-    )
+    return next(_reduced_backbones(model), None) is not None
+
+
+def find_reduced_backbone(model: nn.Module) -> TokenBackbone:
+    """Find the backbone of a model that shortens its sequence.
+
+    Args:
+        model (nn.Module): Host model, wrapped or not, or the backbone.
+
+    Returns:
+        TokenBackbone: The backbone; its ``reduction`` is no None.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = next(_reduced_backbones(model), None)
+    if found is None:
+        raise ValueError(
+            f'{type(unwrap_model(model)).__name__} reduces no tokens: give '
+            "its backbone reduction=dict(type='mmscope.DyVM') or another one"
+        )
+    return found
+
+
+def _reduced_backbones(model: nn.Module) -> Iterator[nn.Module]:
+    for module in unwrap_model(model).modules():
+        if isinstance(getattr(module, 'reduction', None), TokenReduction):
+            yield module

@@ -1,0 +1,183 @@
+"""Metrics on what a backbone decided, image by image."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import dump
+
+from mmscope.analysis import SharedCostCounter
+from mmscope.analysis.costs import direction_count
+from mmscope.models import TokenBackbone
+from mmscope.models.layers import Record
+
+
+class RecordMetric(BaseMetric):
+    """Averages over images what the records of their forwards say.
+
+    Statistics are per image: a sliding window or a test-time view is a
+    forward of its own, and what an image costs is the sum over them.
+
+    Attributes:
+        averages (dict[str, tuple[str, float]]): For each metric the
+            per-image entry that is averaged, and its unit.
+        hook (str): Hook that binds the metric.
+        decision (str): What a record tells of, for messages.
+
+    Args:
+        convention (str): How MACs are counted, 'paper' (one scan direction)
+            or 'exact' (both).
+        dump_path (str | None): JSON file for the per-image results; they
+            are also kept in ``last_results``. Defaults to None.
+        **kwargs (Any): ``collect_device``, ``prefix`` and ``collect_dir``
+            of mmengine's ``BaseMetric``.
+    """
+
+    averages: dict[str, tuple[str, float]]
+    hook: str
+    decision: str
+
+    def __init__(
+        self,
+        convention: str = 'paper',
+        dump_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        direction_count(convention)
+        self.convention = convention
+        self.dump_path = dump_path
+        self.last_results: list[dict] | None = None
+        self.backbone: TokenBackbone | None = None
+        self._shared: SharedCostCounter | None = None
+        self._records: list[Record] | None = None
+
+    @abstractmethod
+    def check_backbone(self, backbone: TokenBackbone) -> None:
+        """Refuse, by ValueError, a backbone that decides nothing."""
+
+    @abstractmethod
+    def count_images(self, record: Record) -> int | None:
+        """Count the images of one forward; None where it does not say."""
+
+    @abstractmethod
+    def summarise(
+        self, records: Sequence[Record], num_images: int, outside: float
+    ) -> list[dict[str, Any]]:
+        """Sum up the forwards of one batch.
+
+        Args:
+            records (Sequence[Record]): One a forward (window, view).
+            num_images (int): Images of the batch.
+            outside (float): MACs an image of neck and heads.
+
+        Returns:
+            list[dict[str, Any]]: One an image.
+        """
+
+    def bind(
+        self,
+        backbone: TokenBackbone,
+        shared_counter: SharedCostCounter | None = None,
+        records: list[Record] | None = None,
+    ) -> None:
+        """Read the records of this backbone from now on.
+
+        Whoever binds the metric observes the model meanwhile::
+
+            with observe(model) as records:
+                metric.bind(model.backbone, records=records)
+                for batch in loader:
+                    metric.process(batch, predict(model, batch))
+
+        Args:
+            backbone (TokenBackbone): Backbone of the model.
+            shared_counter (SharedCostCounter | None): Counts neck and heads.
+                None leaves them out of the cost. Defaults to None.
+            records (list[Record] | None): Of an open ``observe``; the metric
+                takes out what it has counted. Defaults to None, with which
+                there is nothing to count.
+
+        Raises:
+            ValueError: If the backbone decides nothing of the kind.
+        """
+        self.check_backbone(backbone)
+        self.backbone, self._shared = backbone, shared_counter
+        self._records = records
+        if records is not None:
+            records.clear()
+        if shared_counter is not None:
+            shared_counter.reset()
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Sum up the records of one batch, image by image.
+
+        Args:
+            data_batch (Any): Ignored.
+            data_samples (Sequence[dict]): Predictions, one an image; only
+                their number and ``img_path`` are used.
+
+        Raises:
+            RuntimeError: If nothing is bound, or the records do not belong
+                to these images.
+        """
+        num_images = len(data_samples)
+        records = self._take_records(num_images)
+        outside = 0.0
+        if self._shared is not None:
+            outside = self._shared.per_image(num_images)
+            self._shared.reset()
+        found = self.summarise(records, num_images, outside)
+        for result, sample in zip(found, data_samples, strict=True):
+            result['img_path'] = sample.get('img_path')
+            self.results.append(result)
+
+    def _take_records(self, num_images: int) -> list[Record]:
+        name = type(self).__name__
+        if self._records is None:
+            raise RuntimeError(
+                f'{name} is bound to no records of {self.decision}s; add '
+                f"dict(type='mmscope.{self.hook}') to custom_hooks, or "
+                'call metric.bind(model.backbone, records=records) inside '
+                '`with mmscope.models.observe(model) as records:`'
+            )
+        records = list(self._records)
+        self._records.clear()
+        if not records:
+            raise RuntimeError(
+                f'the backbone recorded no {self.decision} for this batch: '
+                'the model is not observed any more, another one was '
+                f'evaluated, or a second {name} took the records; bind one '
+                f'{name} to the evaluated model'
+            )
+        rows = [self.count_images(record) for record in records]
+        if any(count not in (None, num_images) for count in rows):
+            raise RuntimeError(
+                f'the {self.decision} records have {rows} images, the batch '
+                f'has {num_images}: the model ran on something else in '
+                'between; bind the metric again before evaluating'
+            )
+        return records
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Average over the images of all processes.
+
+        Args:
+            results (list[dict]): Per-image results, duplicates removed.
+
+        Returns:
+            dict[str, float]: The keys of ``averages``; costs in GMACs.
+        """
+        self.last_results = results
+        if self.dump_path is not None:
+            Path(self.dump_path).parent.mkdir(parents=True, exist_ok=True)
+            dump(results, self.dump_path, file_format='json')
+        return {
+            name: math.fsum(r[key] for r in results) / len(results) / unit
+            for name, (key, unit) in self.averages.items()
+        }

@@ -1,0 +1,115 @@
+"""How much a token reduction saves, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmscope.analysis import measured_macs
+from mmscope.evaluation.record_metric import RecordMetric
+from mmscope.models import TokenBackbone
+from mmscope.models.layers import Record
+from mmscope.registry import METRICS
+
+
+@METRICS.register_module()
+class TokenReductionMetric(RecordMetric):
+    """Mean tokens, directions and cost of a model that reduces tokens.
+
+    Statistics are per image: ``mean_tokens`` is the length of the sequence,
+    summary tokens included, averaged over the blocks; ``mean_directions``
+    counts the scan directions that a block ran, of two; ``mean_cost`` is in
+    GMACs, with the lengths and directions that were measured, neck and heads
+    included. Tokens and cost of a sliding window or a test-time view add up.
+    ``TokenReductionHook`` adds and binds this metric by itself; name it in a
+    config to choose the options::
+
+        custom_hooks = [dict(type='mmscope.TokenReductionHook')]
+        val_evaluator = [
+            dict(type='Accuracy'),
+            dict(type='mmscope.TokenReductionMetric', convention='paper'),
+        ]
+
+    Args:
+        convention (str): How MACs are counted: 'exact' counts every
+            direction that ran, 'paper' half of it. Defaults to 'exact'.
+        dump_path (str | None): JSON file for the per-image results; they
+            are also kept in ``last_results``. Defaults to None.
+        **kwargs (Any): ``collect_device``, ``prefix`` and ``collect_dir``
+            of mmengine's ``BaseMetric``.
+    """
+
+    default_prefix = 'token_reduction'
+    averages = {
+        'mean_tokens': ('tokens', 1.0),
+        'mean_directions': ('directions', 1.0),
+        'mean_cost': ('macs', 1e9),
+    }
+    hook = 'TokenReductionHook'
+    decision = 'reduction'
+
+    def __init__(
+        self,
+        convention: str = 'exact',
+        dump_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(convention, dump_path, **kwargs)
+
+    def check_backbone(self, backbone: TokenBackbone) -> None:
+        """Refuse a backbone without a token reduction.
+
+        Args:
+            backbone (TokenBackbone): Backbone of the model.
+
+        Raises:
+            ValueError: If it has none.
+        """
+        if getattr(backbone, 'reduction', None) is None:
+            raise ValueError(
+                f'{type(backbone).__name__} reduces no tokens: give it '
+                "reduction=dict(type='mmscope.DyVM') or another one, or "
+                'remove TokenReductionMetric'
+            )
+
+    def count_images(self, record: Record) -> int | None:
+        """Count the images of one forward; None where it does not say."""
+        found = [x for x in record.directions if x is not None]
+        for stage in record.reductions:
+            found += [x for x in vars(stage).values() if x is not None]
+        return len(found[0]) if found else None
+
+    def summarise(
+        self, records: Sequence[Record], num_images: int, outside: float
+    ) -> list[dict[str, Any]]:
+        """Sum up lengths, directions and costs."""
+        tokens = sum(sum(r.lengths) / len(r.lengths) for r in records)
+        runs = [_directions(record, num_images) for record in records]
+        directions = torch.stack(runs).mean(0).tolist()
+        macs = sum(
+            measured_macs(self.backbone, record, run, self.convention)
+            for record, run in zip(records, runs, strict=True)
+        ).tolist()
+        return [
+            {
+                'tokens': tokens,
+                'directions': sum(directions[row]) / len(directions[row]),
+                'macs': macs[row] + outside,
+            }
+            for row in range(num_images)
+        ]
+
+
+def _directions(record: Record, num_images: int) -> Tensor:
+    """Directions that each block ran for each image, (B, layers)."""
+    both = torch.full((num_images,), 2.0, dtype=torch.float64)
+    return torch.stack(
+        [
+            both if ran is None else ran.sum(1).double().cpu()
+            for ran in record.directions
+        ],
+        1,
+    )

@@ -1,0 +1,57 @@
+"""Losses of token reductions, shared by hosts and hook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmscope.models.layers import Record, gather_tokens
+from mmscope.models.reduction import DyVMRecord
+
+
+class TrainsReduction:
+    """Marks hosts whose own losses train the token reduction."""
+
+
+def only_record(records: Sequence[Record]) -> Record:
+    """Take the one record that a training step must leave.
+
+    Args:
+        records (Sequence[Record]): What was observed during the step.
+
+    Returns:
+        Record: The record.
+
+    Raises:
+        RuntimeError: If the backbone did not run exactly once.
+    """
+    if len(records) != 1:
+        raise RuntimeError(
+            'the losses of a token reduction need one forward of the '
+            f'backbone a step, got {len(records)}: run the backbone once in '
+            'loss()'
+        )
+    return records[0]
+
+
+def kept_token_error(record: DyVMRecord, teacher: Tensor) -> Tensor:
+    """Compare the patches that were kept with a teacher's.
+
+    Args:
+        record (DyVMRecord): Of a training forward of the student.
+        teacher (Tensor): All patches after the teacher's final norm, (B, M,
+            D) in raster order.
+
+    Returns:
+        Tensor: Mean squared difference over what is kept after the last
+        stage, scalar, float32.
+    """
+    kept = record.token_policy.detach() > 0.5
+    wanted = gather_tokens(teacher.detach(), record.positions)
+    student, wanted = record.tokens[kept].float(), wanted[kept].float()
+    # Where an image keeps nothing there is nothing to compare.
+    return F.mse_loss(student, wanted, reduction='sum') / max(
+        student.numel(), 1
+    )

@@ -1,0 +1,224 @@
+"""Dynamic Vision Mamba: pruned patches, skipped directions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import ModuleList
+from torch import Tensor
+
+from mmscope.models.layers import Steps, TokenSequence, is_observed
+from mmscope.models.reduction.dyvm_decisions import (
+    DyVMRecord,
+    ForcedDecisions,
+)
+from mmscope.models.reduction.dyvm_modules import BlockHead, ScorePredictor
+from mmscope.models.reduction.dyvm_steps import MaskingSteps, PruningSteps
+from mmscope.models.reduction.pruning import check_layers
+from mmscope.models.reduction.token_reduction import TokenReduction
+from mmscope.registry import MODELS
+
+if TYPE_CHECKING:
+    from mmscope.models.backbones.token_backbone import TokenBackbone
+
+
+@MODELS.register_module()
+class DyVM(TokenReduction):
+    """Prunes patches in stages, and lets images skip scan directions.
+
+    Dynamic Vision Mamba, arXiv:2504.04787, after the code of its authors.
+    Before each layer of ``prune_layers`` a small predictor scores the patches
+    that are left, and the best ``int(r ** (s + 1) * M)`` of all M stay, the
+    summary tokens always. In every block a linear head decides from the
+    summary tokens which of the two directions an image runs.
+
+    In training nothing is removed: patches that a Gumbel-softmax drops go
+    behind the others and are masked, and both ratios are targets of the loss
+    (:meth:`losses`). Whoever trains adds it: ``TokenReductionHook`` in a
+    plain host, or ``DistilledClassifier``. In feature maps a pruned patch
+    shows what it was when it went.
+
+    Example::
+
+        backbone = dict(
+            type='mmscope.VisionMamba',
+            arch='small',
+            reduction=dict(type='mmscope.DyVM', token_keep_ratio=0.7),
+        )
+
+    Args:
+        prune_layers (Sequence[int]): Blocks before which patches go,
+            ascending, at least 1. Those that the backbone does not have are
+            ignored. Defaults to (6, 12, 18).
+        token_keep_ratio (float): r in (0, 1]. Defaults to 0.7.
+        block_keep_ratio (float): Share R in (0, 1] of the directions that
+            training aims at; evaluation decides by the image. Defaults to
+            0.8.
+        ratio_weight (float): Weight of the two ratio losses, >= 0. Defaults
+            to 10.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        prune_layers: Sequence[int] = (6, 12, 18),
+        token_keep_ratio: float = 0.7,
+        block_keep_ratio: float = 0.8,
+        ratio_weight: float = 10.0,
+    ) -> None:
+        self.prune_layers = check_layers(prune_layers)
+        self.token_keep_ratio = _share('token_keep_ratio', token_keep_ratio)
+        self.block_keep_ratio = _share('block_keep_ratio', block_keep_ratio)
+        self.ratio_weight = check_weight('ratio_weight', ratio_weight)
+        # Taken instead of the model's own; see forced_decisions.
+        self.forced = ForcedDecisions()
+
+    def install(self, backbone: TokenBackbone) -> None:
+        """Add predictors and heads, under the released names."""
+        if backbone.blocks != 'mamba':
+            raise ValueError(
+                'DyVM skips scan directions, and '
+                f'{type(backbone).__name__} has blocks of {backbone.blocks}: '
+                'use it with VisionMamba or VideoMamba'
+            )
+        layers = self.stage_layers(backbone)
+        if layers != self.prune_layers:
+            print_log(
+                f'DyVM prunes before {layers} alone: of prune_layers '
+                f'{self.prune_layers} the others are beyond the '
+                f'{backbone.num_layers} blocks',
+                logger='current',
+                level=logging.WARNING,
+            )
+        dims = backbone.embed_dims
+        backbone.score_predictors = ModuleList(
+            ScorePredictor(dims) for _ in layers
+        )
+        for block in backbone.layers:
+            block.mixer.block_head = BlockHead(2 * block.mixer.d_inner)
+
+    def stage_layers(self, backbone: TokenBackbone) -> tuple[int, ...]:
+        """Blocks of this backbone before which patches go."""
+        return tuple(i for i in self.prune_layers if i < backbone.num_layers)
+
+    def start(self, backbone: TokenBackbone, sequence: TokenSequence) -> Steps:
+        """Accompany one pass.
+
+        Raises:
+            RuntimeError: In training, if nobody observes the backbone, so
+                that the ratio losses would be lost.
+            ValueError: If forced decisions do not fit, or no token is left.
+        """
+        if not backbone.training:
+            self._refuse_empty(backbone, sequence)
+            return PruningSteps(self, backbone, sequence)
+        if not is_observed(backbone):
+            raise RuntimeError(
+                'nobody observes this training forward, so the ratio losses '
+                'of DyVM would be lost: add '
+                "dict(type='mmscope.TokenReductionHook') to custom_hooks, "
+                'train with mmscope.DistilledClassifier, or add '
+                'reduction.losses(record) of `with observe(model) as records` '
+                'yourself'
+            )
+        return MaskingSteps(self, backbone, sequence)
+
+    def _refuse_empty(
+        self, backbone: TokenBackbone, sequence: TokenSequence
+    ) -> None:
+        patches = sequence.grid[0] * sequence.grid[1]
+        if not self.lengths(backbone, patches)[-1]:
+            raise ValueError(
+                f'token_keep_ratio={self.token_keep_ratio} leaves none of '
+                f'{patches} patches, and there is no summary token: raise it '
+                'or use larger images'
+            )
+
+    def count(self, s: int, patches: int) -> int:
+        """Patches that stage ``s`` keeps of all of the image."""
+        return int(self.token_keep_ratio ** (s + 1) * patches)
+
+    def exponential(
+        self,
+        kind: str,
+        index: int,
+        shape: tuple[int, ...],
+        device: torch.device,
+    ) -> Tensor:
+        """Draw all of DyVM's noise, from Exponential(1).
+
+        Args:
+            kind (str): 'token' for a stage, 'block' for a layer.
+            index (int): Which one.
+            shape (tuple[int, ...]): (B, M, 2), patches in the order in which
+                the stage sees them; or (2, B, 2).
+            device (torch.device): Of the result.
+
+        Returns:
+            Tensor: float32.
+        """
+        return torch.empty(shape, device=device).exponential_()
+
+    def losses(self, record: DyVMRecord) -> dict[str, Tensor]:
+        """Pull the shares of patches and directions towards the targets.
+
+        Args:
+            record (DyVMRecord): Of a training forward.
+
+        Returns:
+            dict[str, Tensor]: ``loss_token_ratio``, the mean over stages and
+            images of (share kept - r ** (s + 1)) ** 2, and
+            ``loss_block_ratio``, (mean of all decisions - R) ** 2; weighted.
+        """
+        kept = [decision.mean(1) for decision in record.decisions]
+        errors = [
+            (share - self.token_keep_ratio ** (s + 1)).square().mean()
+            for s, share in enumerate(kept)
+        ]
+        blocks = record.block_decisions.float().mean() - self.block_keep_ratio
+        losses = {'loss_block_ratio': self.ratio_weight * blocks.square()}
+        if errors:
+            tokens = torch.stack(errors).mean()
+            losses['loss_token_ratio'] = self.ratio_weight * tokens
+        return losses
+
+    def lengths(self, backbone: TokenBackbone, patches: int) -> list[int]:
+        """Tell the length of the sequence in each block, for costs."""
+        layers = self.stage_layers(backbone)
+        found, length = [], patches
+        for i in range(backbone.num_layers):
+            if i in layers:
+                length = self.count(layers.index(i), patches)
+            found.append(length + backbone.summary_tokens.count)
+        return found
+
+    def direction_share(self) -> float:
+        """Share of the directions that run, as training aims at."""
+        return self.block_keep_ratio
+
+    def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
+        """Count the predictors; block heads are left out, as by DyVM."""
+        seen, total = patches, 0
+        for s, _ in enumerate(self.stage_layers(backbone)):
+            total += ScorePredictor.macs(backbone.embed_dims, seen)
+            seen = self.count(s, patches)
+        return total
+
+
+def check_weight(name: str, value: float) -> float:
+    """Return the weight of a loss, if it is a number >= 0."""
+    if not value >= 0:
+        raise ValueError(f'{name} must be >= 0, got {value!r}')
+    return value
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f'{name} must lie in (0, 1], got {value!r}')
+    return value

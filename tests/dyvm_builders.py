@@ -1,0 +1,101 @@
+"""DyVM models for the tests: small ones, and the released fixtures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmscope.models import VideoMamba, VisionMamba
+
+SHARED = Path(
+    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[2] / 'shared')
+)
+ARCH = {'embed_dims': 16, 'num_layers': 4}
+REDUCTION = {'type': 'mmscope.DyVM', 'prune_layers': (1, 3)}
+MAPS = {'out_type': 'featmap', 'out_indices': (0, 1, 2, 3)}
+NO_CLS = {**MAPS, 'summary_position': 'none'}
+
+
+def make(family=VisionMamba, reduction=None, **options):
+    """A small backbone of 4 blocks and 16 patches, in evaluation."""
+    torch.manual_seed(0)
+    options = {'arch': ARCH, 'img_size': 64, **options}
+    reduction = {**REDUCTION, **(reduction or {})}
+    return family(reduction=reduction, **options).eval()
+
+
+@torch.no_grad()
+def trained(model, seed=3):
+    """Give predictors and heads weights that tell four images apart."""
+    torch.manual_seed(seed)
+    for predictor in model.score_predictors:
+        for param in predictor.parameters():
+            param.normal_(std=0.5)
+    # A cls token knows nothing of its image before the second block.
+    for block in model.layers[1:]:
+        head, logits = block.mixer.block_head, []
+        head.weight.normal_()
+        handle = head.register_forward_hook(
+            lambda *call, logits=logits: logits.append(call[-1])
+        )
+        model(images())
+        handle.remove()
+        # Between the second and the third of four, far from both.
+        head.bias -= logits[0].sort(0).values[1:3].mean(0)
+    return model
+
+
+def images(count=4, seed=2, size=64):
+    """Random images (count, 3, size, size)."""
+    generator = torch.manual_seed(seed)
+    return torch.randn(count, 3, size, size, generator=generator)
+
+
+def released(name, **options):
+    """A released model with weights of its own, and what it computes."""
+    path = SHARED / 'fixtures' / f'dyvm_{name}_dev.npz'
+    if not path.exists():
+        pytest.skip(f'{path.name} is not here (not shipped)')
+    archive = np.load(path)
+    values = {key: archive[key] for key in archive.files}
+    config = json.loads(str(values.pop('config_json')))
+    found = {key: torch.from_numpy(x) for key, x in values.items()}
+    for key, value in found.items():
+        if value.is_floating_point():
+            found[key] = value.float()
+        elif key != 'block_policy':
+            found[key] = value.long()
+    family = VideoMamba if name == 'videomamba' else VisionMamba
+    reduction = {
+        'type': 'mmscope.DyVM',
+        'prune_layers': config['prune_layers'],
+        'token_keep_ratio': config['token_ratios'][0],
+        'block_keep_ratio': config.get('block_keep_ratio', 0.8),
+    }
+    kind = {
+        'arch': {
+            'embed_dims': config['embed_dim'],
+            'num_layers': config['depth'],
+        },
+        'img_size': config['img_size'],
+        'patch_size': config['patch_size'],
+    }
+    model = family(reduction=reduction, **kind, **options).eval()
+    weights = {
+        key.removeprefix('sd/'): value
+        for key, value in found.items()
+        if key.startswith('sd/') and not key.startswith('sd/head.')
+    }
+    model.load_state_dict(weights, strict=True)
+    return model, found
+
+
+def relative(actual, expected):
+    """Largest error over the largest expected value."""
+    error = (actual.detach() - expected).abs().max()
+    return (error / expected.abs().max()).item()
