@@ -145,7 +145,9 @@ def reductions_section(result: dict) -> str:
     for title, cell in cells(result['rows']).items():
         vim = next((row for row in cell if row['kind'] == VIM), None)
         rows += [_saved(title, row, vim) for row in cell]
-    table = format_table(rows, REDUCTION_COLUMNS)
+    table = 'nothing was measured: raise --budget-s'
+    if rows:
+        table = format_table(rows, REDUCTION_COLUMNS)
     skipped = skipped_note(result['skipped'])
     setting = setting_line(result['setting'])
     return '\n\n'.join(filter(None, (table, skipped, setting)))
