@@ -4,6 +4,7 @@
         [--resolutions 224 512] [--exit-ratios 0 0.5 1] [--neck fpn]
     python tools/benchmark.py --config FILE... [--checkpoint FILE...]
         [--exit-ratios ...] [--exit-thresholds 0.6 0.7 0.8]
+    python tools/benchmark.py --reductions [--arch ...] [--batch-sizes ...]
     python tools/benchmark.py --growth | --ops | --ratios FILE
     python tools/benchmark.py --gpu-first --json FILE [--dry-run] [--again]
     python tools/benchmark.py --train-minutes M --data FOLDER --json FILE
@@ -54,6 +55,7 @@ with contextlib.redirect_stdout(sys.stderr):
     )
     from mmscope.benchmark.memory import memory_method
     from mmscope.benchmark.ops import benchmark_ops, ops_table
+    from mmscope.benchmark.page import reductions_section
     from mmscope.benchmark.picture import grid_figure, growth_figure
     from mmscope.benchmark.predictions import losses
     from mmscope.benchmark.ratios import (
@@ -62,6 +64,7 @@ with contextlib.redirect_stdout(sys.stderr):
         op_ratios,
         write_ratios,
     )
+    from mmscope.benchmark.reductions import SETTINGS
     from mmscope.benchmark.report import grid_report
     from mmscope.benchmark.setting import (
         DTYPES,
@@ -116,6 +119,7 @@ def builder(args: argparse.Namespace, arch: str, resolution: int) -> Field:
         exit_ratios=args.exit_ratios,
         refine_ratio=args.refine_ratio,
         matmuls=args.matmuls,
+        reductions=SETTINGS[arch] if args.reductions else None,
     )
 
 
@@ -232,6 +236,8 @@ def measure(args: argparse.Namespace, setting: dict) -> tuple[dict, str]:
         written = json.loads(Path(args.ratios).read_text(encoding='utf-8'))
         return {'ratios': written['ratios']}, text
     result = run_configs(args) if args.config else run_grid(args)
+    if args.reductions:
+        return result, reductions_section({**result, 'setting': setting})
     return result, grid_report(result)
 
 

@@ -42,6 +42,11 @@ def add_what(parser: argparse.ArgumentParser) -> None:
         help='write the ratios that are comparable between machines as JSON',
     )
     what.add_argument(
+        '--reductions',
+        action='store_true',
+        help='the grid with R-MeeTo, HiddenAlign and DyVM on ViM',
+    )
+    what.add_argument(
         '--config',
         nargs='+',
         metavar='FILE',
@@ -91,7 +96,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         type=positive,
         metavar='PIXELS',
         help='default: 224 512 on CPU, up to 1248 on a GPU; with --growth: '
-        f'{SIDES[0]} to {SIDES[-1]}',
+        f'{SIDES[0]} to {SIDES[-1]}; with --reductions: 224',
     )
     parser.add_argument(
         '--exit-ratios',
@@ -99,7 +104,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         type=fraction,
         metavar='R',
         help='fractions of the images that exit (default: 0 0.25 0.5 0.75 1; '
-        'with --growth: 0.5)',
+        'with --growth or --reductions: 0.5)',
     )
     parser.add_argument(
         '--exit-thresholds',
@@ -179,7 +184,10 @@ def parse_args(
     args = parser.parse_args(arguments)
     _check(parser, args)
     if args.exit_ratios is None:
-        args.exit_ratios = [0.5] if args.growth else list(EXIT_RATIOS)
+        half = args.growth or args.reductions
+        args.exit_ratios = [0.5] if half else list(EXIT_RATIOS)
+    if args.reductions:
+        args.resolutions = args.resolutions or [224]
     if args.budget_s is None:
         args.budget_s = 20.0 if args.growth else 60.0
     default = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -14,6 +14,7 @@ from mmscope.analysis import mean_cost
 from mmscope.benchmark.exits import cycle_length, forced_run
 from mmscope.benchmark.models import (
     DEIT,
+    REDUCED,
     SCOPE,
     VIM,
     BenchmarkModel,
@@ -25,6 +26,11 @@ from mmscope.benchmark.models import (
     why_no_deit,
 )
 from mmscope.benchmark.products import products_run, vim_products
+from mmscope.benchmark.reductions import (
+    build_reduced,
+    reduced_run,
+    unpublished,
+)
 from mmscope.benchmark.timing import Run
 
 PRODUCTS = 'matrix products of ViM'
@@ -37,7 +43,7 @@ class Contestant:
 
     Args:
         name (str): Unique in its cell.
-        kind (str): 'DeiT', 'ViM', 'MambaScope' or another.
+        kind (str): 'DeiT', 'ViM', 'reduced ViM', 'MambaScope' or another.
         make (Callable): Number of images to a run of one forward of them.
         exit_ratio (float | None): Forced; None without a forced gate.
             Defaults to None.
@@ -122,6 +128,7 @@ def line_up(
     refine_ratio: float = 0.8,
     matmuls: bool = False,
     deit_arch: str | dict | None = None,
+    reductions: Mapping[str, dict] | None = None,
 ) -> Field:
     """Build the contestants of one architecture and resolution.
 
@@ -139,6 +146,8 @@ def line_up(
             False.
         deit_arch (str | dict | None): None for DeiT of the same name.
             Defaults to None.
+        reductions (Mapping[str, dict] | None): Token reductions by name, one
+            contestant each. Defaults to None.
 
     Returns:
         Field: Contestants with random weights, and who is absent.
@@ -156,6 +165,11 @@ def line_up(
     found.append(_plain(VIM, vim, draw, macs))
     if matmuls:
         found.append(_products(vim, resolution))
+    absent.update(unpublished(arch, reductions))
+    for name, reduction in (reductions or {}).items():
+        model = build_reduced(arch, resolution, reduction, neck, backend)
+        model = cast(model, dtype, device)
+        found.append(_reduced(name, model, resolution, draw))
     if exit_ratios:
         scope = build_scope(arch, resolution, neck, backend, refine_ratio)
         scope = cast(scope, dtype, device)
@@ -174,6 +188,26 @@ def _plain(
 
     return Contestant(
         name, name, make, macs=macs, weight_bytes=weight_bytes(model)
+    )
+
+
+def _reduced(
+    name: str,
+    model: BenchmarkModel,
+    resolution: int,
+    draw: Callable[[int], Tensor],
+) -> Contestant:
+    def make(batch: int) -> Run:
+        forward = forward_run(model, draw(batch))
+        return reduced_run(model, batch, forward)
+
+    return Contestant(
+        name,
+        REDUCED,
+        make,
+        macs=model_macs(model, resolution).full,
+        weight_bytes=weight_bytes(model),
+        model=name,
     )
 
 

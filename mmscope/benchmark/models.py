@@ -22,6 +22,8 @@ NECKS = ('none', 'fpn')
 # ImageNet's classes, and ADE20K's for the exit head beside a pyramid.
 CLASSES, DENSE_CLASSES = 1000, 150
 DEIT, VIM, SCOPE = 'DeiT', 'ViM', 'MambaScope'
+# ViM with a token reduction, whichever.
+REDUCED = 'reduced ViM'
 # Decays, skip weights: float32 whatever the rest is.
 STATE_PARAMETERS = ('A_log', 'A_b_log', 'D', 'D_b')
 
@@ -116,6 +118,7 @@ def build_vim(
     resolution: int,
     neck: str = 'none',
     backend: str = 'auto',
+    reduction: dict | None = None,
 ) -> BenchmarkModel:
     """Build ViM.
 
@@ -124,6 +127,7 @@ def build_vim(
         resolution (int): Image side, which its position embedding fits.
         neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
         backend (str): Of the scan. Defaults to 'auto'.
+        reduction (dict | None): Token reduction. Defaults to None.
 
     Returns:
         BenchmarkModel: With random weights.
@@ -133,6 +137,7 @@ def build_vim(
         img_size=resolution,
         out_type=_out_type(neck),
         scan_backend=backend,
+        reduction=reduction,
     )
     return BenchmarkModel(backbone, neck)
 

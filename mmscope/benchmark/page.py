@@ -1,4 +1,4 @@
-"""The tables of docs/results/speed.md, from the files of measurements."""
+"""The tables of the pages on speed, from the files of measurements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from mmscope.benchmark.growth import MANY_TOKENS, skipped_lines
 from mmscope.benchmark.models import SCOPE, VIM
-from mmscope.benchmark.report import cells, grid_report
+from mmscope.benchmark.report import (
+    cells,
+    grid_report,
+    skipped_note,
+    speed_with_quartiles,
+)
 from mmscope.benchmark.setting import setting_line
 from mmscope.evaluation.tables import Column, format_table
 
@@ -25,6 +30,16 @@ EXITS_COLUMNS = (
     Column('promised', 'promised %', '.0f'),
     Column('won', 'won %', '.0f'),
     Column('share', 'share of the exits', '.0f'),
+)
+REDUCTION_COLUMNS = (
+    Column('cell', 'cell'),
+    Column('contestant', 'contestant'),
+    Column('speed', 'images/s'),
+    Column('times_vim', 'x ViM', '.2f'),
+    Column('gmacs', 'GMACs', '.3f'),
+    Column('promised', 'promised %', '.1f'),
+    Column('won', 'won %', '.1f'),
+    Column('share', 'share won %', '.0f'),
 )
 
 
@@ -114,6 +129,42 @@ def exits_section(result: dict) -> str:
             if row['kind'] == SCOPE
         ]
     return format_table(rows, EXITS_COLUMNS)
+
+
+def reductions_section(result: dict) -> str:
+    """Format what token reductions save, beside what their MACs promise.
+
+    Args:
+        result (dict): Of tools/benchmark.py --reductions --json.
+
+    Returns:
+        str: Markdown: time and MACs saved, of ViM's, the share of the former
+        in the latter, and who was skipped.
+    """
+    rows = []
+    for title, cell in cells(result['rows']).items():
+        vim = next((row for row in cell if row['kind'] == VIM), None)
+        rows += [_saved(title, row, vim) for row in cell]
+    table = 'nothing was measured: raise --budget-s'
+    if rows:
+        table = format_table(rows, REDUCTION_COLUMNS)
+    skipped = skipped_note(result['skipped'])
+    setting = setting_line(result['setting'])
+    return '\n\n'.join(filter(None, (table, skipped, setting)))
+
+
+def _saved(title: str, row: dict, vim: dict | None) -> dict:
+    times = vim and row['images_per_s'] / vim['images_per_s']
+    return {
+        'cell': title,
+        'contestant': row['contestant'],
+        'speed': speed_with_quartiles(row),
+        'times_vim': times,
+        'gmacs': row['gmacs'],
+        'promised': _percent(row.get('saving_promised')),
+        'won': _percent(row.get('saving_won')),
+        'share': _percent(row.get('share_won')),
+    }
 
 
 def growth_section(result: dict) -> str:

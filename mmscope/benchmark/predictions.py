@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmscope.benchmark.models import DEIT, SCOPE, VIM
+from mmscope.benchmark.models import DEIT, REDUCED, SCOPE, VIM
 
 # A saving below this is too small to say which share of it was won.
 LEAST_PROMISE = 0.05
@@ -22,18 +22,18 @@ def add_predictions(rows: Sequence[dict]) -> list[dict]:
             ``exit_ratio``, ``images_per_s`` and ``gmacs``.
 
     Returns:
-        list[dict]: The rows; those of MambaScope also have
-        ``predicted_images_per_s``; ``saving_promised`` and ``saving_won``,
-        fractions of ViM's time (negative: slower than ViM); ``share_won``,
-        the latter over the former; and ``exit_share_won``, the same against
-        MambaScope itself when nobody exits. A share is None where less than
-        5 % is promised.
+        list[dict]: The rows; those of MambaScope and of token reductions also
+        have ``predicted_images_per_s``; ``saving_promised`` and
+        ``saving_won``, fractions of ViM's time (negative: slower than ViM);
+        ``share_won``, the latter over the former; and MambaScope's
+        ``exit_share_won``, the same against itself when nobody exits. A
+        share is None where less than 5 % is promised.
     """
     vim = next((row for row in rows if row['kind'] == VIM), None)
     nobody = {row['model']: row for row in rows if row['exit_ratio'] == 0}
     return [
         row
-        if row['exit_ratio'] is None
+        if row['exit_ratio'] is None and row['kind'] != REDUCED
         else {**row, **_promised(row, vim, nobody.get(row['model']))}
         for row in rows
     ]

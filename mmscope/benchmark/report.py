@@ -69,7 +69,7 @@ def grid_report(result: dict, heading: str = '{}\n') -> str:
     parts += [LEGEND.format(memory=result['memory'])]
     parts += filter(
         None,
-        [_skipped(result['skipped']), _floor(rows), _shares(rows)],
+        [skipped_note(result['skipped']), _floor(rows), _shares(rows)],
     )
     return '\n\n'.join([*parts, _losses(rows)])
 
@@ -88,11 +88,16 @@ def _table(cell: Sequence[dict]) -> str:
     return format_table([_shown(row, vim) for row in cell], COLUMNS)
 
 
-def _shown(row: dict, vim: dict | None) -> dict:
+def speed_with_quartiles(row: dict) -> str:
+    """Format the speed of a row, such as '20.4 (19.8 to 20.5)'."""
     low, high = row['images_per_s_iqr']
+    return f'{row["images_per_s"]:.1f} ({low:.1f} to {high:.1f})'
+
+
+def _shown(row: dict, vim: dict | None) -> dict:
     shown = {
         'contestant': row['contestant'],
-        'speed': f'{row["images_per_s"]:.1f} ({low:.1f} to {high:.1f})',
+        'speed': speed_with_quartiles(row),
         **{title: row.get(key) for title, key in PLAIN.items()},
     }
     if vim is not None:
@@ -103,7 +108,8 @@ def _shown(row: dict, vim: dict | None) -> dict:
     return {key: value for key, value in shown.items() if value is not None}
 
 
-def _skipped(skipped: Sequence[dict]) -> str:
+def skipped_note(skipped: Sequence[dict]) -> str:
+    """List who was not measured where, and why; '' if there is nobody."""
     lines = [
         f'- {x["contestant"]}, {x["arch"]}, {x["resolution"]} px, batch '
         f'{x["batch"]}: {x["reason"]}'

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from mmscope.visualization.style import (
-    GREEN,
-    INK,
-    BoxStyles,
-    colour_labels,
-)
+from mmscope.visualization.style import BoxStyles, colour_labels
 from mmscope.visualization.views import (
     Content,
     Detections,
     ImageClass,
     ScopeView,
+    View,
 )
 
 HEAT = 'inferno'
-VEIL = 0.72
 # White below every line: it is seen on any photo.
 HALO = [withStroke(linewidth=2.6, foreground='white', alpha=0.85)]
 
@@ -41,15 +35,15 @@ def frame(axes: Axes) -> None:
     axes.set_aspect('equal')
 
 
-def draw_image(axes: Axes, view: ScopeView) -> None:
+def draw_image(axes: Axes, view: View) -> None:
     """Draw the image alone.
 
     Args:
         axes (Axes): Where to draw.
-        view (ScopeView): What to draw.
+        view (View): What to draw.
     """
-    axes.imshow(view.image, extent=_image_extent(view))
-    _limit(axes, view)
+    axes.imshow(view.image, extent=image_extent(view))
+    limit(axes, view)
 
 
 def draw_importance(
@@ -65,9 +59,7 @@ def draw_importance(
     """
     values = view.importance if metric is None else view.others[metric]
     grey = view.image.mean(-1)
-    axes.imshow(
-        grey, cmap='gray', vmin=0, vmax=255, extent=_image_extent(view)
-    )
+    axes.imshow(grey, cmap='gray', vmin=0, vmax=255, extent=image_extent(view))
     axes.imshow(
         _ranked(values),
         cmap=HEAT,
@@ -75,42 +67,14 @@ def draw_importance(
         vmax=1,
         alpha=0.65,
         interpolation='nearest',
-        extent=_canvas_extent(view),
+        extent=canvas_extent(view),
     )
-    _limit(axes, view)
-
-
-def draw_refined(axes: Axes, view: ScopeView) -> None:
-    """Veil what is not refined, and outline what is.
-
-    Args:
-        axes (Axes): Where to draw.
-        view (ScopeView): What to draw.
-    """
-    axes.imshow(view.image, extent=_image_extent(view))
-    veil = np.ones((*view.refined.shape, 4))
-    veil[..., 3] = np.where(view.refined, 0.0, VEIL)
-    axes.imshow(veil, interpolation='nearest', extent=_canvas_extent(view))
-    axes.add_collection(
-        LineCollection(_borders(view), colors=GREEN, linewidths=1.3)
-    )
-    if not view.refined.any():
-        height, width = view.image.shape[:2]
-        axes.text(
-            width / 2,
-            height / 2,
-            'nothing refined',
-            ha='center',
-            va='center',
-            fontsize=10,
-            color=INK,
-        )
-    _limit(axes, view)
+    limit(axes, view)
 
 
 def draw_content(
     axes: Axes,
-    view: ScopeView,
+    view: View,
     content: Content | None,
     styles: np.ndarray | BoxStyles,
     with_scores: bool = False,
@@ -119,7 +83,7 @@ def draw_content(
 
     Args:
         axes (Axes): Where to draw.
-        view (ScopeView): Its image.
+        view (View): Its image.
         content (np.ndarray | Detections | ImageClass | None): Predicted or
             true; a class is no picture.
         styles (np.ndarray | BoxStyles): A label map's palette, (C, 3) uint8,
@@ -139,13 +103,13 @@ def draw_content(
     axes.imshow(
         colour_labels(content, styles),
         interpolation='nearest',
-        extent=_image_extent(view),
+        extent=image_extent(view),
     )
-    _limit(axes, view)
+    limit(axes, view)
 
 
 def _draw_boxes(
-    axes: Axes, view: ScopeView, found: Detections, styles: BoxStyles
+    axes: Axes, view: View, found: Detections, styles: BoxStyles
 ) -> None:
     # The surest come first and shall lie on top.
     for index in reversed(range(len(found))):
@@ -184,40 +148,28 @@ def _write_scores(axes: Axes, found: Detections, styles: BoxStyles) -> None:
         )
 
 
-def _draw_mask(
-    axes: Axes, view: ScopeView, mask: np.ndarray, colour: str
-) -> None:
+def _draw_mask(axes: Axes, view: View, mask: np.ndarray, colour: str) -> None:
     shade = np.zeros((*mask.shape, 4))
     shade[mask] = (*to_rgb(colour), 0.4)
-    axes.imshow(shade, interpolation='nearest', extent=_image_extent(view))
+    axes.imshow(shade, interpolation='nearest', extent=image_extent(view))
 
 
-def _limit(axes: Axes, view: ScopeView) -> None:
+def limit(axes: Axes, view: View) -> None:
+    """Show the image and not its padding."""
     height, width = view.image.shape[:2]
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
 
 
-def _image_extent(view: ScopeView) -> tuple[float, float, float, float]:
+def image_extent(view: View) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the image."""
     height, width = view.image.shape[:2]
     return (0, width, height, 0)
 
 
-def _canvas_extent(view: ScopeView) -> tuple[float, float, float, float]:
+def canvas_extent(view: View) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of what the grid covers."""
     return (0, view.canvas[1], view.canvas[0], 0)
-
-
-def _borders(view: ScopeView) -> list[list[tuple[float, float]]]:
-    """Find the segments between refined and other regions, in pixels."""
-    rows, columns = view.refined.shape
-    high, wide = view.canvas[0] / rows, view.canvas[1] / columns
-    padded = np.pad(view.refined, 1)
-    lines = []
-    for r, c in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1]):
-        lines.append([(c * wide, r * high), (c * wide, (r + 1) * high)])
-    for r, c in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]):
-        lines.append([(c * wide, r * high), ((c + 1) * wide, r * high)])
-    return lines
 
 
 def _ranked(values: np.ndarray) -> np.ndarray:

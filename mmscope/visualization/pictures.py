@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch import nn
 
 from mmscope.visualization.gallery import exit_gallery
 from mmscope.visualization.predict import predict_views
+from mmscope.visualization.predict_reduction import predict_reductions
+from mmscope.visualization.reduction import reduction_figure
+from mmscope.visualization.rows import PANEL_WIDTH
 from mmscope.visualization.scene import SCORE_THR
-from mmscope.visualization.scope import PANEL_WIDTH, scope_figure
+from mmscope.visualization.scope import scope_figure
 from mmscope.visualization.style import save
+from mmscope.visualization.views import View
 
 
 def draw_scope_overview(
@@ -79,17 +84,95 @@ def draw_scope_pictures(
     """
     views = predict_views(model, dataset, indices, others)
     options = (*_meta(dataset), score_thr, panel_width)
-    folder = Path(out_dir)
+    return _save_each(
+        views,
+        indices,
+        lambda shown: scope_figure(shown, *options),
+        Path(out_dir),
+        'scope',
+    )
+
+
+def draw_reduction_overview(
+    model: nn.Module,
+    dataset: Any,
+    path: str | Path,
+    indices: Sequence[int],
+    score_thr: float = SCORE_THR,
+    panel_width: float = PANEL_WIDTH,
+) -> Path:
+    """Write one picture of what a token reduction left of some images.
+
+    Args:
+        model (nn.Module): See :func:`predict_reductions`.
+        dataset (Any): See :func:`draw_scope_overview`.
+        path (str | Path): PNG file.
+        indices (Sequence[int]): Images.
+        score_thr (float): Least score of a box that is drawn. Defaults to
+            0.3.
+        panel_width (float): Inches. Defaults to 2.9.
+
+    Returns:
+        Path: The file: a row an image, see :func:`reduction_figure`.
+
+    Raises:
+        ValueError: See :func:`predict_reductions`.
+    """
+    views = predict_reductions(model, dataset, indices)
+    figure = reduction_figure(views, *_meta(dataset), score_thr, panel_width)
+    return save(figure, path)
+
+
+def draw_reduction_pictures(
+    model: nn.Module,
+    dataset: Any,
+    out_dir: str | Path,
+    indices: Sequence[int],
+    score_thr: float = SCORE_THR,
+    panel_width: float = PANEL_WIDTH,
+) -> list[Path]:
+    """Write one picture an image of a token reduction, and one of all.
+
+    Args:
+        model (nn.Module): See :func:`predict_reductions`.
+        dataset (Any): See :func:`draw_scope_overview`.
+        out_dir (str | Path): Folder.
+        indices (Sequence[int]): Images.
+        score_thr (float): Least score of a box that is drawn. Defaults to
+            0.3.
+        panel_width (float): Inches. Defaults to 2.9.
+
+    Returns:
+        list[Path]: See :func:`draw_scope_pictures`.
+
+    Raises:
+        ValueError: See :func:`predict_reductions`.
+    """
+    views = predict_reductions(model, dataset, indices)
+    options = (*_meta(dataset), score_thr, panel_width)
+    return _save_each(
+        views,
+        indices,
+        lambda shown: reduction_figure(shown, *options),
+        Path(out_dir),
+        'reduction',
+    )
+
+
+def _save_each(
+    views: Sequence[View],
+    indices: Sequence[int],
+    draw: Callable[[Sequence[View]], Figure],
+    folder: Path,
+    kind: str,
+) -> list[Path]:
+    """Save a figure of each view, and one of all if there are several."""
     files = [
-        save(
-            scope_figure([view], *options),
-            folder / f'scope_{index:04d}_{view.name}.png',
-        )
+        save(draw([view]), folder / f'{kind}_{index:04d}_{view.name}.png')
         for index, view in zip(indices, views, strict=True)
     ]
     if len(views) > 1:
-        overview = scope_figure(views, *options)
-        files.append(save(overview, folder / 'scope_overview.png'))
+        files.append(save(draw(views), folder / f'{kind}_overview.png'))
     return files
 
 

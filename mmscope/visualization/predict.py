@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import pseudo_collate
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from mmscope.apis import UserError
 from mmscope.evaluation.both_ends import evaluating
 from mmscope.evaluation.variants import Variant
-from mmscope.models import at_threshold, is_two_stage, observe
+from mmscope.models import at_threshold, is_two_stage, reduces_tokens
 from mmscope.models.layers import unwrap_model
 from mmscope.models.scoping import ExitRecord
-from mmscope.visualization.contents import predicted_content, true_content
+from mmscope.visualization.forward import (
+    check_indices,
+    common_fields,
+    read_item,
+    run_item,
+)
 from mmscope.visualization.views import ScopeView
 
 
@@ -51,7 +52,7 @@ def predict_views(
         _refuse_single_stage(backbone)
         return [
             _predict_view(model, dataset, index, variants)
-            for index in _checked(indices, len(dataset))
+            for index in check_indices(indices, len(dataset))
         ]
 
 
@@ -90,20 +91,12 @@ def spread_by_confidence(
 
 def _refuse_single_stage(backbone: nn.Module) -> None:
     if not is_two_stage(backbone):
+        reduced = reduces_tokens(backbone)
         raise ValueError(
             f'{type(backbone).__name__} looks at an image only once; scope '
             'pictures need a two-stage one such as mmscope.MambaScope'
+            + (', show_reduction.py draws its tokens' if reduced else '')
         )
-
-
-def _checked(indices: Sequence[int], number: int) -> Sequence[int]:
-    wrong = [index for index in indices if not 0 <= index < number]
-    if wrong:
-        raise ValueError(
-            f'image {wrong[0]} is outside the data set, which has {number} '
-            f'images: indices go from 0 to {number - 1}'
-        )
-    return indices
 
 
 def _predict_view(
@@ -112,28 +105,20 @@ def _predict_view(
     index: int,
     variants: Sequence[Variant],
 ) -> ScopeView:
-    info = dataset.get_data_info(index)
-    path = info.get('img_path')
-    if path is not None:
-        check_image(path)
-    item = dataset[index]
-    sample, record = _predict(model, item)
+    item = read_item(dataset, index)
+    sample, record = run_item(model, item)
     others = {}
     for variant in variants:
         with variant.applied(model):
-            _, other = _predict(model, item)
+            _, other = run_item(model, item)
         (metric,) = variant.settings.values()
         others[metric] = _importance(other)
     backbone = unwrap_model(model).backbone
     side = backbone.grid_multiple * backbone.patch_size
     return ScopeView(
-        # Some data sets hold pixels instead of files.
-        name=str(index) if path is None else Path(path).stem,
-        image=rgb_image(item['inputs']),
+        **common_fields(dataset, index, item, sample),
         importance=_importance(record),
         refined=record.refined[0].cpu().numpy(),
-        prediction=predicted_content(sample),
-        label=true_content(sample, info),
         exited=bool(record.exited[0]),
         confidence=(
             None if record.confidence is None else float(record.confidence[0])
@@ -144,48 +129,5 @@ def _predict_view(
     )
 
 
-def _predict(model: nn.Module, item: dict) -> tuple[Any, ExitRecord]:
-    with observe(model) as records:
-        (sample,) = model.test_step(pseudo_collate([item]))
-    if len(records) != 1:
-        raise ValueError(
-            f'the image took {len(records)} forwards; pictures need one: '
-            'test_cfg=dict(mode="whole") in mmseg, no test-time augmentation'
-        )
-    return sample, records[0]
-
-
 def _importance(record: ExitRecord) -> np.ndarray:
     return record.importance[0].float().cpu().numpy()
-
-
-def check_image(path: str | Path) -> None:
-    """Check that an image file is whole.
-
-    Args:
-        path (str | Path): Image file; addresses of other storage pass.
-
-    Raises:
-        UserError: If it is missing or cannot be decoded.
-    """
-    if '://' in str(path):
-        return
-    try:
-        with Image.open(path) as image:
-            image.load()
-    # Pillow's decoders raise many types on damaged files.
-    except Exception as error:
-        raise UserError(f'image {path} cannot be read: {error}') from error
-
-
-def rgb_image(inputs: Tensor) -> np.ndarray:
-    """Turn what a pipeline loads into a picture.
-
-    Args:
-        inputs (Tensor): Image in BGR, as mmcv loads it, (3, H, W) in 0-255.
-
-    Returns:
-        np.ndarray: RGB, (H, W, 3) uint8.
-    """
-    image = inputs.permute(1, 2, 0).cpu().numpy()[..., ::-1]
-    return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))

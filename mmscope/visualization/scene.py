@@ -16,7 +16,7 @@ from mmscope.visualization.style import (
     class_legend,
     class_palette,
 )
-from mmscope.visualization.views import Detections, ImageClass, ScopeView
+from mmscope.visualization.views import Detections, ImageClass, View
 
 SCORE_THR = 0.3
 MOST_BOXES = 20
@@ -27,7 +27,7 @@ class Scene:
     """Views of one task, less the boxes that are not drawn.
 
     Args:
-        views (list[ScopeView]): With the surest detections only.
+        views (list[View]): With the surest detections only.
         notes (list[list[str]]): Lines about each prediction that no panel
             shows.
         classes (Sequence[str]): Class names.
@@ -35,7 +35,7 @@ class Scene:
             or how boxes of each class look.
     """
 
-    views: list[ScopeView]
+    views: list[View]
     notes: list[list[str]]
     classes: Sequence[str]
     styles: np.ndarray | BoxStyles
@@ -43,7 +43,7 @@ class Scene:
     @classmethod
     def of(
         cls,
-        views: Sequence[ScopeView],
+        views: Sequence[View],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]] | None,
         score_thr: float,
@@ -51,7 +51,7 @@ class Scene:
         """Choose what is drawn.
 
         Args:
-            views (Sequence[ScopeView]): At least one.
+            views (Sequence[View]): At least one.
             classes (Sequence[str]): Class names.
             palette (Sequence[Sequence[int]] | None): RGB of each class of
                 label maps.
@@ -109,7 +109,7 @@ class Scene:
         return class_legend(self.classes, self.styles, maps)
 
 
-def _chosen(view: ScopeView, score_thr: float) -> ScopeView:
+def _chosen(view: View, score_thr: float) -> View:
     """Leave out the boxes that are not drawn."""
     if not isinstance(view.prediction, Detections):
         return view
@@ -117,9 +117,7 @@ def _chosen(view: ScopeView, score_thr: float) -> ScopeView:
     return replace(view, prediction=shown)
 
 
-def _note(
-    view: ScopeView, classes: Sequence[str], score_thr: float
-) -> list[str]:
+def _note(view: View, classes: Sequence[str], score_thr: float) -> list[str]:
     """Say what the prediction is where no panel does."""
     if isinstance(view.prediction, Detections):
         shown, number = view.prediction.surest(score_thr, MOST_BOXES)

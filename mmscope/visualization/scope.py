@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -12,21 +11,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mmscope.visualization.panels import (
-    HEAT,
-    draw_content,
-    draw_image,
-    draw_importance,
-    draw_refined,
-    frame,
-)
-from mmscope.visualization.scene import SCORE_THR, Scene, add_legend
-from mmscope.visualization.style import BLUE, GREEN, INK
-from mmscope.visualization.views import Detections, ImageClass, ScopeView
+from mmscope.visualization.panels import HEAT, draw_image, draw_importance
+from mmscope.visualization.regions import draw_refined
+from mmscope.visualization.rows import PANEL_WIDTH, Panel, rows_figure
+from mmscope.visualization.scene import SCORE_THR, Scene
+from mmscope.visualization.style import BLUE, GREEN
+from mmscope.visualization.views import ScopeView
 
-PANEL_WIDTH = 2.9
-# Below this, numbers hide what they tell about.
-LEAST_FOR_SCORES = 2.4
 TITLES = {
     'detail': 'lost by halving',
     'max_norm': 'largest scan output',
@@ -60,98 +51,38 @@ def scope_figure(
         ValueError: If there is no image.
     """
     scene = Scene.of(views, classes, palette, score_thr)
-    panels = _panels(scene, panel_width >= LEAST_FOR_SCORES)
-    figure, grid, bar = _grid(scene.views, len(panels), panel_width)
-    for row, view, note in zip(grid, scene.views, scene.notes, strict=True):
-        for axes, (_, draw) in zip(row, panels, strict=True):
-            frame(axes)
-            draw(axes, view)
-        _row_label(row[0], view, note)
-    for axes, (title, _) in zip(grid[0], panels, strict=True):
-        axes.set_title(title, fontsize=11, color=INK, pad=6)
-    _state_thresholds(grid[-1], scene, score_thr)
-    _add_heat_bar(figure, bar)
-    add_legend(figure, scene.legend(truth=True))
+    figure, grid, below = rows_figure(
+        scene,
+        _panels(scene),
+        panel_width,
+        score_thr,
+        lambda view: GREEN if view.exited else BLUE,
+    )
+    _state_threshold(grid[-1], scene.views[0])
+    _add_heat_bar(figure, below[1])
     return figure
 
 
-def _state_thresholds(
-    bottom: np.ndarray, scene: Scene, score_thr: float
-) -> None:
-    refined = 2 + len(scene.views[0].others)
-    if scene.shows(Detections):
-        bottom[refined + 1].set_xlabel(
-            f'score at least {score_thr:g}', fontsize=8.5
-        )
-    # All views come from one model; above 1 none exits.
-    threshold = scene.views[0].threshold
-    if threshold is not None and threshold <= 1:
-        bottom[refined].set_xlabel(
-            f'exit threshold {threshold:.4g}', fontsize=8.5
-        )
-
-
-def _panels(
-    scene: Scene, with_scores: bool
-) -> list[tuple[str, Callable[[Axes, ScopeView], None]]]:
+def _panels(scene: Scene) -> list[Panel]:
     others = [
         (TITLES.get(metric, metric), partial(draw_importance, metric=metric))
         for metric in scene.views[0].others
     ]
-    panels = [
+    return [
         ('image', draw_image),
         *others,
         ('token importance', draw_importance),
         ('refined regions', draw_refined),
     ]
-    if scene.shows(ImageClass):
-        return panels
-
-    def predicted(axes: Axes, view: ScopeView) -> None:
-        draw_content(axes, view, view.prediction, scene.styles, with_scores)
-
-    def true(axes: Axes, view: ScopeView) -> None:
-        draw_content(axes, view, view.label, scene.styles)
-
-    title = 'detections' if scene.shows(Detections) else 'prediction'
-    panels.append((title, predicted))
-    if any(view.label is not None for view in scene.views):
-        panels.append(('ground truth', true))
-    return panels
 
 
-def _grid(
-    views: Sequence[ScopeView], columns: int, width: float
-) -> tuple[Figure, np.ndarray, Axes]:
-    """Make rows of panels, and thin axes below the second column."""
-    ratios = [view.image.shape[0] / view.image.shape[1] for view in views]
-    figure = Figure(
-        figsize=(columns * width + 1.7, sum(ratios) * width + 1.2),
-        layout='constrained',
-    )
-    axes = figure.subplots(
-        len(views) + 1,
-        columns,
-        squeeze=False,
-        height_ratios=[*ratios, 0.035 * PANEL_WIDTH / width],
-    )
-    for unused in axes[-1]:
-        unused.set_axis_off()
-    return figure, axes[:-1], axes[-1, 1]
-
-
-def _row_label(axes: Axes, view: ScopeView, note: list[str]) -> None:
-    lines = [textwrap.shorten(view.name, 22, placeholder='...'), '']
-    lines += view.verdict().split(', ') + note
-    axes.set_ylabel(
-        '\n'.join(lines),
-        fontsize=9.5,
-        color=GREEN if view.exited else BLUE,
-        rotation=0,
-        ha='right',
-        va='center',
-        labelpad=8,
-    )
+def _state_threshold(bottom: np.ndarray, view: ScopeView) -> None:
+    # All views come from one model; above 1 none exits.
+    if view.threshold is not None and view.threshold <= 1:
+        refined = 2 + len(view.others)
+        bottom[refined].set_xlabel(
+            f'exit threshold {view.threshold:.4g}', fontsize=8.5
+        )
 
 
 def _add_heat_bar(figure: Figure, axes: Axes) -> None:

@@ -78,38 +78,52 @@ class ImageClass:
 Content = np.ndarray | Detections | ImageClass
 
 
-@dataclass
-class ScopeView:
-    """One image and what the model made of it.
+@dataclass(kw_only=True)
+class View:
+    """One image, what was found in it and what is true of it.
 
     Args:
         name (str): Name of the image.
         image (np.ndarray): RGB, (H, W, 3) uint8, as the model saw it.
-        importance (np.ndarray): Token importance on the coarse grid, (h, w).
-        refined (np.ndarray): Refined regions, (h, w) bool.
         prediction (np.ndarray | Detections | ImageClass): Label map, boxes,
             or a class.
         label (np.ndarray | Detections | ImageClass | None): The same of the
             ground truth, None where it is unknown.
+        canvas (tuple[float, float]): Height and width that the grid of
+            regions or patches covers, in pixels of the image; padding makes
+            it larger.
+    """
+
+    name: str
+    image: np.ndarray
+    prediction: Content
+    label: Content | None
+    canvas: tuple[float, float]
+
+    def verdict(self) -> str:
+        """Say in a few words, parted by ', ', what the model did."""
+        return ''
+
+
+@dataclass(kw_only=True)
+class ScopeView(View):
+    """One image and where a two-stage model looked twice.
+
+    Args:
+        importance (np.ndarray): Token importance on the coarse grid, (h, w).
+        refined (np.ndarray): Refined regions, (h, w) bool.
         exited (bool): Whether the image left after the coarse stage.
         confidence (float | None): Confidence, None without a gate.
-        canvas (tuple[float, float]): Height and width that the coarse grid
-            covers, in pixels of the image; padding makes it larger.
         threshold (float | None): Exit threshold that decided, None without.
             Defaults to None.
         others (dict[str, np.ndarray]): What other metrics would have found
             important, (h, w) each. Defaults to none.
     """
 
-    name: str
-    image: np.ndarray
     importance: np.ndarray
     refined: np.ndarray
-    prediction: Content
-    label: Content | None
     exited: bool
     confidence: float | None
-    canvas: tuple[float, float]
     threshold: float | None = None
     others: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -122,3 +136,45 @@ class ScopeView:
         if self.confidence is None:
             return text
         return f'{text}, confidence {self.confidence:.4f}'
+
+
+@dataclass(kw_only=True)
+class StageView:
+    """What one stage of a token reduction left of an image.
+
+    Args:
+        tokens (int): Tokens that are left, summary tokens included.
+        kept (np.ndarray | None): Patches that are left, (h, w) bool; None
+            where tokens are merged. Defaults to None.
+        groups (np.ndarray | None): Token that stands for each patch, (h, w)
+            int; None where tokens are pruned. Defaults to None.
+    """
+
+    tokens: int
+    kept: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+
+@dataclass(kw_only=True)
+class ReductionView(View):
+    """One image and how its tokens became fewer.
+
+    Args:
+        tokens (int): Tokens before the first stage, summary tokens included.
+        stages (list[StageView]): In the order in which they ran.
+        directions (tuple[int, int] | None): Scan directions that ran, and of
+            how many; None where all did. Defaults to None.
+    """
+
+    tokens: int
+    stages: list[StageView]
+    directions: tuple[int, int] | None = None
+
+    def verdict(self) -> str:
+        """Say how many tokens are left, and how many directions ran."""
+        left = self.stages[-1].tokens if self.stages else self.tokens
+        text = f'{left} of {self.tokens} tokens left'
+        if self.directions is None:
+            return text
+        ran, number = self.directions
+        return f'{text}, {ran} of {number} directions'

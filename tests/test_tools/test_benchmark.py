@@ -173,6 +173,17 @@ def test_thresholds_are_left_to_a_gate_which_must_be_trained(
         tool.main([*config_args, '--exit-ratios', '--exit-thresholds', '0.7'])
 
 
+def test_token_reductions_race_beside_vim(tool, tmp_path, capsys):
+    out = tmp_path / 'a.json'
+    cell = ['--arch', 'small', '--batch-sizes', '2', '--resolutions', '64']
+    tool.main(['--reductions', *PATIENT, *cell, '--json', str(out)])
+    result = json.loads(out.read_text())
+    found = {row['contestant'] for row in result['rows']}
+    assert found >= {'ViM', 'R-MeeTo', 'HiddenAlign', 'DyVM'}
+    assert 'MambaScope 50 %' in found
+    assert 'share won %' in capsys.readouterr().out
+
+
 def test_growth_is_quicker_by_default(tool):
     args = tool.parse_args(['--growth'], '')
     assert (args.exit_ratios, args.budget_s) == ([0.5], 20)

@@ -1,8 +1,20 @@
 """Tiny models of all hosts with their data, as files."""
 
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
+
+
+def load_tool(name):
+    """A tool as a module."""
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def write_run(folder, scope, model, loader, name, **meta):
@@ -83,3 +95,42 @@ def classifier_run(tmp_path_factory):
         'classifier',
         dataset_meta={'classes': sorted(cls_builders.COLOURS)},
     )
+
+
+@pytest.fixture(scope='session')
+def dyvm_run(tmp_path_factory):
+    """A classifier of 16 patches with DyVM, whose checkpoint names classes."""
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    import cls_builders
+
+    folder = tmp_path_factory.mktemp('dyvm')
+    cls_builders.write_photos(folder / 'photos', per_class=1)
+    model = cls_builders.classifier(
+        'ImageClassifier',
+        {'type': 'LinearClsHead'},
+        type='mmscope.VisionMamba',
+        reduction={'type': 'mmscope.DyVM', 'prune_layers': (1, 3)},
+    )
+    loader = cls_builders.dataloader(folder / 'photos', False)
+    meta = {'classes': sorted(cls_builders.COLOURS)}
+    return write_run(
+        folder, 'mmpretrain', model, loader, 'dyvm', dataset_meta=meta
+    )
+
+
+@pytest.fixture(scope='session')
+def merging_run(tmp_path_factory):
+    """A segmentor with R-MeeTo; 40 x 90 images are padded to 64 x 96."""
+    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    import builders
+
+    folder = tmp_path_factory.mktemp('merging')
+    builders.write_scenes(folder, num=2, size=(40, 90))
+    reduction = {'type': 'mmscope.RMeeTo', 'merge_tokens': 5}
+    reduction['merge_interval'] = 1
+    model = builders.segmentor(
+        'EncoderDecoder', type='mmscope.VisionMamba', reduction=reduction
+    )
+    del model['backbone']['exit_head']
+    loader = builders.dataloader(folder, False)
+    return write_run(folder, 'mmseg', model, loader, 'merging')

@@ -1,22 +1,17 @@
 """The tool, from files to a picture, for every host."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-matplotlib = pytest.importorskip('matplotlib', reason='the tool draws')
+from .conftest import load_tool, write_run
 
-TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/show_scope.py'
+matplotlib = pytest.importorskip('matplotlib', reason='the tool draws')
 
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('show_scope', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('show_scope')
 
 
 @pytest.fixture
@@ -171,8 +166,6 @@ def test_a_wrong_threshold_is_refused(tool, detector_run, tmp_path, capsys):
 
 def test_a_vim_and_sliding_windows_are_refused(tool, segmentor_run, tmp_path):
     import builders
-
-    from .conftest import write_run
 
     vim = builders.segmentor(host='EncoderDecoder', type='mmscope.VisionMamba')
     del vim['backbone']['exit_head']

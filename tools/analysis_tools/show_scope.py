@@ -13,70 +13,39 @@ beside it label map, boxes or class, and the ground truth where it is known.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import nn
 
 from mmscope.apis import set_exit_threshold, user_errors
 from mmscope.apis.arguments import positive
 from mmscope.apis.config import threshold_or_file
 from mmscope.apis.exit_gate import GATE_HOOKS
-from mmscope.evaluation.loading import (
-    SPLITS,
-    build_dataloader,
-    build_model,
-    open_config,
-)
+from mmscope.evaluation.loading import build_model, open_config
 from mmscope.models import attach_gate, is_two_stage
 from mmscope.visualization import (
-    ImageFiles,
-    class_meta,
     draw_scope_overview,
     draw_scope_pictures,
     spread_by_confidence,
 )
-from mmscope.visualization.scene import MOST_BOXES, SCORE_THR
-from mmscope.visualization.scope import PANEL_WIDTH
-
-DEFAULT_IMAGES = 3
+from mmscope.visualization.command import (
+    choose_images,
+    picture_parser,
+    write_pictures,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--split',
-        choices=SPLITS,
-        default='test',
-        help='data to take images from: test_dataloader (default) or '
-        'val_dataloader',
-    )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        '--indices',
-        type=int,
-        nargs='+',
-        metavar='N',
-        help=f'images of the split, from 0 (default: {DEFAULT_IMAGES} spread '
-        'over it)',
-    )
+    parser, source = picture_parser(__doc__, 'scope')
     source.add_argument(
         '--by-confidence',
         type=positive,
         metavar='N',
         help='N images of the split, from the one that the model is most '
         'sure of to the one of which it is least; looks at all of them first',
-    )
-    source.add_argument(
-        '--images', nargs='+', metavar='FILE', help='image files instead'
     )
     parser.add_argument(
         '--exit-threshold',
@@ -87,40 +56,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "config's)",
     )
     parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=SCORE_THR,
-        metavar='SCORE',
-        help=f'least score of a box; the best {MOST_BOXES} are drawn '
-        f'(default: {SCORE_THR})',
-    )
-    parser.add_argument(
         '--importances',
         nargs='+',
         default=[],
         metavar='METRIC',
         help='what else to show of importance, such as detail max_norm; the '
         "config's score_metric decides",
-    )
-    target = parser.add_mutually_exclusive_group()
-    target.add_argument(
-        '--out',
-        metavar='FILE.png',
-        help='one picture of all (default: work_dirs/CONFIG/scope.png)',
-    )
-    target.add_argument(
-        '--out-dir', metavar='DIR', help='a picture an image, and one of all'
-    )
-    parser.add_argument(
-        '--panel-width',
-        type=float,
-        default=PANEL_WIDTH,
-        metavar='INCHES',
-        help=f'of one panel, at 110 pixels an inch (default: {PANEL_WIDTH})',
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config overrides'
     )
     return parser.parse_args(argv)
 
@@ -145,34 +86,6 @@ def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     return model
 
 
-def choose_images(
-    cfg: Config, args: argparse.Namespace, model: nn.Module
-) -> tuple[Any, list[int]]:
-    """Find the images to show.
-
-    Args:
-        cfg (Config): Of ``open_config``.
-        args (argparse.Namespace): Command line.
-        model (nn.Module): Of :func:`load_model`.
-
-    Returns:
-        tuple[Any, list[int]]: Data set and indices.
-    """
-    if args.images:
-        meta = class_meta(cfg, args.checkpoint)
-        return ImageFiles(args.images, cfg, meta), [*range(len(args.images))]
-    dataset = build_dataloader(cfg, args.split).dataset
-    if args.indices:
-        return dataset, args.indices
-    if args.by_confidence:
-        return dataset, spread_by_confidence(
-            model, dataset, args.by_confidence
-        )
-    number = min(DEFAULT_IMAGES, len(dataset))
-    spread = np.linspace(0, len(dataset) - 1, number).round()
-    return dataset, [int(index) for index in spread]
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
@@ -180,24 +93,22 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(OSError, ValueError, KeyError, TypeError):
         cfg = open_config(args.config, args.cfg_options)
         model = load_model(cfg, args)
-        dataset, indices = choose_images(cfg, args, model)
-    drawing = {
-        'score_thr': args.score_thr,
-        'panel_width': args.panel_width,
-        'others': args.importances,
-    }
-    with user_errors(OSError):
-        if args.out_dir:
-            files = draw_scope_pictures(
-                model, dataset, args.out_dir, indices, **drawing
+        choose = None
+        if args.by_confidence:
+            choose = partial(
+                spread_by_confidence, model, number=args.by_confidence
             )
-        else:
-            out = args.out or str(Path(cfg.work_dir) / 'scope.png')
-            files = [
-                draw_scope_overview(model, dataset, out, indices, **drawing)
-            ]
-    for file in files:
-        print(file)
+        dataset, indices = choose_images(cfg, args, choose)
+    write_pictures(
+        args,
+        Path(cfg.work_dir) / 'scope.png',
+        draw_scope_overview,
+        draw_scope_pictures,
+        model,
+        dataset,
+        indices,
+        others=args.importances,
+    )
 
 
 if __name__ == '__main__':

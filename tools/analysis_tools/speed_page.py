@@ -2,6 +2,8 @@
 
     python tools/analysis_tools/speed_page.py [--page docs/results/speed.md]
         [--check]
+    python tools/analysis_tools/speed_page.py
+        --page docs/results/token_reduction_speed.md [--check]
 
 The files lie beside the page, which says how each was measured. Each fills
 what stands between two lines such as
@@ -29,17 +31,24 @@ with contextlib.redirect_stdout(sys.stderr):
         grid_section,
         growth_section,
         ratios_section,
+        reductions_section,
         steps_section,
     )
 
 TOOL = 'speed_page'
-SECTIONS = {
-    'ratios': ('bench.json', ratios_section),
-    'steps': ('speed_steps.json', steps_section),
-    'exits': ('speed_grid.json', exits_section),
-    'growth': ('speed_growth.json', growth_section),
-    'grid': ('speed_grid.json', grid_section),
-    'bfloat16': ('speed_bf16.json', grid_section),
+# Section to file and writer, by the name of the page.
+PAGES = {
+    'speed.md': {
+        'ratios': ('bench.json', ratios_section),
+        'steps': ('speed_steps.json', steps_section),
+        'exits': ('speed_grid.json', exits_section),
+        'growth': ('speed_growth.json', growth_section),
+        'grid': ('speed_grid.json', grid_section),
+        'bfloat16': ('speed_bf16.json', grid_section),
+    },
+    'token_reduction_speed.md': {
+        'reductions': ('token_reduction_speed.json', reductions_section),
+    },
 }
 
 
@@ -55,14 +64,20 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--check', action='store_true', help='fail if the page is out of date'
     )
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.page.name not in PAGES:
+        parser.error(
+            f'--page {args.page} is none that this tool writes: they are '
+            f'called {" and ".join(PAGES)}'
+        )
+    return args
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments)
     with user_errors():
-        for section, (name, write) in SECTIONS.items():
+        for section, (name, write) in PAGES[args.page.name].items():
             path = args.page.parent / name
             if not path.is_file():
                 raise UserError(

@@ -52,6 +52,13 @@ class ImageEmbedding(BaseModule):
         )
         return rows, columns
 
+    def pixels_of(self, grid: Sequence[int]) -> tuple[int, int]:
+        """Size (H, W) of the image that a grid (rows, columns) covers."""
+        height, width = (
+            (cells - 1) * self.patch_stride + self.patch_size for cells in grid
+        )
+        return height, width
+
     def pad(self, imgs: Tensor) -> Tensor:
         """Pad images (B, C, H, W) with zeros to whole cells of the grid.
 
@@ -59,11 +66,7 @@ class ImageEmbedding(BaseModule):
             ValueError: If they are no images that fit the backbone.
         """
         self.check_images(imgs)
-        size = [
-            (cells - 1) * self.patch_stride + self.patch_size
-            for cells in self.grid_of(imgs.shape[-2:])
-        ]
-        return pad_to_size(imgs, size)
+        return pad_to_size(imgs, self.pixels_of(self.grid_of(imgs.shape[-2:])))
 
     def add_table(self, name: str, table: PositionTable) -> None:
         """Add a parameter of position embeddings, without values."""
