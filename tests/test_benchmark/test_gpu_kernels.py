@@ -78,10 +78,8 @@ def test_kernels_of_the_newest_gpus_are_among_the_compiled(counted):
 
 def test_an_assembler_that_is_too_old_is_named():
     assert why_unknown(90) is None
-    assert (
-        why_unknown(990)
-        == 'the ptxas_blackwell of this Triton does not know sm_990'
-    )
+    reason = why_unknown(990)
+    assert reason.endswith('of this Triton does not know sm_990')
 
 
 @pytest.mark.slow
@@ -93,14 +91,27 @@ def test_instructions_and_registers_stay_below_their_limits(counted):
             assert instructions(x) <= most, (x, launch.key)
 
 
+def is_plain(launch):
+    """Tell whether it is one of the launches of a bfloat16 mixer's forward."""
+    flags = launch.constants
+    extra = ('SCORED', 'SAVES', 'IS_CUT')
+    return (
+        launch.name == 'scan_kernel'
+        and flags['PACKED']
+        and flags['ADDS'] == flags['HAS_Z']
+        and not any(flags[name] for name in extra)
+    )
+
+
 @pytest.mark.slow
-def test_both_directions_of_a_large_batch_reach_the_goal(counted):
+@pytest.mark.parametrize('channels', [64, 32])
+def test_both_directions_of_a_batch_reach_the_goal(counted, channels):
     for capability in CAPABILITIES:
         found = [
             instructions(x)
-            for _, x in counted
-            if x['capability'] == capability
-            and (x['kernel'], x['channels']) == ('scan_kernel', 64)
+            for launch, x in counted
+            if is_plain(launch)
+            and (x['capability'], x['channels']) == (capability, channels)
         ]
         assert len(found) == 2
         assert sum(found) / 2 <= GOAL
