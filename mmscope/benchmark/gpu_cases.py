@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from multiprocessing import get_context
 
 import torch
 from torch import Tensor
 
+from mmscope.benchmark.gpu_disassembly import CHUNK
 from mmscope.benchmark.gpu_kernels import (
-    CHUNK,
     Launch,
     count,
     record_of,
@@ -27,6 +27,7 @@ from mmscope.benchmark.gpu_predictions import BATCHES, LENGTHS, case_name
 DIM, D_STATE, DT_RANK, CONV_WIDTH = 768, 16, 24, 4
 FORWARD, TRAINING = 'forward', 'training'
 SCANS = ('scan_kernel', 'both_kernel')
+DTYPES = (torch.bfloat16, torch.float32)
 # True of every launch of a model.
 COMMON_FLAGS = ('HAS_BIAS', 'SOFTPLUS', 'HAS_D', 'EVEN', 'PACKED')
 
@@ -120,16 +121,19 @@ def _run_conv(x: Tensor, weight: Tensor, bias: Tensor) -> None:
     kernels.conv_backward(out, x, weight, bias, True, False)
 
 
-def all_launches() -> list[Launch]:
+def all_launches(dtypes: Sequence[torch.dtype] = DTYPES) -> list[Launch]:
     """Record every kernel with every set of constants for ViM-S.
 
+    Args:
+        dtypes (Sequence[torch.dtype]): Of the sequences. Defaults to both.
+
     Returns:
-        list[Launch]: Whole and cut sequences, every width of a program, both
-        dtypes, with and without gate, score, saved states and backward.
+        list[Launch]: Whole and cut sequences, every width of a program, with
+        and without gate, score, saved states and backward.
     """
     found = []
     # Batches and lengths that plan_scan answers differently.
-    for dtype in (torch.bfloat16, torch.float32):
+    for dtype in dtypes:
         both = partial(scan_launches, dtype=dtype)
         one = partial(scan_launches, dtype=dtype, directions=1)
         for batch, seqlen in ((256, 197), (64, 197), (1, 197), (1, 4097)):
@@ -146,29 +150,37 @@ def all_launches() -> list[Launch]:
 
 
 def count_all(
-    capabilities: Sequence[int], workers: int
+    wanted: Mapping[int, Sequence[torch.dtype]], workers: int
 ) -> list[tuple[Launch, dict]]:
     """Compile and count all of :func:`all_launches`.
 
     Args:
-        capabilities (Sequence[int]): Of the GPUs, such as 80 and 90.
+        wanted (Mapping[int, Sequence[torch.dtype]]): Dtypes by compute
+            capability, such as 80 and 90.
         workers (int): Processes.
 
     Returns:
         list[tuple[Launch, dict]]: Each launch with what :func:`count` says.
     """
-    launches = list(unique(all_launches()).values())
-    tasks = list(product(capabilities, range(len(launches))))
+    launches = {x: _launches(x) for x in wanted.values()}
+    tasks = [(c, x, key) for c, x in wanted.items() for key in launches[x]]
     with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
         found = list(pool.map(_count_one, tasks, chunksize=4))
-    return [(launches[i], x) for (_, i), x in zip(tasks, found, strict=True)]
+    return [
+        (launches[dtypes][key], x)
+        for (_, dtypes, key), x in zip(tasks, found, strict=True)
+    ]
 
 
-def _count_one(task: tuple[int, int]) -> dict:
+@cache
+def _launches(dtypes: Sequence[torch.dtype]) -> dict[str, Launch]:
+    return unique(all_launches(dtypes))
+
+
+def _count_one(task: tuple[int, Sequence[torch.dtype], str]) -> dict:
     # A launch holds what no process can send another: it is recorded again.
-    capability, number = task
-    launch = list(unique(all_launches()).values())[number]
-    return count(launch, capability)
+    capability, dtypes, key = task
+    return count(_launches(dtypes)[key], capability)
 
 
 def case_counts(capability: int = 90) -> dict[str, object]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,27 +19,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmscope.benchmark.gpu_disassembly import (
+    CHUNK,
+    count_loops,
+    instructions_of,
+    jumps_of,
+    kind_of,
+    run_tool,
+)
+
 WARP = 32
-CHUNK = 16
 POINTERS = {
     torch.float32: '*fp32',
     torch.bfloat16: '*bf16',
     torch.float16: '*fp16',
     torch.int32: '*i32',
 }
-# The first pattern that an instruction begins with.
-KINDS = {
-    'exponentials': r'MUFU',
-    'multiply-adds': r'FFMA|FMUL|FADD|HFMA2|FMNMX|FSEL|HADD2|HMUL2|FFMA2',
-    'matrix': r'HMMA',
-    'exchanges': r'SHFL|REDUX|LDSM|STSM|LDS|STS|BAR|BSYNC|BSSY|WARPSYNC',
-    'loads': r'LDG|LDL|LDC|ULDC|LDCU|LD\b',
-    'stores': r'STG|STL|ST\b',
-    'conversions': r'F2F|I2F|F2I|I2FP|PRMT|F2FP|SHF|SHL|LOP3|USHF|ULOP3|R2UR',
-    'predicates': r'ISETP|FSETP|PLOP3|P2R|R2P|UISETP|UPLOP3|SEL|USEL',
-    'addresses': r'IADD3|IMAD|LEA|UIADD3|UIMAD|ULEA|VIADD|IADD',
-}
-OTHER = 'other'
 
 
 @dataclass(frozen=True)
@@ -102,6 +96,25 @@ def recorded() -> Iterator[list[Launch]]:
             module.launch = function
 
 
+def why_unknown(capability: int) -> str | None:
+    """Say why Triton's assembler makes no code for a GPU; None if it does.
+
+    Args:
+        capability (int): Such as 90.
+
+    Returns:
+        str | None: What it lacks.
+    """
+    from triton import knobs
+
+    newest = capability >= 100 and hasattr(knobs.nvidia, 'ptxas_blackwell')
+    tool = 'ptxas_blackwell' if newest else 'ptxas'
+    name = f'sm_{capability}'
+    if f"'{name}'" in run_tool(tool, '--help'):
+        return None
+    return f'the {tool} of this Triton does not know {name}'
+
+
 def build(launch: Launch, capability: int) -> object:
     """Compile a launch's kernel for a GPU that need not be there.
 
@@ -116,9 +129,12 @@ def build(launch: Launch, capability: int) -> object:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    from mmscope.ops.triton_kernels.launch import options_for
+
+    constants = options_for(capability, launch.constants)
     names = list(inspect.signature(launch.kernel.fn).parameters)
-    fixed = {k: v for k, v in launch.constants.items() if k in names}
-    options = {k: v for k, v in launch.constants.items() if k not in names}
+    fixed = {k: v for k, v in constants.items() if k in names}
+    options = {k: v for k, v in constants.items() if k not in names}
     first = next(x for x in launch.args if isinstance(x, Tensor))
     signature, hints = {}, {}
     for place, (name, x) in enumerate(zip(names, launch.args, strict=False)):
@@ -140,63 +156,6 @@ def build(launch: Launch, capability: int) -> object:
     )
 
 
-def _tool(name: str, *arguments: str) -> str:
-    from triton import knobs
-
-    path = getattr(knobs.nvidia, name).path
-    done = subprocess.run(
-        [path, *arguments], capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-def _instructions(text: str) -> tuple[list[str], dict[str, int]]:
-    found: list[str] = []
-    labels = {}
-    for line in text.splitlines():
-        if match := re.match(r'\s*(\.L_x_\d+):', line):
-            labels[match[1]] = len(found)
-        elif match := re.match(r'\s*/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;', line):
-            found.append(match[1])
-    return found, labels
-
-
-def _jumps(found: list[str], labels: dict[str, int]) -> list[tuple[int, int]]:
-    targets = (re.search(r'\bBRA\b.*(\.L_x_\d+)', line) for line in found)
-    return [(i, labels[m[1]]) for i, m in enumerate(targets) if m]
-
-
-def kind_of(instruction: str) -> str:
-    """Return which of ``KINDS`` a disassembled instruction is."""
-    name = re.sub(r'^@!?U?P\w+\s+', '', instruction)
-    kinds = (k for k, pattern in KINDS.items() if re.match(pattern, name))
-    return next(kinds, OTHER)
-
-
-def _loop_counts(
-    found: list[str], jumps: list[tuple[int, int]], rare: float
-) -> list[Counter]:
-    """Count the innermost loops; a skipped run of stores weighs ``rare``."""
-    loops = [(to, at + 1) for at, to in jumps if to <= at]
-    inner = [
-        a
-        for a in loops
-        if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in loops)
-    ]
-    counts = []
-    for begin, end in inner:
-        weights = dict.fromkeys(range(begin, end), 1.0)
-        for at, to in jumps:
-            body = found[at + 1 : to]
-            stores = sum(kind_of(line) == 'stores' for line in body)
-            if begin <= at < to <= end and stores >= CHUNK / 2:
-                weights |= dict.fromkeys(range(at + 1, to), rare)
-        counts.append(Counter())
-        for i, weight in weights.items():
-            counts[-1][kind_of(found[i])] += weight
-    return counts
-
-
 def _per_token(launch: Launch, found: list[str], jumps: list) -> Counter:
     """Count a warp's instructions for a token, its channels, a direction."""
     constants = launch.constants
@@ -208,7 +167,7 @@ def _per_token(launch: Launch, found: list[str], jumps: list) -> Counter:
     is_scan = launch.name == 'scan_kernel'
     group = getattr(module, 'GROUP', 1) if is_scan else 1
     group = getattr(group, 'value', group)
-    counts = _loop_counts(found, jumps, group / CHUNK)
+    counts = count_loops(found, jumps, group / CHUNK)
     if launch.name == 'scan_backward_kernel':  # over a chunk, and back
         return sum((c for c in counts if c['exponentials'] > 2), Counter())
     largest = max(counts, key=lambda c: sum(c.values()))
@@ -232,15 +191,15 @@ def count(launch: Launch, capability: int) -> dict[str, object]:
         ``per_token``: instructions of a warp for one token of its channels
         and one direction, by kind.
     """
-    binary = build(launch, capability).asm['cubin']
+    built = build(launch, capability)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'kernel.cubin'
-        path.write_bytes(binary)
-        usage = _tool('cuobjdump', '-res-usage', str(path))
-        found, labels = _instructions(_tool('nvdisasm', '-c', str(path)))
-    pattern = r'REG:(\d+) STACK:(\d+) SHARED:(\d+)'
-    registers, stack, shared = map(int, re.search(pattern, usage).groups())
-    jumps = _jumps(found, labels)
+        path.write_bytes(built.asm['cubin'])
+        usage = run_tool('cuobjdump', '-res-usage', str(path))
+        found, labels = instructions_of(run_tool('nvdisasm', '-c', str(path)))
+    pattern = r'REG:(\d+) STACK:(\d+)'
+    registers, stack = map(int, re.search(pattern, usage).groups())
+    jumps = jumps_of(found, labels)
     per_token = {}
     if launch.name != 'carry_kernel':  # once a span, not a token
         per_token = dict(sorted(_per_token(launch, found, jumps).items()))
@@ -250,7 +209,8 @@ def count(launch: Launch, capability: int) -> dict[str, object]:
         channels=launch.constants['CHANNELS'],
         registers=registers,
         stack=stack,
-        shared=shared,
+        # Of a launch: the binary itself names no more than a reserve.
+        shared=built.metadata.shared,
         per_token=per_token,
     )
 

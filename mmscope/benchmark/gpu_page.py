@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from mmscope.benchmark.gpu_kernels import KINDS, OTHER, instructions
+from mmscope.benchmark.gpu_disassembly import KINDS, OTHER
+from mmscope.benchmark.gpu_kernels import instructions
 from mmscope.benchmark.gpu_predictions import CARDS, predict
 from mmscope.evaluation.tables import Column, format_table
 

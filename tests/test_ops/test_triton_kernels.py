@@ -186,6 +186,24 @@ def test_the_backward_cuts_before_its_programs_get_narrower():
 
 
 @pytest.mark.parametrize(
+    ('capability', 'channels', 'registers'),
+    [(80, 64, 128), (90, 64, 128), (100, 64, 144), (120, 64, 144)]
+    + [(100, 32, 128), (100, 8, 128)],
+)
+def test_wide_programs_get_more_registers_on_blackwell(
+    capability, channels, registers
+):
+    needs_triton()
+    from mmscope.ops.triton_kernels.launch import MOST_REGISTERS, options_for
+
+    sizes = dict(CHANNELS=channels, maxnreg=MOST_REGISTERS)
+    assert options_for(capability, sizes)['maxnreg'] == registers
+    # The backward takes what it needs, a convolution says nothing.
+    for sizes in (dict(CHANNELS=64, maxnreg=None), dict(CHANNELS=64)):
+        assert options_for(capability, sizes) == sizes
+
+
+@pytest.mark.parametrize(
     ('start', 'token', 'expected'),
     [(0, 64, 16), (24, 56, 16), (12, 44, 8), (1, 56, 2), (0, 33, 2)],
 )

@@ -40,24 +40,15 @@ def _kernels() -> ModuleType:
 
 
 class _Scan(torch.autograd.Function):
-    """One direction; as ``SelectiveScanFn`` of mamba-ssm 2.2."""
+    """One direction; as ``SelectiveScanFn`` of mamba-ssm 2.2.
+
+    Inputs are those of :func:`channels_first_scan`, in its order.
+    """
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        z: Tensor | None,
-        delta_bias: Tensor,
-    ) -> Tensor:
-        out, states, *gated = _kernels().fwd(
-            u, delta, A, B, C, D, z, delta_bias, True
-        )
-        ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, states, out)
+    def forward(ctx: FunctionCtx, *inputs: Tensor | None) -> Tensor:
+        out, states, *gated = _kernels().fwd(*inputs, True)
+        ctx.save_for_backward(*inputs, states, out)
         return gated[0] if gated else out
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Images decoded once, kept on the device, and changed there."""
+"""Images decoded once and kept on the device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmscope.apis import UserError
@@ -20,7 +20,6 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 # Of the training images of a class, where there is no folder 'val'.
 HELD_OUT = 0.1
 THREADS = 16
-LOADING = ('LoadImageFromFile', 'PackInputs')
 
 
 @dataclass
@@ -181,91 +180,28 @@ def hold_out(images: Images, share: float = HELD_OUT) -> tuple[Images, Images]:
     return images.pick(sorted(stay)), images.pick(sorted(held))
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random crops and flips, as a training pipeline asks for.
+def evaluation_batches(images: Images, batch: int) -> list[dict]:
+    """Make batches for ``model.test_step``.
 
     Args:
-        crop (int | None): Side after the crop; None does not crop. Defaults
-            to None.
-        padding (int): Black pixels on each side before it. Defaults to 0.
-        flip (float): Probability of a horizontal flip. Defaults to 0.
-    """
-
-    crop: int | None = None
-    padding: int = 0
-    flip: float = 0.0
-
-    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a batch, each image by itself.
-
-        Args:
-            pixels (Tensor): (B, 3, H, W) uint8.
-            generator (Generator): On the device of the images.
-
-        Returns:
-            Tensor: (B, 3, H, W) uint8, H and W those of the crop.
-        """
-        batch = len(pixels)
-        pixels = F.pad(pixels, [self.padding] * 4)
-        height, width = pixels.shape[-2:]
-        sides = (self.crop or height, self.crop or width)
-
-        def draw(limit: int) -> Tensor:
-            return torch.randint(
-                limit + 1,
-                (batch, 1),
-                generator=generator,
-                device=pixels.device,
-            )
-
-        rows, columns = (
-            draw(whole - part) + torch.arange(part, device=pixels.device)
-            for whole, part in zip((height, width), sides, strict=True)
-        )
-        chance = torch.rand(
-            (batch, 1), generator=generator, device=pixels.device
-        )
-        columns = torch.where(chance < self.flip, columns.flip(1), columns)
-        images = torch.arange(batch, device=pixels.device)[:, None, None]
-        # Indices first, so that the channels come last.
-        found = pixels[images, :, rows[:, :, None], columns[:, None, :]]
-        return found.permute(0, 3, 1, 2).contiguous()
-
-
-def augmentation_of(pipeline: Sequence[dict]) -> Augmentation:
-    """Read what a config's training pipeline does.
-
-    Args:
-        pipeline (Sequence[dict]): Of the training data.
+        images (Images): On any device.
+        batch (int): Images of a batch.
 
     Returns:
-        Augmentation: The same on the device.
-
-    Raises:
-        UserError: If the pipeline does what is not there.
+        list[dict]: ``inputs`` and ``data_samples`` with names and labels.
     """
-    found: dict = {}
-    for transform in pipeline:
-        options = dict(transform)
-        kind = str(options.pop('type')).rpartition('.')[2]
-        if kind in LOADING:
-            continue
-        if kind == 'RandomCrop' and set(options) <= {'crop_size', 'padding'}:
-            found['crop'] = int(options['crop_size'])
-            found['padding'] = int(options.get('padding') or 0)
-        elif kind == 'RandomFlip' and set(options) <= {'prob', 'direction'}:
-            if options.get('direction', 'horizontal') != 'horizontal':
-                raise UserError(_unsupported(transform))
-            found['flip'] = float(options['prob'])
-        else:
-            raise UserError(_unsupported(transform))
-    return Augmentation(**found)
+    # The host that the config named; this room imports none.
+    DataSample = import_module('mmpretrain.structures').DataSample
 
-
-def _unsupported(transform: dict) -> str:
-    return (
-        f'{dict(transform)} cannot be done on the device: what is there is '
-        'RandomCrop (crop_size, padding as numbers) and RandomFlip '
-        '(horizontal, prob)'
-    )
+    found = []
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        samples = []
+        for label, name in zip(
+            images.labels[part].tolist(), images.names[part], strict=True
+        ):
+            sample = DataSample().set_gt_label(label)
+            sample.set_metainfo({'img_path': name})
+            samples.append(sample)
+        found.append({'inputs': images.pixels[part], 'data_samples': samples})
+    return found

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from mmscope.apis import UserError
 from mmscope.benchmark.gpu.graphs import CALLS, GRAPH, Recorded
-from mmscope.benchmark.timed_training.images import Images, augmentation_of
+from mmscope.benchmark.timed_training.augmentation import augmentation_of
+from mmscope.benchmark.timed_training.images import Images
 from mmscope.benchmark.timed_training.schedule import schedule_of
 from mmscope.evaluation.both_ends import evaluating
+from mmscope.models.scoping import CoarseToFine
 
 DTYPE = torch.bfloat16
 
@@ -85,10 +87,12 @@ class Learner:
         """Begin anew: initial values depend on the seed alone."""
         torch.manual_seed(self.seed)
         model = MODELS.build(self.cfg.model)
-        if not hasattr(model, 'backbone') or not hasattr(model, 'head'):
+        # The host that the config named; this room imports none.
+        kind = import_module('mmpretrain.models').BaseClassifier
+        if not isinstance(model, kind):
             raise UserError(
-                f'{self.name}: {type(model).__name__} is no classifier with '
-                'backbone and head'
+                f'{self.name}: {type(model).__name__} is no classifier of '
+                'mmpretrain, which is what learns here'
             )
         model.init_weights()
         self.model = model.to(self.device).train()
@@ -246,32 +250,5 @@ class Learner:
 
 def _mode(model: nn.Module) -> tuple:
     """What a recording depends on beside shapes: switches of the modules."""
-    backbone = model.backbone
-    return (getattr(backbone, 'selection', None), model.training)
-
-
-def evaluation_batches(images: Images, batch: int) -> list[dict]:
-    """Make batches for ``model.test_step``.
-
-    Args:
-        images (Images): On any device.
-        batch (int): Images of a batch.
-
-    Returns:
-        list[dict]: ``inputs`` and ``data_samples`` with names and labels.
-    """
-    # The host that the config named; this room imports none.
-    DataSample = import_module('mmpretrain.structures').DataSample
-
-    found = []
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        samples = []
-        for label, name in zip(
-            images.labels[part].tolist(), images.names[part], strict=True
-        ):
-            sample = DataSample().set_gt_label(label)
-            sample.set_metainfo({'img_path': name})
-            samples.append(sample)
-        found.append({'inputs': images.pixels[part], 'data_samples': samples})
-    return found
+    scopes = (m for m in model.modules() if isinstance(m, CoarseToFine))
+    return (*(scope.selection for scope in scopes), model.training)

@@ -10,11 +10,8 @@ from pathlib import Path
 import torch
 
 from mmscope.apis import UserError
-from mmscope.benchmark.timed_training.images import Images
-from mmscope.benchmark.timed_training.learner import (
-    Learner,
-    evaluation_batches,
-)
+from mmscope.benchmark.timed_training.images import Images, evaluation_batches
+from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.state import Point, Run, State
 from mmscope.benchmark.timing import stopwatch
 from mmscope.evaluation.sweep import sweep

@@ -5,14 +5,15 @@ import triton
 import triton.language as tl
 
 from .steps import (
+    at_token,
     load,
     load_channels,
     load_rates,
     load_states,
+    own_sequence,
     own_tile,
     sigmoid,
     softplus_and_slope,
-    state_rows,
     step_size,
     store,
 )
@@ -97,8 +98,7 @@ def scan_backward_kernel(
     """
     SIZE: tl.constexpr = D_STATE * DIM
     TILE: tl.constexpr = STATES * CHANNELS
-    row = tl.program_id(1).to(tl.int64)
-    direction, batch = row // num_batch, row % num_batch
+    row, direction, batch, backwards = own_sequence(num_batch, reverse)
     block, part = tl.program_id(0), tl.program_id(2)
     cols, mask, row_mask, tile_mask, tile = own_tile(
         DIM, D_STATE, CHANNELS, STATES
@@ -107,22 +107,42 @@ def scan_backward_kernel(
     lanes = tl.max_contiguous(tl.arange(0, CHANNELS), 1).to(tl.int64)
     local = tl.max_contiguous(rows, 1).to(tl.int64)[:, None] * CHANNELS
     local += lanes[None, :]
-    # One of the two directions is 1 where both are scanned.
-    backwards = (direction + reverse) % 2
     sign = 1 - 2 * backwards
-    first = row * seqlen * DIM + cols
-    u += first
-    delta += first
+    begin = part * span
+    # All pointers are at one token, and walk from chunk to chunk: a thread
+    # has no registers for where they came from.
+    at = begin.to(tl.int64)
+    first = (row * seqlen + at) * DIM + cols
     grad_u += first
     grad_delta += first
     grad_z += first
-    grad += batch * seqlen * DIM + cols
-    offset = direction * bc_direction + batch * bc_batch
-    z = tl.multiple_of(z + batch * z_batch, ALIGN) + cols
+    u, delta, grad, z, B, C = at_token(
+        u,
+        delta,
+        grad,
+        z,
+        B,
+        C,
+        row,
+        direction,
+        batch,
+        at,
+        cols,
+        seqlen,
+        bc_direction,
+        bc_batch,
+        z_batch,
+        DIM,
+        STATES,
+        BC_TOKEN,
+        Z_TOKEN,
+        ALIGN,
+        PACKED,
+    )
     states += row * tl.cdiv(seqlen, CHUNK) * SIZE
     parts = block * tl.num_programs(1).to(tl.int64) + row
-    grad_B += parts * seqlen * D_STATE + rows
-    grad_C += parts * seqlen * D_STATE + rows
+    grad_B += (parts * seqlen + at) * D_STATE + rows
+    grad_C += (parts * seqlen + at) * D_STATE + rows
     place = row * tl.num_programs(2) + part
     scratch += (place * tl.num_programs(0) + block) * (CHUNK * TILE)
     rates = load_rates(A + direction * SIZE, tile, tile_mask, EVEN)
@@ -135,7 +155,6 @@ def scan_backward_kernel(
     sum_A = tl.zeros((STATES, CHANNELS), tl.float32)
     sum_D = tl.zeros((CHANNELS,), tl.float32)
     sum_bias = tl.zeros((CHANNELS,), tl.float32)
-    begin = part * span
     first_chunk = begin // CHUNK
     num_chunks = tl.cdiv(tl.minimum(span, seqlen - begin), CHUNK)
     for k in range(num_chunks):
@@ -147,35 +166,39 @@ def scan_backward_kernel(
         state = load(states + chunk * SIZE + tile, tile_mask, EVEN)
         # The threads that read may not be those that wrote.
         tl.debug_barrier()
-        x_at, raw_at = u + t * DIM, delta + t * DIM
-        b_at = state_rows(B, offset, t, STATES, BC_TOKEN, ALIGN, PACKED)
-        c_at = state_rows(C, offset, t, STATES, BC_TOKEN, ALIGN, PACKED)
+        u += (t - at) * DIM
+        delta += (t - at) * DIM
+        B += (t - at) * BC_TOKEN
         tl.store(scratch + local, state)
         for i in range(1, length):
-            x = load(x_at, mask, EVEN).to(tl.float32)
-            raw = load(raw_at, mask, EVEN).to(tl.float32)
+            x = load(u, mask, EVEN).to(tl.float32)
+            raw = load(delta, mask, EVEN).to(tl.float32)
             step = step_size(raw, shift, SOFTPLUS, EXACT)
-            b = load_states(b_at, row_mask, PACKED, EVEN)
+            b = load_states(B, row_mask, PACKED, EVEN)
             state = tl.exp2(step[None, :] * rates) * state
             state += (step * x)[None, :] * b[:, None]
             tl.store(scratch + i * TILE + local, state)
-            x_at += sign * DIM
-            raw_at += sign * DIM
-            b_at += sign * BC_TOKEN
+            u += sign * DIM
+            delta += sign * DIM
+            B += sign * BC_TOKEN
         tl.debug_barrier()
-        t += (length - 1) * sign
-        c_at += (length - 1) * sign * BC_TOKEN
-        g_at, z_at = grad + t * DIM, z + t * Z_TOKEN
-        to_u, to_delta = grad_u + t * DIM, grad_delta + t * DIM
-        to_z = grad_z + t * DIM
-        to_B, to_C = grad_B + t * D_STATE, grad_C + t * D_STATE
+        last = t + (length - 1) * sign
+        C += (last - at) * BC_TOKEN
+        z += (last - at) * Z_TOKEN
+        grad += (last - at) * DIM
+        grad_u += (last - at) * DIM
+        grad_delta += (last - at) * DIM
+        grad_z += (last - at) * DIM
+        grad_B += (last - at) * D_STATE
+        grad_C += (last - at) * D_STATE
+        at = t - sign
         for j in range(length):
             before = tl.load(scratch + (length - 1 - j) * TILE + local)
-            x = load(x_at, mask, EVEN).to(tl.float32)
-            raw = load(raw_at, mask, EVEN).to(tl.float32) + shift
-            b = load_states(b_at, row_mask, PACKED, EVEN)
-            c = load_states(c_at, row_mask, PACKED, EVEN)
-            g = load(g_at, mask, EVEN).to(tl.float32) * SCALE
+            x = load(u, mask, EVEN).to(tl.float32)
+            raw = load(delta, mask, EVEN).to(tl.float32) + shift
+            b = load_states(B, row_mask, PACKED, EVEN)
+            c = load_states(C, row_mask, PACKED, EVEN)
+            g = load(grad, mask, EVEN).to(tl.float32) * SCALE
             step, slope = raw, raw
             if SOFTPLUS:
                 step, slope = softplus_and_slope(raw, EXACT)
@@ -184,44 +207,46 @@ def scan_backward_kernel(
             drive = step * x
             state = decayed + drive[None, :] * b[:, None]
             if HAS_Z:
-                gate = load(z_at, mask, EVEN).to(tl.float32)
+                gate = load(z, mask, EVEN).to(tl.float32)
                 share = sigmoid(gate)
                 y = tl.sum(state * c[:, None], axis=0) + skip * x
                 y *= g * share
-                store(to_z, y + y * gate * (1.0 - share), mask, EVEN)
+                store(grad_z, y + y * gate * (1.0 - share), mask, EVEN)
                 g *= gate * share
+            # In this order all fits into registers: what is of a state's size
+            # is used up before the next is made.
             grad_state = carry + c[:, None] * g[None, :]
             carry = decay * grad_state
             # Of the exponent: d exp(step A) = exp(step A) d(step A).
             grad_power = grad_state * decayed
             grad_drive = tl.sum(grad_state * b[:, None], axis=0)
+            store(grad_u, step * grad_drive + skip * g, mask, EVEN)
             grad_step = x * grad_drive
             grad_step += 0.6931471805599453 * tl.sum(
                 grad_power * rates, axis=0
             )
             if SOFTPLUS:
                 grad_step *= slope
-            store(to_u, step * grad_drive + skip * g, mask, EVEN)
-            store(to_delta, grad_step, mask, EVEN)
-            sum_b = sum_over_channels(grad_state * drive[None, :], EXACT)
-            sum_c = sum_over_channels(state * g[None, :], EXACT)
-            store(to_B, sum_b, row_mask, EVEN)
-            store(to_C, sum_c, row_mask, EVEN)
-            sum_A += grad_power * step[None, :]
+            store(grad_delta, grad_step, mask, EVEN)
             sum_D += g * x
+            sum_A += grad_power * step[None, :]
+            sum_b = sum_over_channels(grad_state * drive[None, :], EXACT)
+            store(grad_B, sum_b, row_mask, EVEN)
+            sum_c = sum_over_channels(state * g[None, :], EXACT)
+            store(grad_C, sum_c, row_mask, EVEN)
             # Masked channels have a slope too, but are never stored.
             sum_bias += grad_step
-            x_at -= sign * DIM
-            raw_at -= sign * DIM
-            g_at -= sign * DIM
-            z_at -= sign * Z_TOKEN
-            b_at -= sign * BC_TOKEN
-            c_at -= sign * BC_TOKEN
-            to_u -= sign * DIM
-            to_delta -= sign * DIM
-            to_z -= sign * DIM
-            to_B -= sign * D_STATE
-            to_C -= sign * D_STATE
+            u -= sign * DIM
+            delta -= sign * DIM
+            grad -= sign * DIM
+            z -= sign * Z_TOKEN
+            B -= sign * BC_TOKEN
+            C -= sign * BC_TOKEN
+            grad_u -= sign * DIM
+            grad_delta -= sign * DIM
+            grad_z -= sign * DIM
+            grad_B -= sign * D_STATE
+            grad_C -= sign * D_STATE
     store(grad_A + place * SIZE + tile, sum_A, tile_mask, EVEN)
     if HAS_D:
         store(grad_D + place * DIM + cols, sum_D, mask, EVEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,9 @@ EXACT_WIDTHS = (32, 16, 8)
 BACKWARD_WIDTHS = (32, 16, 8)
 # Registers of a thread that a compiler may use: 16 warps on a multiprocessor.
 MOST_REGISTERS = 128
+# The same, by channels of a program, on Blackwell (compute capability 10.0
+# and more): it multiplies numbers in pairs, which must lie side by side.
+BLACKWELL, BLACKWELL_REGISTERS = 100, {64: 144}
 # Of the second and third axis of a grid, which CUDA limits.
 MOST_PROGRAMS = 65535
 # Bytes of the widest load.
@@ -101,6 +105,31 @@ def alignment(*tensors: Tensor | None) -> int:
     return found
 
 
+def options_for(
+    capability: int, sizes: dict[str, object]
+) -> dict[str, object]:
+    """Return the constants of a launch with those that its GPU needs.
+
+    Args:
+        capability (int): Compute capability, such as 90 of 9.0.
+        sizes (dict[str, object]): What a kernel is compiled for.
+
+    Returns:
+        dict[str, object]: The same, with the registers of a thread that this
+        GPU's code takes.
+    """
+    if capability < BLACKWELL or sizes.get('maxnreg') is None:
+        return sizes
+    most = BLACKWELL_REGISTERS.get(sizes['CHANNELS'], sizes['maxnreg'])
+    return sizes | dict(maxnreg=most)
+
+
+@cache
+def _capability(device: torch.device) -> int:
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
 def launch(
     kernel: object, grid: tuple[int, ...], *args: object, **sizes: object
 ) -> None:
@@ -127,7 +156,9 @@ def launch(
     # An absent tensor is never read, but a kernel wants a pointer.
     args = tuple(tensors[0] if x is None else x for x in args)
     if tensors[0].is_cuda:
-        with torch.cuda.device(tensors[0].device):
+        device = tensors[0].device
+        sizes = options_for(_capability(device), sizes)
+        with torch.cuda.device(device):
             kernel[grid](*args, **sizes)
     else:
         kernel[grid](*args, **sizes)

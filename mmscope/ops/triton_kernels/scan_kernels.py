@@ -10,6 +10,7 @@ the scan, which the backward starts from.
 import triton
 import triton.language as tl
 
+from .scan_pairs import load_rows, load_token, scan_pair, store_largest
 from .steps import (
     gated,
     load,
@@ -24,88 +25,6 @@ from .steps import (
 
 # Tokens of a turn of the loop, in two pairs; must divide a chunk.
 GROUP = tl.constexpr(4)
-
-
-@triton.jit
-def load_token(
-    u,
-    delta,
-    z,
-    out,
-    mask,
-    HAS_Z: tl.constexpr,
-    ADDS: tl.constexpr,
-    EVEN: tl.constexpr,
-):
-    """Return a token's u, delta, z and output of the other direction."""
-    x = load(u, mask, EVEN).to(tl.float32)
-    raw = load(delta, mask, EVEN).to(tl.float32)
-    gate, other = x, x
-    if HAS_Z:
-        gate = load(z, mask, EVEN).to(tl.float32)
-    if ADDS:
-        other = load(out, mask, EVEN).to(tl.float32)
-    return x, raw, gate, other
-
-
-@triton.jit
-def store_largest(maxima, y, mask, SCORED: tl.constexpr, EVEN: tl.constexpr):
-    """Write a token's largest channel."""
-    if SCORED:
-        if not EVEN:
-            y = tl.where(mask, y, float('-inf'))
-        tl.store(maxima, tl.max(y, axis=0))
-
-
-@triton.jit
-def scan_pair(
-    state,
-    rates,
-    skip,
-    shift,
-    x0,
-    raw0,
-    gate0,
-    other0,
-    x1,
-    raw1,
-    gate1,
-    other1,
-    B,
-    C,
-    out,
-    maxima,
-    mask,
-    row_mask,
-    SIGN: tl.constexpr,
-    DIM: tl.constexpr,
-    BC_TOKEN: tl.constexpr,
-    HAS_Z: tl.constexpr,
-    SOFTPLUS: tl.constexpr,
-    ADDS: tl.constexpr,
-    SCORED: tl.constexpr,
-    EXACT: tl.constexpr,
-    PACKED: tl.constexpr,
-    EVEN: tl.constexpr,
-):
-    """Scan two tokens that were loaded before; B, C, out are at the first."""
-    b0 = load_states(B, row_mask, PACKED, EVEN)
-    c0 = load_states(C, row_mask, PACKED, EVEN)
-    b1 = load_states(B + SIGN * BC_TOKEN, row_mask, PACKED, EVEN)
-    c1 = load_states(C + SIGN * BC_TOKEN, row_mask, PACKED, EVEN)
-    state, y0 = scan_token(
-        state, rates, skip, shift, x0, raw0, b0, c0, SOFTPLUS, EXACT
-    )
-    state, y1 = scan_token(
-        state, rates, skip, shift, x1, raw1, b1, c1, SOFTPLUS, EXACT
-    )
-    store_largest(maxima, y0, mask, SCORED, EVEN)
-    store_largest(maxima + SIGN, y1, mask, SCORED, EVEN)
-    y0 = gated(y0, gate0, other0, HAS_Z, ADDS)
-    y1 = gated(y1, gate1, other1, HAS_Z, ADDS)
-    store(out, y0, mask, EVEN)
-    store(out + SIGN * DIM, y1, mask, EVEN)
-    return state
 
 
 @triton.jit
@@ -245,6 +164,9 @@ def scan_kernel(
     is computed, the next one's inputs are on their way.
     """
     SIGN: tl.constexpr = 1 - 2 * REVERSE
+    # Two channels a thread unpack B and C for both, and have no registers
+    # for those of two tokens at once.
+    SHARED: tl.constexpr = PACKED and CHANNELS <= 32
     SIZE: tl.constexpr = D_STATE * DIM
     ENTRY: tl.constexpr = (CHUNK - 1) * REVERSE
     batch = tl.program_id(1).to(tl.int64)
@@ -326,6 +248,7 @@ def scan_kernel(
             ADDS,
             EVEN,
         )
+        rows0 = load_rows(B_at, C_at, x0, SIGN * BC_TOKEN, SHARED)
         for i in range(groups):
             if SAVES:
                 save_state(
@@ -360,6 +283,13 @@ def scan_kernel(
                 ADDS,
                 EVEN,
             )
+            rows2 = load_rows(
+                B_at + 2 * SIGN * BC_TOKEN,
+                C_at + 2 * SIGN * BC_TOKEN,
+                x2,
+                SIGN * BC_TOKEN,
+                SHARED,
+            )
             state = scan_pair(
                 state,
                 rates,
@@ -373,6 +303,7 @@ def scan_kernel(
                 raw1,
                 gate1,
                 other1,
+                rows0,
                 B_at,
                 C_at,
                 out_at,
@@ -388,6 +319,7 @@ def scan_kernel(
                 SCORED,
                 EXACT,
                 PACKED,
+                SHARED,
                 EVEN,
             )
             # The last group reads its own inputs again: none lie behind.
@@ -409,6 +341,13 @@ def scan_kernel(
                 ADDS,
                 EVEN,
             )
+            rows0 = load_rows(
+                B_at + ahead * BC_TOKEN,
+                C_at + ahead * BC_TOKEN,
+                x0,
+                SIGN * BC_TOKEN,
+                SHARED,
+            )
             state = scan_pair(
                 state,
                 rates,
@@ -422,6 +361,7 @@ def scan_kernel(
                 raw3,
                 gate3,
                 other3,
+                rows2,
                 B_at + 2 * SIGN * BC_TOKEN,
                 C_at + 2 * SIGN * BC_TOKEN,
                 out_at + 2 * SIGN * DIM,
@@ -437,6 +377,7 @@ def scan_kernel(
                 SCORED,
                 EXACT,
                 PACKED,
+                SHARED,
                 EVEN,
             )
             out_at += GROUP * SIGN * DIM

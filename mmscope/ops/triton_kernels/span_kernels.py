@@ -5,13 +5,14 @@ import triton
 import triton.language as tl
 
 from .steps import (
+    at_token,
     load,
     load_channels,
     load_rates,
     load_states,
+    own_sequence,
     own_tile,
     sigmoid,
-    state_rows,
     step_size,
     store,
 )
@@ -59,26 +60,39 @@ def span_kernel(
     gets C times the gradient of the ungated output, then it decays.
     """
     SIZE: tl.constexpr = D_STATE * DIM
-    row = tl.program_id(1).to(tl.int64)
-    direction, batch = row // num_batch, row % num_batch
+    row, direction, batch, backwards = own_sequence(num_batch, reverse)
     cols, mask, row_mask, tile_mask, tile = own_tile(
         DIM, D_STATE, CHANNELS, STATES
     )
     begin = tl.program_id(2) * span
     length = tl.minimum(span, seqlen - begin)
-    # One of the two directions is 1 where both are scanned.
-    backwards = (direction + reverse) % 2
     if OF_GRADIENT:
         backwards = 1 - backwards
     sign = 1 - 2 * backwards
     token = begin + (length - 1) * backwards
-    u += (row * seqlen + token) * DIM + cols
-    delta += (row * seqlen + token) * DIM + cols
-    grad += (batch * seqlen + token) * DIM + cols
-    z = tl.multiple_of(z + batch * z_batch + token * Z_TOKEN, ALIGN) + cols
-    offset = direction * bc_direction + batch * bc_batch
-    B = state_rows(B, offset, token, STATES, BC_TOKEN, ALIGN, PACKED)
-    C = state_rows(C, offset, token, STATES, BC_TOKEN, ALIGN, PACKED)
+    u, delta, grad, z, B, C = at_token(
+        u,
+        delta,
+        grad,
+        z,
+        B,
+        C,
+        row,
+        direction,
+        batch,
+        token,
+        cols,
+        seqlen,
+        bc_direction,
+        bc_batch,
+        z_batch,
+        DIM,
+        STATES,
+        BC_TOKEN,
+        Z_TOKEN,
+        ALIGN,
+        PACKED,
+    )
     rates = load_rates(A + direction * SIZE, tile, tile_mask, EVEN)
     shift = load_channels(bias + direction * DIM, cols, mask, HAS_BIAS, EVEN)
     state = tl.zeros((STATES, CHANNELS), tl.float32)
@@ -130,10 +144,8 @@ def carry_kernel(
     Over a span of step sizes delta the state decays by exp(A sum(delta)).
     """
     SIZE: tl.constexpr = D_STATE * DIM
-    row = tl.program_id(1).to(tl.int64)
-    direction = row // num_batch
+    row, direction, _, backwards = own_sequence(num_batch, reverse + against)
     cols, mask, _, tile_mask, tile = own_tile(DIM, D_STATE, CHANNELS, STATES)
-    backwards = (direction + reverse + against) % 2
     rates = load_rates(A + direction * SIZE, tile, tile_mask, EVEN)
     state = tl.zeros((STATES, CHANNELS), tl.float32)
     for i in range(spans):

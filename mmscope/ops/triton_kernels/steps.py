@@ -86,6 +86,56 @@ def own_tile(
 
 
 @triton.jit
+def own_sequence(num_batch, reverse):
+    """Find the sequence of a program (grid axis 1: directions, batch).
+
+    Returns its place among all sequences, direction, batch entry, and
+    whether its tokens come backwards.
+    """
+    row = tl.program_id(1).to(tl.int64)
+    direction, batch = row // num_batch, row % num_batch
+    # One of the two directions is 1 where both are scanned.
+    return row, direction, batch, (direction + reverse) % 2
+
+
+@triton.jit
+def at_token(
+    u,
+    delta,
+    grad,
+    z,
+    B,
+    C,
+    row,
+    direction,
+    batch,
+    token,
+    cols,
+    seqlen,
+    bc_direction,
+    bc_batch,
+    z_batch,
+    DIM: tl.constexpr,
+    STATES: tl.constexpr,
+    BC_TOKEN: tl.constexpr,
+    Z_TOKEN: tl.constexpr,
+    ALIGN: tl.constexpr,
+    PACKED: tl.constexpr,
+):
+    """Return the pointers at one token of a sequence of :func:`own_sequence`.
+
+    ``grad`` and ``z`` have one sequence for both directions.
+    """
+    place = (row * seqlen + token) * DIM + cols
+    grad += (batch * seqlen + token) * DIM + cols
+    z = tl.multiple_of(z + batch * z_batch + token * Z_TOKEN, ALIGN) + cols
+    offset = direction * bc_direction + batch * bc_batch
+    B = state_rows(B, offset, token, STATES, BC_TOKEN, ALIGN, PACKED)
+    C = state_rows(C, offset, token, STATES, BC_TOKEN, ALIGN, PACKED)
+    return u + place, delta + place, grad, z, B, C
+
+
+@triton.jit
 def load(where, mask, EVEN: tl.constexpr):
     """Return what is in memory, zeros where masked."""
     if EVEN:

@@ -8,12 +8,11 @@ import torch
 from PIL import Image
 
 from mmscope.apis import UserError
-from mmscope.benchmark.timed_training.images import (
+from mmscope.benchmark.timed_training.augmentation import (
     Augmentation,
     augmentation_of,
-    hold_out,
-    read_splits,
 )
+from mmscope.benchmark.timed_training.images import hold_out, read_splits
 
 from .conftest import write_photos
 

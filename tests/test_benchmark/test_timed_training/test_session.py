@@ -12,7 +12,7 @@ pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 from mmscope.apis import UserError
 from mmscope.benchmark.timed_training import session as sessions
 from mmscope.benchmark.timed_training.images import read_splits
-from mmscope.benchmark.timed_training.learner import Learner
+from mmscope.benchmark.timed_training.learner import Learner, _mode
 from mmscope.benchmark.timed_training.session import (
     Session,
     selection_begins,
@@ -126,11 +126,22 @@ def test_all_models_see_the_same_images_in_the_same_order(both):
 def test_selection_comes_on_at_the_fraction_of_the_config(both):
     _, scope = both
     assert selection_begins(scope) == pytest.approx(2 / 3)
-    on = []
+    on, modes = [], []
     for _ in range(6):
         scope.train(1, 6)
         on.append(scope.model.backbone.selection)
+        modes.append(_mode(scope.model))
     assert on == [False] * 4 + [True] * 2
+    # What a graph records depends on it: another mode is recorded anew.
+    assert modes == [(False, True)] * 4 + [(True, True)] * 2
+
+
+def test_what_is_no_classifier_is_refused(splits):
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=3)
+    cfg = open_config(str(CONFIGS / 'vim_mini.py'), SHRUNK)
+    cfg.model = head
+    with pytest.raises(UserError, match='mine: LinearClsHead is no classif'):
+        Learner('mine', cfg, splits['train'], 4)
 
 
 def test_the_loss_is_that_of_the_host_on_single_samples(splits):
