@@ -42,6 +42,10 @@ def write_run(folder, scope, model, loader, name, **meta):
     if head is not None:
         torch.nn.init.normal_(head.fc.weight, std=0.5)
         head.num_updates.fill_(1)
+    # Fresh heads of a DyVM run every direction.
+    for key, value in built.named_parameters():
+        if 'block_head' in key:
+            torch.nn.init.normal_(value)
     weights = path.with_suffix('.pth')
     torch.save({'state_dict': built.state_dict(), 'meta': meta}, weights)
     return SimpleNamespace(

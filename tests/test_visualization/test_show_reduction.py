@@ -9,7 +9,7 @@ from mmengine.dataset import pseudo_collate  # noqa: E402
 
 from mmscope.models import observe  # noqa: E402
 
-from .conftest import load_tool  # noqa: E402
+from .conftest import load_tool, write_run  # noqa: E402
 
 REDUCTION = 'model.backbone.reduction'
 
@@ -69,6 +69,7 @@ def test_a_classifier_that_prunes(tool, dyvm_run, drawn, tmp_path):
         assert {tuple(x) for x in np.argwhere(stage.kept).tolist()} == cells
     ran = sum(int(x.sum()) for x in record.directions)
     assert view.directions == (ran, 8)
+    assert 0 < ran < 8
     assert view.tokens == 17
     assert view.label.label == 2
 
@@ -115,6 +116,32 @@ def test_hidden_align_is_drawn_from_files_alone(
     assert view.label is None
     assert stage.kept.shape == (4, 6)
     assert (stage.kept.sum(), stage.tokens) == (12, 13)
+
+
+def test_a_detector_has_its_boxes_beside_the_stages(
+    tool, detector_run, drawn, tmp_path
+):
+    import det_builders
+
+    reduction = {'type': 'mmscope.HiddenAlign', 'prune_layers': (1,)}
+    backbone = det_builders.backbone(
+        type='mmscope.VisionMamba', reduction=reduction
+    )
+    del backbone['exit_head']
+    model = det_builders.cascade('CascadeRCNN', backbone=backbone)
+    loader = det_builders.dataloader(
+        detector_run.folder, False, scale=(96, 96)
+    )
+    run = write_run(tmp_path, 'mmdet', model, loader, 'align')
+    show(tool, run, '--indices', '0', '--out', str(tmp_path / 'a.png'))
+    (((view,), _),) = drawn
+    (stage,) = view.stages
+    # 48 x 64 is resized to 72 x 96 and padded to a square of 128.
+    assert view.canvas == (128, 128)
+    assert stage.kept.shape == (8, 8)
+    assert stage.kept.sum() + 1 == stage.tokens
+    assert len(view.label) == 2
+    assert len(view.prediction) == 10
 
 
 def refusal(tool, run, *options):
