@@ -142,10 +142,17 @@ def nobody_exits(
 
 @contextmanager
 def _refining(backbone: TwoStage, ratio: float | None) -> Iterator[None]:
-    own = backbone.refine_ratio, backbone.selection
+    if ratio is None:
+        yield
+        return
+    own, coverage = backbone.refine_ratio, backbone.refine_coverage
+    selection = backbone.selection
     try:
-        if ratio is not None:
-            backbone.refine_ratio, backbone.selection = ratio, True
+        backbone.refine_ratio, backbone.selection = ratio, True
         yield
     finally:
-        backbone.refine_ratio, backbone.selection = own
+        backbone.selection = selection
+        if coverage is None:
+            backbone.refine_ratio = own
+        else:
+            backbone.refine_coverage = coverage

@@ -48,16 +48,18 @@ class Variant:
                 value.
         """
         backbone = unwrap_model(model).backbone
-        before: list[tuple[Any, str, Any]] = []
+        before: list[tuple[Any, dict[str, Any]]] = []
         try:
             for key, value in self.settings.items():
                 owner, name = _find(backbone, key)
-                before.append((owner, name, getattr(owner, name)))
+                # All of it: a setting may replace another one.
+                before.append((owner, dict(vars(owner))))
                 setattr(owner, name, value)
             yield
         finally:
-            for owner, name, value in reversed(before):
-                setattr(owner, name, value)
+            for owner, state in reversed(before):
+                vars(owner).clear()
+                vars(owner).update(state)
 
 
 def combinations(varied: Sequence[str]) -> list[Variant]:

@@ -74,6 +74,34 @@ def test_the_model_is_left_as_it_was_also_after_an_error(build_segmentor):
     assert backbone.score_metric == 'max_norm'
 
 
+@pytest.mark.parametrize(
+    ('own', 'wanted'),
+    [
+        ({'refine_ratio': 0.4}, {'refine_coverage': 0.9}),
+        ({'refine_coverage': 0.9}, {'refine_ratio': 0.4}),
+        (
+            {'refine_coverage': 0.9},
+            {'refine_coverage': None, 'refine_ratio': 0.4},
+        ),
+        (
+            {'refine_coverage': 0.9},
+            {'refine_ratio': 0.4, 'score_metric': 'max_norm'},
+        ),
+    ],
+)
+def test_a_setting_that_replaces_another_one_gives_it_back(
+    own, wanted, build_segmentor
+):
+    backbone = build_segmentor(score_metric='detail', **own).backbone
+    names = 'score_metric', 'refine_coverage', 'refine_ratio'
+    before = [getattr(backbone, name) for name in names]
+    with Variant(wanted).applied(backbone_host(backbone)):
+        for name, value in wanted.items():
+            assert getattr(backbone, name) == value
+        assert (backbone.refine_ratio is None) == backbone.by_coverage
+    assert [getattr(backbone, name) for name in names] == before
+
+
 def backbone_host(backbone):
     from torch import nn
 

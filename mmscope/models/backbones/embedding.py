@@ -163,4 +163,5 @@ class ImageEmbedding(BaseModule):
 
 def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Turn raster tokens (B, h * w, D) into a map (B, D, h, w)."""
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
+    batch, _, dims = tokens.shape
+    return tokens.transpose(1, 2).reshape(batch, dims, *grid)

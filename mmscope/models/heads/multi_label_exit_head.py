@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -88,10 +90,9 @@ class MultiLabelExitHead(BaseModule):
             self._add_map(in_channels)
 
     def _add_map(self, in_channels: int) -> None:
-        if not self.map_loss_weight >= 0:
-            raise ValueError(
-                f'map_loss_weight must be >= 0, got {self.map_loss_weight}'
-            )
+        weight = self.map_loss_weight
+        if not (isinstance(weight, Real) and weight >= 0):
+            raise ValueError(f'map_loss_weight must be >= 0, got {weight!r}')
         if self.map_classes < 2:
             raise ValueError(
                 'a map tells classes apart, so num_classes must be >= 2, or '

@@ -130,12 +130,12 @@ class TokenSequence:
             ValueError: If images have kept different numbers of them.
         """
         alive = self.cell_places >= 0
-        counts = alive.sum(1)
-        if not bool((counts == counts[0]).all()):
-            raise ValueError(
-                f'images keep {counts.tolist()} patches: ask one by one'
-            )
-        return alive.nonzero()[:, 1].unflatten(0, (len(alive), -1))
+        counts = alive.sum(1).tolist()
+        if len(set(counts)) > 1:
+            raise ValueError(f'images keep {counts} patches: ask one by one')
+        # No images keep no patches.
+        count = max(counts, default=0)
+        return alive.nonzero()[:, 1].reshape(len(alive), count)
 
     def to_raster(
         self, values: Tensor, norm: Callable[[Tensor], Tensor] | None = None

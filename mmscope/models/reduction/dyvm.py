@@ -125,8 +125,10 @@ class DyVM(TokenReduction):
         Raises:
             RuntimeError: In training, if nobody observes the backbone, so
                 that the ratio losses would be lost.
-            ValueError: If forced decisions do not fit, or no token is left.
+            ValueError: If forced decisions do not fit, no token is left, or
+                there are more stages than predictors.
         """
+        self._check_stages(backbone)
         if not backbone.training:
             self._refuse_empty(backbone, sequence)
             return PruningSteps(self, backbone, sequence)
@@ -140,6 +142,16 @@ class DyVM(TokenReduction):
                 'yourself'
             )
         return MaskingSteps(self, backbone, sequence)
+
+    def _check_stages(self, backbone: TokenBackbone) -> None:
+        built = len(backbone.score_predictors)
+        layers = self.stage_layers(backbone)
+        if len(layers) > built:
+            raise ValueError(
+                f'this backbone was built with {built} predictors, one a '
+                f'stage, and cannot prune before the blocks {layers}: build '
+                'it with these prune_layers'
+            )
 
     def _refuse_empty(
         self, backbone: TokenBackbone, sequence: TokenSequence

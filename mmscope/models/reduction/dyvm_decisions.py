@@ -97,11 +97,12 @@ class ForcedDecisions:
 
 
 def _check(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(value.shape) != shape or value.dtype != torch.bool:
-        raise ValueError(
-            f'forced {name} must be {shape} of torch.bool, got '
-            f'{tuple(value.shape)} of {value.dtype}'
-        )
+    got = type(value).__name__
+    if isinstance(value, Tensor):
+        got = f'{tuple(value.shape)} of {value.dtype}'
+        if tuple(value.shape) == shape and value.dtype == torch.bool:
+            return
+    raise ValueError(f'forced {name} must be {shape} of torch.bool, got {got}')
 
 
 @contextmanager

@@ -106,7 +106,9 @@ class DyVMSteps(Steps):
         else:
             row = (xz * mask).sum(1) / mask.sum(1).clamp(min=1)
         head = self.backbone.layers[i].mixer.block_head
-        return head(row.to(head.weight.dtype)).float()
+        # An adapter around the head has no weight of its own.
+        dtype = next(head.parameters(), row).dtype
+        return head(row.to(dtype)).float()
 
 
 class PruningSteps(DyVMSteps):

@@ -26,7 +26,7 @@ from mmscope.models.reduction.pruning import (
     prune,
     raster_indices,
 )
-from mmscope.models.reduction.settings import one_of, share
+from mmscope.models.reduction.settings import flag, one_of, share
 from mmscope.models.reduction.stages import ReductionStage
 from mmscope.models.reduction.token_reduction import (
     TokenReduction,
@@ -89,6 +89,7 @@ class HiddenAlign(TokenReduction):
         'keep_ratio': share,
         'alignment': one_of(ALIGNMENTS),
         'score_source': one_of(tuple(SCORE_SOURCES)),
+        'round_even': flag,
     }
 
     def __init__(

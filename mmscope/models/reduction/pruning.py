@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,15 +29,19 @@ def check_layers(layers: Sequence[int]) -> tuple[int, ...]:
         tuple[int, ...]: The same.
 
     Raises:
-        ValueError: If they are unsorted, doubled, or below 1.
+        ValueError: If they are no whole numbers, unsorted, doubled, or
+            below 1.
     """
-    found = tuple(layers)
-    if list(found) != sorted(set(found)) or any(i < 1 for i in found):
+    listed = isinstance(layers, Sequence) and not isinstance(layers, str)
+    whole = listed and all(
+        isinstance(i, Integral) and not isinstance(i, bool) for i in layers
+    )
+    if not whole or list(layers) != sorted({i for i in layers if i > 0}):
         raise ValueError(
             'prune_layers must be ascending, without repeats and 1 or more '
-            f'(counts of finished blocks), got {found}'
+            f'(counts of finished blocks), such as (5, 10, 15), got {layers!r}'
         )
-    return found
+    return tuple(layers)
 
 
 def keep_top(scores: Tensor, count: int) -> Tensor:

@@ -19,7 +19,8 @@ def whole(unit: str, least: int) -> Callable[[str, int], int]:
     """
 
     def check(name: str, value: int) -> int:
-        if not _is_number(value) or value < least or value != int(value):
+        # Infinity and NaN have no remainder.
+        if not (_is_number(value) and value >= least and value % 1 == 0):
             raise ValueError(
                 f'{name} must be a whole number of {unit}, at least {least}, '
                 f'got {value!r}'
@@ -65,6 +66,13 @@ def weight(name: str, value: float) -> float:
     """Return the weight of a loss, a number >= 0."""
     if not (_is_number(value) and value >= 0):
         raise ValueError(f'{name} must be >= 0, got {value!r}')
+    return value
+
+
+def flag(name: str, value: bool) -> bool:
+    """Return True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f'{name} must be True or False, got {value!r}')
     return value
 
 

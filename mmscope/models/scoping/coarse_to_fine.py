@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
@@ -99,9 +100,11 @@ class CoarseToFine(RegionSelection, TwoStage):
         **family: Any,
     ) -> None:
         super().__init__(**family)
-        if not 0.0 <= score_momentum < 1.0:
+        if not (
+            isinstance(score_momentum, Real) and 0.0 <= score_momentum < 1.0
+        ):
             raise ValueError(
-                f'score_momentum must lie in [0, 1), got {score_momentum}'
+                f'score_momentum must lie in [0, 1), got {score_momentum!r}'
             )
         self._set_selection(score_metric, refine_ratio, refine_coverage)
         self.score_momentum = score_momentum

@@ -48,10 +48,11 @@ class RegionSelection:
         self.selection = True
         self._refine_coverage = None
         self.score_metric = score_metric or self.score_metrics[0]
-        self.refine_coverage = refine_coverage
-        if refine_coverage is None and refine_ratio is None:
-            refine_ratio = REFINE_RATIO
-        self.refine_ratio = refine_ratio
+        self.refine_ratio = (
+            REFINE_RATIO if refine_ratio is None else refine_ratio
+        )
+        if refine_coverage is not None:
+            self.refine_coverage = refine_coverage
 
     @property
     def score_metric(self) -> str:
@@ -66,7 +67,7 @@ class RegionSelection:
             raise ValueError(
                 f'score_metric={value!r} knows no lost energy, of which '
                 f'refine_coverage={self.refine_coverage} wants a share: set '
-                'refine_coverage to None'
+                'refine_coverage to None, or a refine_ratio, before'
             )
         self._score_metric = value
 
@@ -74,7 +75,8 @@ class RegionSelection:
     def refine_ratio(self) -> float | None:
         """α in [0, 1], the fraction of regions that selection refines.
 
-        None where ``refine_coverage`` decides.
+        None where ``refine_coverage`` decides: of both, the one that is set
+        last.
         """
         return self._refine_ratio
 
@@ -82,13 +84,20 @@ class RegionSelection:
     def refine_ratio(self, value: float | None) -> None:
         if value is not None:
             num_refined(value, 1)
+            self._refine_coverage = None
         elif self.refine_coverage is None:
-            raise ValueError('refine_ratio=None needs a refine_coverage')
+            raise ValueError(
+                'refine_ratio=None needs a refine_coverage: set that, which '
+                'replaces the ratio'
+            )
         self._refine_ratio = value
 
     @property
     def refine_coverage(self) -> float | None:
-        """Share of the lost energy that refined regions hold, or None."""
+        """Share of the lost energy that refined regions hold, or None.
+
+        Set to None it leaves the decision to a ``refine_ratio`` of 0.8.
+        """
         return self._refine_coverage
 
     @refine_coverage.setter
@@ -99,6 +108,10 @@ class RegionSelection:
                 f'needs score_metric={DETAIL!r}, got {self.score_metric!r}'
             )
         self._refine_coverage = check_coverage(value)
+        if value is not None:
+            self._refine_ratio = None
+        elif self.refine_ratio is None:
+            self._refine_ratio = REFINE_RATIO
 
     def regions_to_refine(
         self, regions: int, refine_ratio: float | None = None

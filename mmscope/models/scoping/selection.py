@@ -7,6 +7,7 @@ regions, B batch, D channels.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -26,9 +27,9 @@ def num_refined(refine_ratio: float, num_regions: int) -> int:
     Raises:
         ValueError: If the ratio lies outside [0, 1].
     """
-    if not 0.0 <= refine_ratio <= 1.0:
+    if not (isinstance(refine_ratio, Real) and 0.0 <= refine_ratio <= 1.0):
         raise ValueError(
-            f'refine_ratio must lie in [0, 1], got {refine_ratio}'
+            f'refine_ratio must lie in [0, 1], got {refine_ratio!r}'
         )
     return math.ceil(round(refine_ratio * num_regions, 6))
 

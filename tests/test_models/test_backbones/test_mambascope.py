@@ -294,6 +294,7 @@ def test_both_ends_of_the_refine_ratio_work(ratio):
     [
         ({'refine_ratio': 1.2}, 'refine_ratio must lie in'),
         ({'score_momentum': 1.0}, 'score_momentum must lie in'),
+        ({'score_momentum': '0.9'}, "score_momentum must .* got '0.9'"),
         ({'score_metric': 'max'}, 'score_metric must be one of'),
         ({'score_layers': (9,)}, 'indices must be'),
         ({'cls_position': 'end'}, 'cls_position must be one of'),

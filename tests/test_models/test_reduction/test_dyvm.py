@@ -246,6 +246,49 @@ def test_layers_beyond_the_last_are_ignored_and_named(caplog):
     assert model.reduction.lengths(model, PATCHES) == [17, 17, 12, 12]
 
 
+def test_forced_decisions_that_are_no_tensors_are_refused():
+    model = make()
+    with forced_decisions(model, blocks=[[True, True]]):
+        with pytest.raises(ValueError, match='forced blocks .* got list'):
+            model(images(1))
+
+
+class Adapter(nn.Module):
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+
+    def forward(self, row):
+        return self.base(row)
+
+
+@torch.no_grad()
+def test_a_block_head_may_be_replaced_by_an_adapter():
+    model = trained(make())
+    expected = model(images())[0]
+    for block in model.layers:
+        block.mixer.block_head = Adapter(block.mixer.block_head)
+    assert torch.equal(model(images())[0], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('maps', [{}, MAPS])
+def test_no_images_give_no_features(maps):
+    for feature in make(**maps)(images(0)):
+        assert feature.shape[:2] == (0, 16)
+
+
+def test_more_stages_than_there_are_predictors_are_refused():
+    model = make()
+    model.reduction.prune_layers = (1, 2, 3)
+    with pytest.raises(ValueError, match=r'built with 2 .* \(1, 2, 3\)'):
+        model(images(1))
+    model.reduction.prune_layers = (2,)
+    with observe(model) as records:
+        model(images(1))
+    assert records[0].lengths == [17, 17, 12, 12]
+
+
 def test_scoping_and_dyvm_exclude_each_other():
     with pytest.raises(ValueError, match='reduction=DyVM'):
         make(MambaScope)

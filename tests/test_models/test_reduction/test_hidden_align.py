@@ -400,6 +400,12 @@ def test_layers_beyond_the_last_are_ignored_and_named(monkeypatch):
         ({'prune_layers': (4, 2)}, r'ascending.*got \(4, 2\)'),
         ({'prune_layers': (2, 2)}, r'without repeats.*got \(2, 2\)'),
         ({'prune_layers': (0, 2)}, r'1 or more.*got \(0, 2\)'),
+        ({'prune_layers': 5}, 'such as .* got 5'),
+        ({'prune_layers': None}, 'such as .* got None'),
+        ({'prune_layers': '5'}, "such as .* got '5'"),
+        ({'prune_layers': ('1', '2')}, r"such as .* got \('1', '2'\)"),
+        ({'prune_layers': (1.5,)}, r'such as .* got \(1.5,\)'),
+        ({'round_even': 'no'}, "round_even must be True or False, got 'no'"),
     ],
 )
 def test_what_cannot_be_pruned_is_refused(options, message):

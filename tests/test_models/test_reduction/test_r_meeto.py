@@ -334,6 +334,8 @@ def test_a_counted_forward_costs_the_closed_form(reduction):
         ({'merge_tokens': -1}, 'merge_tokens .* got -1'),
         ({'merge_tokens': 2.5}, 'merge_tokens .* got 2.5'),
         ({'merge_interval': 0}, 'merge_interval .* got 0'),
+        ({'merge_tokens': float('nan')}, 'merge_tokens .* got nan'),
+        ({'merge_tokens': float('inf')}, 'merge_tokens .* got inf'),
     ],
 )
 def test_what_cannot_be_merged_is_refused(options, message):

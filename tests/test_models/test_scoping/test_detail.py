@@ -236,3 +236,31 @@ def test_images_with_different_numbers_have_no_one_number_of_tokens():
 def test_nonsense_coverage_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+@torch.no_grad()
+def test_of_ratio_and_coverage_the_last_one_that_is_set_decides():
+    model, imgs = make(img_size=(64, 96), refine_ratio=0.4), two_images()
+
+    def counts():
+        with observe(model) as records:
+            model(imgs)
+        return records[0].refined.flatten(1).sum(1).tolist()
+
+    assert counts() == [3, 3, 3]
+    model.refine_coverage = 0.9
+    assert (counts(), model.refine_ratio) == ([2, 6, 2], None)
+    model.refine_ratio = 1.0
+    assert (counts(), model.refine_coverage) == ([6, 6, 6], None)
+    model.score_metric = 'max_norm'
+    with pytest.raises(ValueError, match='refine_ratio=None needs a refine'):
+        model.refine_ratio = None
+    model.score_metric, model.refine_coverage = 'detail', 0.9
+    model.refine_coverage = None
+    assert (counts(), model.refine_ratio) == ([5, 5, 5], 0.8)
+
+
+@pytest.mark.parametrize('ratio', ['0.8', [0.8], float('nan')])
+def test_a_refine_ratio_that_is_no_number_is_refused(ratio):
+    with pytest.raises(ValueError, match='refine_ratio must lie in .* got'):
+        make(refine_ratio=ratio)
