@@ -58,7 +58,6 @@ class Variant:
             yield
         finally:
             for owner, state in reversed(before):
-                vars(owner).clear()
                 vars(owner).update(state)
 
 
