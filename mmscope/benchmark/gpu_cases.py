@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from itertools import product
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +28,6 @@ from mmscope.benchmark.gpu_predictions import BATCHES, LENGTHS, case_name
 DIM, D_STATE, DT_RANK, CONV_WIDTH = 768, 16, 24, 4
 FORWARD, TRAINING = 'forward', 'training'
 SCANS = ('scan_kernel', 'both_kernel')
-DTYPES = (torch.bfloat16, torch.float32)
 # True of every launch of a model.
 COMMON_FLAGS = ('HAS_BIAS', 'SOFTPLUS', 'HAS_D', 'EVEN', 'PACKED')
 
@@ -121,66 +121,73 @@ def _run_conv(x: Tensor, weight: Tensor, bias: Tensor) -> None:
     kernels.conv_backward(out, x, weight, bias, True, False)
 
 
-def all_launches(dtypes: Sequence[torch.dtype] = DTYPES) -> list[Launch]:
+class Variants(NamedTuple):
+    """Which dtypes of the sequences and numbers of directions are wanted."""
+
+    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float32)
+    directions: tuple[int, ...] = (2, 1)
+
+
+ALL_VARIANTS = Variants()
+
+
+def all_launches(wanted: Variants = ALL_VARIANTS) -> list[Launch]:
     """Record every kernel with every set of constants for ViM-S.
 
     Args:
-        dtypes (Sequence[torch.dtype]): Of the sequences. Defaults to both.
+        wanted (Variants): Defaults to all.
 
     Returns:
         list[Launch]: Whole and cut sequences, every width of a program, with
         and without gate, score, saved states and backward.
     """
     found = []
-    # Batches and lengths that plan_scan answers differently.
-    for dtype in dtypes:
-        both = partial(scan_launches, dtype=dtype)
-        one = partial(scan_launches, dtype=dtype, directions=1)
+    for dtype, directions in product(wanted.dtypes, wanted.directions):
+        scan = partial(scan_launches, dtype=dtype, directions=directions)
+        found += conv_launches(2, 197, dtype=dtype, directions=directions)
+        if directions == 1:
+            found += scan(64, 197)
+            found += scan(64, 197, training=True, gated=False)
+            continue
+        # Batches and lengths that plan_scan answers differently.
         for batch, seqlen in ((256, 197), (64, 197), (1, 197), (1, 4097)):
-            found += both(batch, seqlen)
-        found += both(64, 197, scored=True)
-        found += both(64, 197, training=True)
-        found += both(1, 1025, training=True)
-        found += both(8, 1025, training=True)
-        found += one(64, 197)
-        found += one(64, 197, training=True, gated=False)
-        found += conv_launches(2, 197, dtype=dtype)
-        found += conv_launches(2, 197, dtype=dtype, directions=1)
+            found += scan(batch, seqlen)
+        found += scan(64, 197, scored=True)
+        for batch, seqlen in ((64, 197), (1, 1025), (8, 1025)):
+            found += scan(batch, seqlen, training=True)
     return found
 
 
 def count_all(
-    wanted: Mapping[int, Sequence[torch.dtype]], workers: int
+    wanted: Mapping[int, Variants], workers: int
 ) -> list[tuple[Launch, dict]]:
     """Compile and count all of :func:`all_launches`.
 
     Args:
-        wanted (Mapping[int, Sequence[torch.dtype]]): Dtypes by compute
-            capability, such as 80 and 90.
+        wanted (Mapping[int, Variants]): By compute capability, such as 80.
         workers (int): Processes.
 
     Returns:
         list[tuple[Launch, dict]]: Each launch with what :func:`count` says.
     """
-    launches = {x: _launches(x) for x in wanted.values()}
-    tasks = [(c, x, key) for c, x in wanted.items() for key in launches[x]]
+    tasks = [(c, x, key) for c, x in wanted.items() for key in _launches(x)]
     with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
         found = list(pool.map(_count_one, tasks, chunksize=4))
     return [
-        (launches[dtypes][key], x)
-        for (_, dtypes, key), x in zip(tasks, found, strict=True)
+        (_launches(variants)[key], x)
+        for (_, variants, key), x in zip(tasks, found, strict=True)
     ]
 
 
 @cache
-def _launches(dtypes: Sequence[torch.dtype]) -> dict[str, Launch]:
-    return unique(all_launches(dtypes))
+def _launches(wanted: Variants) -> dict[str, Launch]:
+    return unique(all_launches(wanted))
 
 
-def _count_one(task: tuple[int, Sequence[torch.dtype], str]) -> dict:
+def _count_one(task: tuple[int, Variants, str]) -> dict:
     # A launch holds what no process can send another: it is recorded again.
-    capability, dtypes, key = task
-    return count(_launches(dtypes)[key], capability)
+    capability, variants, key = task
+    return count(_launches(variants)[key], capability)
 
 
 def case_counts(capability: int = 90) -> dict[str, object]:
