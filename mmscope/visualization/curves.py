@@ -38,7 +38,8 @@ def curve_figure(results: Sequence[dict], names: Sequence[str]) -> Figure:
         Figure: Score against mean cost with random and oracle exits of the
         first gated model; beside it, if a model is gated, what its
         confidence knows: every image's gain from refinement, or of a
-        classifier who is right at which stage and at which confidence.
+        classifier who is right at which stage and at which confidence. If
+        none is gated and all were timed, score against images/s.
 
     Raises:
         ValueError: If there is no result, or they have different scores.
@@ -51,13 +52,32 @@ def curve_figure(results: Sequence[dict], names: Sequence[str]) -> Figure:
         )
     gated = [result for result in results if len(result['rows']) > 1]
     details = _details(gated[0]) if gated else []
-    columns = 1 + len(details)
+    timed = not gated and all(
+        result['rows'][0].get('images_per_s') for result in results
+    )
+    columns = 1 + len(details) + timed
     figure = Figure(figsize=(6.4 * columns, 4.6), layout='constrained')
     axes = figure.subplots(1, columns, squeeze=False)[0]
     _draw_curves(plain_axes(axes[0]), results, names)
-    for panel, draw in zip(axes[1:], details, strict=True):
+    if timed:
+        _draw_speeds(plain_axes(axes[1]), results)
+    for panel, draw in zip(axes[1 + timed :], details, strict=True):
         draw(plain_axes(panel), gated[0])
     return figure
+
+
+def _draw_speeds(axes: Axes, results: Sequence[dict]) -> None:
+    """Draw models of one point each, in the colours of their costs."""
+    score = results[0]['score']
+    for index, result in enumerate(results):
+        (row,) = result['rows']
+        colour = SERIES[index % len(SERIES)]
+        axes.plot(row['images_per_s'], row[score], '*', color=colour, **STAR)
+    batch = min(entry['batch_size'] for entry in results[0]['throughput'])
+    axes.set_xlabel(f'images/s, batch {batch}')
+    axes.set_ylabel(f'{score}, %')
+    axes.set_title('Score against speed', color=INK)
+    axes.margins(x=0.09, y=0.12)
 
 
 def _details(result: dict) -> list[Callable[[Axes, dict], None]]:

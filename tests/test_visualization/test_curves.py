@@ -73,6 +73,20 @@ def test_untrained_settings_are_a_line_beside_the_point():
     assert len(lines) == 3
 
 
+def test_points_that_were_timed_are_drawn_against_their_speed_too():
+    results = [single(), single()]
+    for result, speed in zip(results, (5.0, 8.0), strict=True):
+        result['rows'][0]['images_per_s'] = speed
+        result['throughput'] = [{'batch_size': 1}, {'batch_size': 8}]
+    costs, speeds = curve_figure(results, ['ViM', 'Merged']).axes
+    assert [line.get_xdata()[0] for line in speeds.lines] == [5.0, 8.0]
+    assert speeds.get_xlabel() == 'images/s, batch 1'
+    colours = [line.get_color() for line in costs.lines]
+    assert [line.get_color() for line in speeds.lines] == colours
+    del results[1]['rows'][0]['images_per_s']
+    assert len(curve_figure(results, ['ViM', 'Merged']).axes) == 1
+
+
 def test_trend_is_the_mean_of_equal_groups():
     _, gains = curve_figure([gated()], ['Scope']).axes
     trend = gains.lines[-1].get_ydata()
