@@ -29,7 +29,8 @@ MOST_SHARED = 48 << 10
 LIMITS = {
     ('scan_kernel', 64): (128, 140),
     ('scan_kernel', 32): (128, 180),
-    ('scan_kernel', 16): (128, 200),
+    # On an A100, whose shared memory takes a value a store: up to 202.
+    ('scan_kernel', 16): (128, 205),
     ('scan_kernel', 8): (128, 350),
     ('span_kernel', 32): (128, 150),
     ('span_kernel', 16): (128, 160),
