@@ -21,6 +21,7 @@ from mmscope.visualization.style import (
 )
 
 FEW_CURVES = 2
+UNTRAINED = 'same weights, other settings, untrained'
 STAR = {'markersize': 15, 'markeredgecolor': 'white'}
 CURVE = {'markersize': 5, 'linewidth': 2}
 
@@ -126,13 +127,15 @@ def _draw_untrained(axes: Axes, result: dict, colour: str) -> None:
         sum(found, []) for found in zip(*map(_points, ends), strict=True)
     )
     order = np.argsort(costs)
+    known = axes.get_legend_handles_labels()[1]
     axes.plot(
         np.array(costs)[order],
         np.array(scores)[order],
         '.:',
         color=colour,
         linewidth=1.2,
-        label='same weights, other settings, untrained',
+        # Once in the legend: its colour is the model's.
+        label=None if UNTRAINED in known else UNTRAINED,
     )
 
 
