@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
-import numpy as np
-import pytest
 import torch
+from released import build, read
 
 from mmscope.models import VideoMamba, VisionMamba
 
-SHARED = Path(
-    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[2] / 'shared')
-)
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 REDUCTION = {'type': 'mmscope.DyVM', 'prune_layers': (1, 3)}
 MAPS = {'out_type': 'featmap', 'out_indices': (0, 1, 2, 3)}
@@ -58,44 +50,15 @@ def images(count=4, seed=2, size=64):
 
 def released(name, **options):
     """A released model with weights of its own, and what it computes."""
-    path = SHARED / 'fixtures' / f'dyvm_{name}_dev.npz'
-    if not path.exists():
-        pytest.skip(f'{path.name} is not here (not shipped)')
-    archive = np.load(path)
-    values = {key: archive[key] for key in archive.files}
-    config = json.loads(str(values.pop('config_json')))
-    found = {key: torch.from_numpy(x) for key, x in values.items()}
+    config, found = read(f'dyvm_{name}_dev.npz')
     for key, value in found.items():
-        if value.is_floating_point():
-            found[key] = value.float()
-        elif key != 'block_policy':
+        if not value.is_floating_point() and key != 'block_policy':
             found[key] = value.long()
-    family = VideoMamba if name == 'videomamba' else VisionMamba
     reduction = {
         'type': 'mmscope.DyVM',
         'prune_layers': config['prune_layers'],
         'token_keep_ratio': config['token_ratios'][0],
         'block_keep_ratio': config.get('block_keep_ratio', 0.8),
     }
-    kind = {
-        'arch': {
-            'embed_dims': config['embed_dim'],
-            'num_layers': config['depth'],
-        },
-        'img_size': config['img_size'],
-        'patch_size': config['patch_size'],
-    }
-    model = family(reduction=reduction, **kind, **options).eval()
-    weights = {
-        key.removeprefix('sd/'): value
-        for key, value in found.items()
-        if key.startswith('sd/') and not key.startswith('sd/head.')
-    }
-    model.load_state_dict(weights, strict=True)
-    return model, found
-
-
-def relative(actual, expected):
-    """Largest error over the largest expected value."""
-    error = (actual.detach() - expected).abs().max()
-    return (error / expected.abs().max()).item()
+    family = VideoMamba if name == 'videomamba' else VisionMamba
+    return build(family, config, found, reduction=reduction, **options), found

@@ -4,7 +4,11 @@ from mmscope.analysis.breakdown import CostBreakdown
 from mmscope.analysis.costs import StageCosts, mean_cost, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
 from mmscope.analysis.counting import count_costs
-from mmscope.analysis.model_costs import closed_form, model_costs
+from mmscope.analysis.model_costs import (
+    add_heads,
+    closed_form,
+    model_costs,
+)
 from mmscope.analysis.reduction_costs import (
     measured_macs,
     one_stage_macs,
@@ -15,6 +19,7 @@ __all__ = [
     'CostBreakdown',
     'SharedCostCounter',
     'StageCosts',
+    'add_heads',
     'closed_form',
     'count_costs',
     'mean_cost',

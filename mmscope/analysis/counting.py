@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-)
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +12,8 @@ from torch import Tensor, nn
 from mmscope.analysis.breakdown import CostBreakdown
 from mmscope.analysis.costs import DIRECTIONS
 from mmscope.analysis.op_trace import OpTrace
-from mmscope.models import (
-    DyVM,
-    TokenBackbone,
-    TwoStage,
-    at_threshold,
-    forced_decisions,
-    is_two_stage,
-)
+from mmscope.models import TokenBackbone, at_threshold, is_two_stage
+from mmscope.models.layers import holding
 from mmscope.ops import composed
 
 # A threshold that no confidence reaches: the gate runs, nobody exits.
@@ -63,11 +52,12 @@ def count_costs(
     trace = OpTrace(model, backbone)
     # Each part of a mixer has to run by itself to be seen.
     alone = composed()
-    everything = _every_direction(backbone)
+    reduction, everything = backbone.reduction, nullcontext()
+    if reduction is not None:
+        everything = reduction.skipping_nothing(backbone)
     with nobody_exits(model, refine_ratio), torch.no_grad(), alone, everything:
         with trace:
             run(imgs) if run else model(imgs, mode='tensor')
-    reduction = backbone.reduction
     return CostBreakdown(
         trace.calls,
         'backbone.',
@@ -76,15 +66,6 @@ def count_costs(
         _declared(backbone, shape),
         1.0 if reduction is None else reduction.direction_share(),
     )
-
-
-def _every_direction(
-    backbone: TokenBackbone,
-) -> AbstractContextManager[None]:
-    if not isinstance(backbone.reduction, DyVM):
-        return nullcontext()
-    blocks = torch.ones(backbone.num_layers, 1, 2, dtype=torch.bool)
-    return forced_decisions(backbone, blocks=blocks)
 
 
 def _declared(
@@ -136,23 +117,9 @@ def nobody_exits(
         model.eval()
         if is_two_stage(model):
             backbone = changes.enter_context(at_threshold(model, eta))
-            changes.enter_context(_refining(backbone, refine_ratio))
+            if refine_ratio is not None:
+                refining = holding(
+                    backbone, refine_ratio=refine_ratio, selection=True
+                )
+                changes.enter_context(refining)
         yield
-
-
-@contextmanager
-def _refining(backbone: TwoStage, ratio: float | None) -> Iterator[None]:
-    if ratio is None:
-        yield
-        return
-    own, coverage = backbone.refine_ratio, backbone.refine_coverage
-    selection = backbone.selection
-    try:
-        backbone.refine_ratio, backbone.selection = ratio, True
-        yield
-    finally:
-        backbone.selection = selection
-        if coverage is None:
-            backbone.refine_ratio = own
-        else:
-            backbone.refine_coverage = coverage

@@ -45,14 +45,14 @@ def model_costs(
 
 
 def add_heads(
-    costs: StageCosts, backbone: TokenBackbone, outside: int
+    costs: StageCosts, backbone: TokenBackbone, outside: float
 ) -> StageCosts:
     """Add what runs behind a backbone to the stages that pay for it.
 
     Args:
         costs (StageCosts): The backbone's own.
         backbone (TokenBackbone): Backbone.
-        outside (int): MACs of neck and heads in one forward.
+        outside (float): MACs of neck and heads in one forward.
 
     Returns:
         StageCosts: ``outside`` is ``shared`` in dense tasks; a classifier's

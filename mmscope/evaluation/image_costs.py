@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
 
 from torch import nn
 
-from mmscope.analysis import StageCosts, stage_costs
+from mmscope.analysis import StageCosts, add_heads, stage_costs
 from mmscope.models.scoping import ExitRecord, HostGate, TwoStage
 
 
@@ -45,35 +44,23 @@ def image_costs(
     Returns:
         list[list[StageCosts]]: For each forward one an image.
     """
-    outside_costs = _outside(backbone, records, outside)
+    calls = len(records)
+    if pays_head_by_stage(backbone):
+        calls = head_calls(backbone, records)
     found = []
     for record in records:
         regions = record.grid[0] * record.grid[1]
         counts = record.regions_to_refine.tolist()
         costs = {
-            k: _add(
+            k: add_heads(
                 stage_costs(backbone, record.grid, convention, k / regions),
-                outside_costs,
+                backbone,
+                outside / calls,
             )
             for k in set(counts)
         }
         found.append([costs[k] for k in counts])
     return found
-
-
-def _outside(
-    backbone: TwoStage, records: Sequence[ExitRecord], outside: float
-) -> StageCosts:
-    """What neck and heads add to one image in one forward."""
-    if not pays_head_by_stage(backbone):
-        return StageCosts(0, 0, 0, outside / len(records))
-    head = outside / head_calls(backbone, records)
-    return StageCosts(head, head, 0)
-
-
-def _add(one: StageCosts, other: StageCosts) -> StageCosts:
-    pairs = zip(astuple(one), astuple(other), strict=True)
-    return StageCosts(*map(sum, pairs))
 
 
 def head_calls(backbone: TwoStage, records: Sequence[ExitRecord]) -> int:

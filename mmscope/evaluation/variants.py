@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from mmscope.models.layers import unwrap_model
+from mmscope.models.layers import holding, unwrap_model
 
 MISSING = object()
 
@@ -48,17 +48,11 @@ class Variant:
                 value.
         """
         backbone = unwrap_model(model).backbone
-        before: list[tuple[Any, dict[str, Any]]] = []
-        try:
+        with ExitStack() as changes:
             for key, value in self.settings.items():
                 owner, name = _find(backbone, key)
-                # All of it: a setting may replace another one.
-                before.append((owner, dict(vars(owner))))
-                setattr(owner, name, value)
+                changes.enter_context(holding(owner, **{name: value}))
             yield
-        finally:
-            for owner, state in reversed(before):
-                vars(owner).update(state)
 
 
 def combinations(varied: Sequence[str]) -> list[Variant]:

@@ -10,6 +10,7 @@ from .norm import RMSNorm, add_and_norm
 from .patch_embed import PatchEmbed, pad_to_multiple, pad_to_size
 from .plain import is_plain
 from .position import PositionTable, resize_pos_embed, square_grid
+from .ranking import ranking
 from .record import (
     Observed,
     Record,
@@ -18,6 +19,7 @@ from .record import (
     observe,
     unwrap_model,
 )
+from .settings import holding, is_number
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
 from .token_scores import (
@@ -52,6 +54,8 @@ __all__ = [
     'block_macs',
     'find_observed',
     'gather_tokens',
+    'holding',
+    'is_number',
     'is_observed',
     'is_overwritten',
     'is_plain',
@@ -59,6 +63,7 @@ __all__ = [
     'pad_to_multiple',
     'pad_to_size',
     'places_between',
+    'ranking',
     'resize_pos_embed',
     'scan_cost',
     'square_grid',

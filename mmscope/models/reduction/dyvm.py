@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from mmscope.models.layers import Steps, TokenSequence, is_observed
 from mmscope.models.reduction.dyvm_decisions import (
     DyVMRecord,
     ForcedDecisions,
+    forced_decisions,
 )
 from mmscope.models.reduction.dyvm_modules import BlockHead, ScorePredictor
 from mmscope.models.reduction.dyvm_steps import MaskingSteps, PruningSteps
@@ -230,6 +232,13 @@ class DyVM(TokenReduction):
     def direction_share(self) -> float:
         """Share of the directions that run, as training aims at."""
         return self.block_keep_ratio
+
+    def skipping_nothing(
+        self, backbone: TokenBackbone
+    ) -> AbstractContextManager[None]:
+        """Force all directions of one image."""
+        blocks = torch.ones(backbone.num_layers, 1, 2, dtype=torch.bool)
+        return forced_decisions(backbone, blocks=blocks)
 
     def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
         """Count the predictors; block heads are left out, as by DyVM."""

@@ -16,6 +16,7 @@ from mmscope.models.layers import (
     Steps,
     TokenSequence,
     add_residual,
+    ranking,
 )
 from mmscope.models.reduction.arrangement import arrange
 from mmscope.models.reduction.dyvm_decisions import (
@@ -190,7 +191,7 @@ class MaskingSteps(DyVMSteps):
         self.decisions.append(decision)
         frozen = freeze(sequence, self.backbone)
         hard = decision.detach()
-        order = hard.argsort(dim=1, descending=True, stable=True)
+        order = ranking(hard)
         places = self.backbone.summary_tokens.places_of(hard.sum(1).long())
         sequence = arrange(sequence, order, places)
         self.positions = self.positions.gather(1, order)

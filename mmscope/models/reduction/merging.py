@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmscope.models.layers import ranking
+
 
 def num_merged(wanted: int, patches: int) -> int:
     """Count the patches that one merge takes away.
@@ -49,7 +51,7 @@ def match(patches: Tensor, count: int) -> Tensor:
         units = F.normalize(patches.to(exact), dim=-1)
         similarity = units[:, ::2] @ units[:, 1::2].mT
     best, partner = similarity.max(-1)
-    order = best.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    order = ranking(best)[:, :count]
     own = torch.arange(patches.shape[1], device=patches.device)
     own = own.expand(len(patches), -1)
     return own.scatter(1, 2 * order, 2 * partner.gather(1, order) + 1)

@@ -13,6 +13,7 @@ from mmscope.models.layers import (
     SummaryTokens,
     TokenSequence,
     gather_tokens,
+    ranking,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def keep_top(scores: Tensor, count: int) -> Tensor:
         Tensor: (B, k) int64, ascending. Of equal scores the lower index
         stays.
     """
-    order = scores.sort(dim=1, descending=True, stable=True).indices
-    return order[:, :count].sort(1).values
+    return ranking(scores)[:, :count].sort(1).values
 
 
 def raster_indices(sequence: TokenSequence) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Real
+
+from mmscope.models.layers import is_number
 
 
 def whole(unit: str, least: int) -> Callable[[str, int], int]:
@@ -19,8 +20,8 @@ def whole(unit: str, least: int) -> Callable[[str, int], int]:
     """
 
     def check(name: str, value: int) -> int:
-        # Infinity and NaN have no remainder.
-        if not (_is_number(value) and value >= least and value % 1 == 0):
+        # Infinity has no remainder.
+        if not (is_number(value) and value >= least and value % 1 == 0):
             raise ValueError(
                 f'{name} must be a whole number of {unit}, at least {least}, '
                 f'got {value!r}'
@@ -50,21 +51,21 @@ def one_of(choices: Sequence[str]) -> Callable[[str, str], str]:
 
 def share(name: str, value: float) -> float:
     """Return a fraction in (0, 1]."""
-    if not (_is_number(value) and 0 < value <= 1):
+    if not (is_number(value) and 0 < value <= 1):
         raise ValueError(f'{name} must lie in (0, 1], got {value!r}')
     return value
 
 
 def probability(name: str, value: float) -> float:
     """Return a number in (0, 1)."""
-    if not (_is_number(value) and 0 < value < 1):
+    if not (is_number(value) and 0 < value < 1):
         raise ValueError(f'{name} must lie in (0, 1), got {value!r}')
     return value
 
 
 def weight(name: str, value: float) -> float:
     """Return the weight of a loss, a number >= 0."""
-    if not (_is_number(value) and value >= 0):
+    if not (is_number(value) and value >= 0):
         raise ValueError(f'{name} must be >= 0, got {value!r}')
     return value
 
@@ -74,7 +75,3 @@ def flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f'{name} must be True or False, got {value!r}')
     return value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -106,6 +107,19 @@ class TokenReduction(ABC):
     def direction_share(self) -> float:
         """Share of the scan directions that run, 1 by default."""
         return 1.0
+
+    def skipping_nothing(
+        self, backbone: TokenBackbone
+    ) -> AbstractContextManager[None]:
+        """Let one image run every scan direction for a while, to count it.
+
+        Args:
+            backbone (TokenBackbone): It will run.
+
+        Returns:
+            AbstractContextManager: One that does nothing by default.
+        """
+        return nullcontext()
 
     def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
         """Count what modules that the reduction adds cost, 0 by default.

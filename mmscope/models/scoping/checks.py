@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+
+from mmscope.models.layers import is_number
 
 
 def check_threshold(value: object) -> float | None:
@@ -21,7 +22,7 @@ def check_threshold(value: object) -> float | None:
     """
     if value is None:
         return None
-    if not _is_number(value) or value < 0:
+    if not is_number(value) or value < 0:
         raise ValueError(
             'exit_threshold must be None or a number >= 0 (0: every image '
             f'exits, > 1: none does), got {value!r} of type '
@@ -42,14 +43,9 @@ def check_temperature(value: object) -> float:
     Raises:
         ValueError: If the value is something else.
     """
-    if not _is_number(value) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise ValueError(
             'temperature must be a finite number > 0 (1 changes nothing), '
             f'got {value!r} of type {type(value).__name__}'
         )
     return float(value)
-
-
-def _is_number(value: object) -> bool:
-    is_real = isinstance(value, Real) and not isinstance(value, bool)
-    return is_real and not math.isnan(value)

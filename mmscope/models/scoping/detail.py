@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmscope.models.layers import ranking
+
 DETAIL = 'detail'
 # Shares of the regions that coverage chooses from: an image's own number is
 # rounded up to one of these, so that few groups run in a batch.
@@ -49,12 +51,8 @@ def rank_sum(one: Tensor, other: Tensor) -> Tensor:
         Tensor: Minus the sum of both ranks, (B, n) float32: 0 where a region
         is the first of both. Ties within a kind go to the smaller index.
     """
-    return -(_ranks(one) + _ranks(other)).float()
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    return order.argsort(dim=1)
+    ranks = (ranking(scores).argsort(dim=1) for scores in (one, other))
+    return -sum(ranks).float()
 
 
 def check_coverage(value: object) -> float | None:

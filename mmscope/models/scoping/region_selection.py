@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mmscope.models.backbones.arguments import check_choice
@@ -151,7 +152,7 @@ class RegionSelection:
         if self.by_coverage:
             return count_covering(importance, self.refine_coverage)
         k = self.regions_to_refine(importance.shape[1])
-        return importance.new_full((len(importance),), k).long()
+        return torch.full((len(importance),), k, device=importance.device)
 
     @property
     def by_coverage(self) -> bool:

@@ -12,6 +12,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from mmscope.models.layers import ranking
+
 
 def num_refined(refine_ratio: float, num_regions: int) -> int:
     """Count the regions to refine, K = ceil(α n) (Algorithm 2, line 6).
@@ -46,7 +48,7 @@ def split_regions(importance: Tensor, k: int) -> tuple[Tensor, Tensor]:
         tuple[Tensor, Tensor]: Indices of the refined (B, K) and the other
         (B, n - K) regions, each in coarse raster order.
     """
-    order = importance.argsort(dim=1, descending=True, stable=True)
+    order = ranking(importance)
     return order[:, :k].sort(1).values, order[:, k:].sort(1).values
 
 

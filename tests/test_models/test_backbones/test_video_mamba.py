@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
-import numpy as np
 import pytest
+import released
 import torch
 from torch.utils._pytree import tree_flatten
 
@@ -24,9 +20,6 @@ from mmscope.ops import why_unavailable
 from mmscope.registry import MODELS
 from mmscope.testing import assert_close
 
-SHARED = Path(
-    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[4] / 'shared')
-)
 RELEASED = {'videomamba_dev.npz': VideoMamba}
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
@@ -42,34 +35,11 @@ def make(family=VideoMamba, **options):
 
 def load(file, backend):
     """A released model with weights of its own, and what it computes."""
-    if not (SHARED / 'fixtures' / file).exists():
-        pytest.skip(f'{file} is not here (not shipped)')
+    config, values = released.read(file)
     if reason := why_unavailable(backend, torch.device('cpu')):
         pytest.skip(reason)
-    archive = np.load(SHARED / 'fixtures' / file)
-    values = {name: archive[name] for name in archive.files}
-    config = json.loads(str(values.pop('config_json')))
-    tensors = {k: torch.from_numpy(v).float() for k, v in values.items()}
-    model = RELEASED[file](
-        arch={
-            'embed_dims': config['embed_dim'],
-            'num_layers': config['depth'],
-        },
-        img_size=config['img_size'],
-        patch_size=config['patch_size'],
-        scan_backend=backend,
-    ).eval()
-    weights = {
-        name.removeprefix('sd/'): value
-        for name, value in tensors.items()
-        if name.startswith('sd/') and not name.startswith('sd/head.')
-    }
-    model.load_state_dict(weights, strict=True)
-    return model, tensors
-
-
-def relative(actual, expected):
-    return ((actual - expected).abs().max() / expected.abs().max()).item()
+    family = RELEASED[file]
+    return released.build(family, config, values, scan_backend=backend), values
 
 
 @torch.no_grad()
@@ -83,11 +53,11 @@ def test_it_computes_what_the_released_model_computes(file, backend):
     (features,) = model(wanted['image'])
     head = wanted['sd/head.weight'], wanted['sd/head.bias']
     logits = torch.nn.functional.linear(features, *head)
-    assert relative(features, wanted['features']) < 1e-4
-    assert relative(logits, wanted['logits']) < 1e-4
+    assert released.relative(features, wanted['features']) < 1e-4
+    assert released.relative(logits, wanted['logits']) < 1e-4
     tokens, residual = middle[0][:2]
-    assert relative(tokens, wanted['mid/mixer']) < 1e-4
-    assert relative(residual, wanted['mid/residual']) < 1e-4
+    assert released.relative(tokens, wanted['mid/mixer']) < 1e-4
+    assert released.relative(residual, wanted['mid/residual']) < 1e-4
 
 
 @pytest.mark.parametrize(

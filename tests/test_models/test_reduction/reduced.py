@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
-import numpy as np
 import pytest
+import released
 import torch
 
-from mmscope.models import VideoMamba, VisionMamba
+from mmscope.models import VideoMamba, VisionMamba, observe
 from mmscope.ops import why_unavailable
 
-SHARED = Path(
-    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[4] / 'shared')
-)
 ARCH = {'embed_dims': 16, 'num_layers': 6}
 MAPS = {'out_type': 'featmap', 'out_indices': (1, 3, 5)}
 FAMILIES = pytest.mark.parametrize('family', [VisionMamba, VideoMamba])
@@ -47,40 +40,31 @@ def images(count=3, height=48, width=48, seed=2):
 
 def load(file, family, reduction, backend):
     """A released model with weights of its own, its head and its results."""
-    path = SHARED / 'fixtures' / file
-    if not path.exists():
-        pytest.skip(f'{file} is not here (not shipped)')
+    config, found = released.read(file)
     if reason := why_unavailable(backend, torch.device('cpu')):
         pytest.skip(reason)
-    archive = np.load(path)
-    config = json.loads(str(archive['config_json']))
-    found = {
-        name: torch.from_numpy(archive[name])
-        for name in archive.files
-        if name != 'config_json'
-    }
-    model = family(
-        arch={
-            'embed_dims': config['embed_dim'],
-            'num_layers': config['depth'],
-        },
-        img_size=config['img_size'],
-        patch_size=config['patch_size'],
-        scan_backend=backend,
-        reduction=reduction,
-    ).eval()
-    weights = {
-        name.removeprefix('sd/'): value.float()
-        for name, value in found.items()
-        if name.startswith('sd/')
-    }
-    head = torch.nn.Linear(*reversed(weights['head.weight'].shape))
+    model = released.build(
+        family, config, found, scan_backend=backend, reduction=reduction
+    )
+    head = torch.nn.Linear(*reversed(found['sd/head.weight'].shape))
     for name in ('weight', 'bias'):
-        getattr(head, name).data = weights.pop(f'head.{name}')
-    # No key more and none less than the released model has.
-    model.load_state_dict(weights, strict=True)
+        getattr(head, name).data = found[f'sd/head.{name}']
     return model, head, found
 
 
-def relative(actual, expected):
-    return ((actual - expected).abs().max() / expected.abs().max()).item()
+def assert_training_recomputes(reduction, family, options):
+    """Train at the lengths of evaluation; with_cp gives equal gradients."""
+    results = []
+    for with_cp in (False, True):
+        model = make(reduction, family, with_cp=with_cp, **options).train()
+        with observe(model) as records:
+            out = model(images())
+        assert records[0].lengths == model.reduction.lengths(model, 36)
+        sum(x.square().mean() for x in out).backward()
+        for name, p in model.named_parameters():
+            assert p.grad.isfinite().all(), name
+            # What is read out at the front has no state before it.
+            assert p.grad.any() or name == 'layers.5.mixer.A_log', name
+        results.append([p.grad for p in model.parameters()])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)

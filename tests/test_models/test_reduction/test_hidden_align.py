@@ -11,11 +11,12 @@ from reduced import (
     FAMILIES,
     KINDS,
     MAPS,
+    assert_training_recomputes,
     images,
     load,
     make,
-    relative,
 )
+from released import relative
 
 from mmscope.analysis import stage_costs
 from mmscope.models import MambaScope, VideoMamba, VisionMamba, observe
@@ -281,20 +282,7 @@ def test_maps_show_pruned_patches_as_they_were(family, summary, last_norm):
 @FAMILIES
 @pytest.mark.parametrize('options', [{}, MAPS], ids=['cls', 'maps'])
 def test_training_prunes_too_and_recomputes_the_same(family, options):
-    results = []
-    for with_cp in (False, True):
-        model = make(HA, family, with_cp=with_cp, **options).train()
-        with observe(model) as records:
-            out = model(images())
-        assert records[0].lengths == model.reduction.lengths(model, 36)
-        sum(x.square().mean() for x in out).backward()
-        for name, p in model.named_parameters():
-            assert p.grad.isfinite().all(), name
-            # What is read out at the front has no state before it.
-            assert p.grad.any() or name == 'layers.5.mixer.A_log', name
-        results.append([p.grad for p in model.parameters()])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b)
+    assert_training_recomputes(HA, family, options)
 
 
 def test_the_bias_learns_from_idle_steps():

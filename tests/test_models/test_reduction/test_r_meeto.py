@@ -8,11 +8,12 @@ from reduced import (
     FAMILIES,
     KINDS,
     MAPS,
+    assert_training_recomputes,
     images,
     load,
     make,
-    relative,
 )
+from released import relative
 
 from mmscope.analysis import count_costs, stage_costs
 from mmscope.models import MambaScope, VideoMamba, VisionMamba, observe
@@ -227,20 +228,7 @@ def test_a_constant_image_merges_the_same_way_each_time(value):
 @FAMILIES
 @pytest.mark.parametrize('options', [{}, MAPS], ids=['cls', 'maps'])
 def test_training_merges_too_and_recomputes_the_same(family, options):
-    results = []
-    for with_cp in (False, True):
-        model = make(R_MEETO, family, with_cp=with_cp, **options).train()
-        with observe(model) as records:
-            out = model(images())
-        assert records[0].lengths == model.reduction.lengths(model, 36)
-        sum(x.square().mean() for x in out).backward()
-        for name, p in model.named_parameters():
-            assert p.grad.isfinite().all(), name
-            # What is read out at the front has no state before it.
-            assert p.grad.any() or name == 'layers.5.mixer.A_log', name
-        results.append([p.grad for p in model.parameters()])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b)
+    assert_training_recomputes(R_MEETO, family, options)
 
 
 def test_mixed_precision_keeps_the_dtypes():

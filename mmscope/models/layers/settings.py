@@ -1,0 +1,36 @@
+"""Settings of models and their parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a setting is a real number; True and NaN are none."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and not math.isnan(value)
+
+
+@contextmanager
+def holding(owner: Any, **settings: Any) -> Iterator[None]:
+    """Give an object other settings for a while.
+
+    Args:
+        owner (Any): Module or plain object; it is left as it was, also where
+            a setting replaces another one.
+        **settings (Any): Attributes and their values, set in this order.
+
+    Yields:
+        None: The settings hold inside.
+    """
+    before = dict(vars(owner))
+    try:
+        for name, value in settings.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        vars(owner).update(before)
