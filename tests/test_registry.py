@@ -122,7 +122,7 @@ ROOMS = {
     },
     'benchmark': {
         'mmscope.analysis',
-        'mmscope.apis',
+        'mmscope.runtime',
         'mmscope.evaluation',
         'mmscope.models',
         'mmscope.ops',

@@ -7,8 +7,6 @@ import argparse
 import torch
 from mmengine.config import DictAction
 
-from mmscope.apis.arguments import fraction, positive
-from mmscope.benchmark.contestants import EXIT_RATIOS
 from mmscope.benchmark.gpu.arguments import (
     add_gpu_modes,
     add_gpu_options,
@@ -17,6 +15,8 @@ from mmscope.benchmark.gpu.arguments import (
 from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
+from mmscope.benchmark.subjects import EXIT_RATIOS
+from mmscope.cli.arguments import fraction, positive
 from mmscope.models.backbones.arguments import ARCHS
 from mmscope.ops import BACKENDS
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from mmscope.analysis import StageCosts, mean_cost, model_costs
 from mmscope.analysis.detectors import sees_regions
-from mmscope.apis import UserError
-from mmscope.benchmark.contestants import Contestant, Field, weight_bytes
 from mmscope.benchmark.exits import forced_run, gated_by
 from mmscope.benchmark.models import SCOPE, VIM
+from mmscope.benchmark.subjects import Contestant, Field, weight_bytes
 from mmscope.benchmark.timing import Run, synchronize
+from mmscope.errors import UserError
 from mmscope.evaluation.loading import (
     build_dataloader,
     build_model,

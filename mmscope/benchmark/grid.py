@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mmscope.benchmark.contestants import Contestant, Field
 from mmscope.benchmark.memory import (
     free_bytes,
     is_out_of_memory,
     peak_growth,
 )
 from mmscope.benchmark.predictions import add_predictions
+from mmscope.benchmark.subjects import Contestant, Field
 from mmscope.benchmark.timing import (
     MIN_ROUNDS,
     WARM_UP,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from mmscope.benchmark.contestants import Contestant, Field
 from mmscope.benchmark.grid import Cell, Grid, Limits, measure_cell
+from mmscope.benchmark.subjects import Contestant, Field
 
 # Patches of 16 x 16 pixels: 196, 576, 1024, 2304, 4096 and 16,384 tokens.
 SIDES = (224, 384, 512, 768, 1024, 2048)

@@ -10,8 +10,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from mmscope.benchmark.contestants import PRODUCTS
 from mmscope.benchmark.models import DEIT, SCOPE, VIM
+from mmscope.benchmark.subjects import PRODUCTS
 from mmscope.visualization.style import (
     GREY,
     INK,

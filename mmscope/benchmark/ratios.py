@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from mmscope.benchmark.contestants import PRODUCTS, Field, scope_name
 from mmscope.benchmark.growth import fit_exponent
 from mmscope.benchmark.models import DEIT, VIM
 from mmscope.benchmark.ops import benchmark_ops
+from mmscope.benchmark.subjects import PRODUCTS, Field, scope_name
 from mmscope.benchmark.timing import Entry, Race, race
 
 HALF = scope_name(0.5)

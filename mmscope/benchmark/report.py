@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmscope.benchmark.contestants import PRODUCTS
 from mmscope.benchmark.models import VIM
 from mmscope.benchmark.predictions import LOSS_RATIO, losses, shares_won
+from mmscope.benchmark.subjects import PRODUCTS
 from mmscope.evaluation.tables import Column, format_table
 
 COLUMNS = (

@@ -25,9 +25,9 @@ def main() -> None:
 
     import torch
 
-    from mmscope.apis.memory import keep_freed_memory
     from mmscope.models import VisionMamba
     from mmscope.ops import why_unavailable
+    from mmscope.runtime.memory import keep_freed_memory
 
     if reason := why_unavailable('cpu'):
         sys.exit(f'{args.checkout}: {reason}')

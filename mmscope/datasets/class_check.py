@@ -10,10 +10,10 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmscope.errors import DatasetLayoutError
 from mmscope.registry import HOOKS
 
 from .coco_metric import check_metric
-from .layout import DatasetLayoutError
 
 HEADS = ('bbox_head', 'mask_head', 'exit_head')
 

@@ -14,7 +14,9 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 
-from .layout import DatasetLayoutError, nearest_parent
+from mmscope.errors import DatasetLayoutError
+
+from .layout import nearest_parent
 
 ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
 FIX = (

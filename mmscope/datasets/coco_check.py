@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .layout import DatasetLayoutError, nearest_parent
+from mmscope.errors import DatasetLayoutError
+
+from .layout import nearest_parent
 
 # EXIF orientations that turn an image by a quarter.
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)

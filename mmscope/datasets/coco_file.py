@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from .layout import DatasetLayoutError, nearest_parent
+from mmscope.errors import DatasetLayoutError
+
+from .layout import nearest_parent
 
 COCO_FIX = (
     'Name the folder that holds the images and annotations/ in the '

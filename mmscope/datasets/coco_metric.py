@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
-from .layout import DatasetLayoutError
+from mmscope.errors import DatasetLayoutError
 
 NUM_SAMPLES = 20
 

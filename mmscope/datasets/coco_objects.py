@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from .layout import DatasetLayoutError
+from mmscope.errors import DatasetLayoutError
 
 # What mmdet's CocoDataset leaves out, in our words; first reason counts.
 REASONS = {

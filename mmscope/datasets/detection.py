@@ -10,6 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
+from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
 from .coco_check import (
@@ -21,7 +22,6 @@ from .coco_check import (
 )
 from .coco_file import read_coco
 from .coco_objects import describe, left_out, num_left_out, sort_annotations
-from .layout import DatasetLayoutError
 from .loading import decode_bgr
 
 

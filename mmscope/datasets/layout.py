@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmscope.errors import DatasetLayoutError
+
 ADE20K_URL = (
     'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip'
 )
@@ -33,10 +35,6 @@ CAMVID_FIX = (
     'train_dataloader.dataset.data_root=FOLDER (and likewise for '
     'val_dataloader and test_dataloader)'
 )
-
-
-class DatasetLayoutError(ValueError):
-    """A data folder that is absent, incomplete or of another release."""
 
 
 def check_pairs(

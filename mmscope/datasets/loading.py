@@ -9,9 +9,8 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
+from mmscope.errors import DatasetLayoutError
 from mmscope.registry import TRANSFORMS
-
-from .layout import DatasetLayoutError
 
 
 class BrokenImageError(DatasetLayoutError):

@@ -1,11 +1,11 @@
 """Metrics, sweeps and speed of the early exit."""
 
-from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.calibration import calibrate, fit_temperature
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
-from mmscope.evaluation.mixtures import ImageScore
+from mmscope.evaluation.exit_endpoints import score_both_ends
+from mmscope.evaluation.gated_scores import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.evaluation.sweep import sweep
 from mmscope.evaluation.sweep_result import SweepResult

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmscope.evaluation.both_ends import evaluating
 from mmscope.evaluation.classification import NUM_BINS, bin_index
+from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models import TwoStage, attach_gate
 from mmscope.models.heads.confidence import MAP
 from mmscope.models.layers import unwrap_model

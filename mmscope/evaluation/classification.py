@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmscope.evaluation.mixtures import AdditiveScore
+from mmscope.evaluation.gated_scores import AdditiveScore
 
 NUM_BINS = 15
 TOP5_FROM = 6

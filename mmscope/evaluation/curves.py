@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmscope.evaluation.ends import BothEnds
+from mmscope.evaluation.endpoint_images import BothEnds
 
 NOBODY_EXITS = 2.0
 NUM_DRAWS = 50

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmscope.evaluation.average_precision import RankedDetections
+from mmscope.evaluation.gated_scores import STAGES
 from mmscope.evaluation.matching import ImageMatches, Matches
-from mmscope.evaluation.mixtures import STAGES
 
 AP_NAME = 'bbox_mAP'
 

@@ -13,15 +13,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import mmscope  # noqa: F401  (registers our types)
-from mmscope.apis import (
-    UserError,
+from mmscope.errors import UserError
+from mmscope.models import TokenBackbone, attach_gate
+from mmscope.runtime import (
     adapt_to_machine,
     check_host,
     load_config,
     load_model_weights,
 )
-from mmscope.apis.exit_gate import GATE_HOOKS
-from mmscope.models import TokenBackbone, attach_gate
+from mmscope.runtime.exit_gate import GATE_HOOKS
 
 SPLITS = ('val', 'test')
 

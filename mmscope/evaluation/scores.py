@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmscope.evaluation.mixtures import AdditiveScore
+from mmscope.evaluation.gated_scores import AdditiveScore
 
 
 class SegmentationScore(AdditiveScore):

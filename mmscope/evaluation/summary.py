@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmscope.apis import ExitChoice, result_sentence
 from mmscope.evaluation.sweep_result import SweepResult
+from mmscope.runtime import ExitChoice, result_sentence
 
 
 def summary(result: SweepResult) -> str:

@@ -8,10 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from mmscope.evaluation.both_ends import score_both_ends
 from mmscope.evaluation.classification import (
     ClassificationScore,
     confidence_bins,
+)
+from mmscope.evaluation.confidence_quality import (
+    compare_kinds,
+    confidence_quality,
+    order_quality,
 )
 from mmscope.evaluation.curves import (
     NUM_DRAWS,
@@ -20,13 +24,9 @@ from mmscope.evaluation.curves import (
     plain,
     quantile_thresholds,
 )
-from mmscope.evaluation.ends import BothEnds
-from mmscope.evaluation.knowledge import (
-    compare_kinds,
-    confidence_quality,
-    order_quality,
-)
-from mmscope.evaluation.mixtures import STAGES, ImageScore
+from mmscope.evaluation.endpoint_images import BothEnds
+from mmscope.evaluation.exit_endpoints import score_both_ends
+from mmscope.evaluation.gated_scores import STAGES, ImageScore
 from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.evaluation.tasks import default_score
 from mmscope.models.layers import unwrap_model

@@ -9,7 +9,7 @@ from torch import nn
 
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
-from mmscope.evaluation.mixtures import ImageScore
+from mmscope.evaluation.gated_scores import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.models.layers import unwrap_model
 

@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 from torch import nn
 
-from mmscope.evaluation.both_ends import evaluating
+from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models import at_threshold, attach_gate, is_two_stage, observe
 from mmscope.models.scoping import ExitRecord
 

@@ -12,11 +12,11 @@ import numpy as np
 from mmengine.config import Config, DictAction
 from torch import nn
 
-from mmscope.apis import user_errors
+from mmscope.errors import user_errors
 from mmscope.evaluation.loading import SPLITS, build_dataloader
+from mmscope.visualization.figure_layout import MOST_BOXES, SCORE_THR
 from mmscope.visualization.image_files import ImageFiles, class_meta
 from mmscope.visualization.rows import PANEL_WIDTH
-from mmscope.visualization.scene import MOST_BOXES, SCORE_THR
 
 DEFAULT_IMAGES = 3
 

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from torch import Tensor, nn
 
-from mmscope.apis import UserError
+from mmscope.errors import UserError
 from mmscope.models import observe
 from mmscope.visualization.contents import predicted_content, true_content
 

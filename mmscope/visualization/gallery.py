@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmscope.visualization.figure_layout import SCORE_THR, Scene, add_legend
 from mmscope.visualization.panels import draw_content, draw_image, frame
-from mmscope.visualization.scene import SCORE_THR, Scene, add_legend
 from mmscope.visualization.style import BLUE, GREEN
 from mmscope.visualization.views import ImageClass, ScopeView
 

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
-from mmscope.apis import UserError, read_checkpoint, walk
+from mmscope.errors import UserError
+from mmscope.runtime import read_checkpoint, walk
 
 
 class ImageFiles:

@@ -9,12 +9,12 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
+from mmscope.visualization.figure_layout import SCORE_THR
 from mmscope.visualization.gallery import exit_gallery
 from mmscope.visualization.predict import predict_views
 from mmscope.visualization.predict_reduction import predict_reductions
 from mmscope.visualization.reduction import reduction_figure
 from mmscope.visualization.rows import PANEL_WIDTH
-from mmscope.visualization.scene import SCORE_THR
 from mmscope.visualization.scope import scope_figure
 from mmscope.visualization.style import save
 from mmscope.visualization.views import View

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from mmscope.evaluation.both_ends import evaluating
+from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.evaluation.variants import Variant
 from mmscope.models import at_threshold, is_two_stage, reduces_tokens
 from mmscope.models.layers import unwrap_model

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mmscope.evaluation.both_ends import evaluating
+from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models import TokenBackbone, is_two_stage, reduces_tokens
 from mmscope.models.layers import Record
 from mmscope.models.reduction import ReductionStage

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmscope.visualization.figure_layout import SCORE_THR, Scene
 from mmscope.visualization.panels import draw_image
 from mmscope.visualization.regions import draw_groups, draw_kept
 from mmscope.visualization.rows import PANEL_WIDTH, Panel, rows_figure
-from mmscope.visualization.scene import SCORE_THR, Scene
 from mmscope.visualization.views import ReductionView, StageView
 
 MOST_STAGES = 4

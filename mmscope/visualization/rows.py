@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmscope.visualization.figure_layout import Scene, add_legend
 from mmscope.visualization.panels import draw_content, frame
-from mmscope.visualization.scene import Scene, add_legend
 from mmscope.visualization.style import BLUE, INK
 from mmscope.visualization.views import Detections, ImageClass, View
 

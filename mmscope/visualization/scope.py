@@ -11,10 +11,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from mmscope.visualization.figure_layout import SCORE_THR, Scene
 from mmscope.visualization.panels import HEAT, draw_image, draw_importance
 from mmscope.visualization.regions import draw_refined
 from mmscope.visualization.rows import PANEL_WIDTH, Panel, rows_figure
-from mmscope.visualization.scene import SCORE_THR, Scene
 from mmscope.visualization.style import BLUE, GREEN
 from mmscope.visualization.views import ScopeView
 

@@ -1,6 +1,5 @@
 """What the tool prints on real configs."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -21,9 +20,7 @@ pytest.importorskip('mmseg', reason='needs the mmseg host')
 
 @pytest.fixture
 def get_flops(capsys):
-    spec = importlib.util.spec_from_file_location('get_flops', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    from mmscope.cli import get_flops as tool
 
     def run(config, *options):
         tool.main([str(CONFIGS / config), *options])

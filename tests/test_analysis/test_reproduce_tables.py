@@ -1,6 +1,5 @@
 """What the tool prints, writes and refuses."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -25,9 +24,7 @@ SWEEP = {
 
 @pytest.fixture
 def tables(capsys):
-    spec = importlib.util.spec_from_file_location('reproduce_tables', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    from mmscope.cli import reproduce_tables as tool
 
     def run(*options):
         tool.main(list(map(str, options)))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmscope.benchmark.contestants import Contestant
 from mmscope.benchmark.grid import Limits
+from mmscope.benchmark.subjects import Contestant
 
 CPU = torch.device('cpu')
 

@@ -6,8 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from mmscope.apis.memory import keep_freed_memory
-from mmscope.benchmark.contestants import Contestant, Field, line_up
 from mmscope.benchmark.grid import Cell, Grid, measure_cell, measure_grid
 from mmscope.benchmark.memory import CPU_METHOD, memory_method, peak_growth
 from mmscope.benchmark.models import (
@@ -20,7 +18,9 @@ from mmscope.benchmark.models import (
 )
 from mmscope.benchmark.predictions import add_predictions, losses, shares_won
 from mmscope.benchmark.report import grid_report
+from mmscope.benchmark.subjects import Contestant, Field, line_up
 from mmscope.models import VisionMamba
+from mmscope.runtime.memory import keep_freed_memory
 
 from .conftest import CPU
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmscope.benchmark.contestants import Contestant, Field
 from mmscope.benchmark.grid import Limits
 from mmscope.benchmark.growth import (
     Curve,
@@ -13,6 +12,7 @@ from mmscope.benchmark.growth import (
     growth_report,
     thread_counts,
 )
+from mmscope.benchmark.subjects import Contestant, Field
 
 from .conftest import CPU
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from mmscope.benchmark.contestants import Field
 from mmscope.benchmark.models import DEIT, VIM
 from mmscope.benchmark.ratios import (
     HALF,
@@ -12,6 +11,7 @@ from mmscope.benchmark.ratios import (
     model_ratios,
     write_ratios,
 )
+from mmscope.benchmark.subjects import Field
 
 from .conftest import CPU
 

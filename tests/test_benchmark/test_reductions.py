@@ -6,7 +6,6 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscope.benchmark.contestants import line_up
 from mmscope.benchmark.models import REDUCED, VIM
 from mmscope.benchmark.page import reductions_section
 from mmscope.benchmark.predictions import add_predictions
@@ -20,6 +19,7 @@ from mmscope.benchmark.reductions import (
     draw_directions,
     reduced_run,
 )
+from mmscope.benchmark.subjects import line_up
 from mmscope.models import observe
 from mmscope.registry import MODELS
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
-
 
 def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
+    return import_module(f'mmscope.cli.{name}')
 
 
 def hold_out(*args):

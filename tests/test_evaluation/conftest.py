@@ -1,13 +1,10 @@
 """A tiny segmentor and data set for sweeps."""
 
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 import torch
-
-TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
 
 NUM_CLASSES = 4
 CLASSES = ('sky', 'road', 'tree', 'car')
@@ -219,14 +216,7 @@ def photo_run(tmp_path):
 def load_tool():
     """Load a tool of tools/analysis_tools by its name."""
 
-    def load(name):
-        path = TOOLS / f'{name}.py'
-        spec = importlib.util.spec_from_file_location(name, path)
-        tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
-        return tool
-
-    return load
+    return lambda name: import_module(f'mmscope.cli.{name}')
 
 
 @pytest.fixture

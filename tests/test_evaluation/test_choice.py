@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from mmscope.apis import (
-    ExitChoice,
-    UserError,
-    check_pretrained,
-    set_exit_threshold,
-)
-from mmscope.evaluation.choice import candidates, choose_threshold
+from mmscope.errors import UserError
 from mmscope.evaluation.curves import curve_rows
+from mmscope.evaluation.threshold_choice import candidates, choose_threshold
 from mmscope.models import MambaScope
 from mmscope.registry import MODELS
+from mmscope.runtime import ExitChoice, check_pretrained, set_exit_threshold
 
 from .test_curves import both_ends
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mmscope.evaluation.claims import Side, claims_table, judge
+from mmscope.evaluation.paired_test import Side, claims_table, judge
 
 
 def sweep(fine, coarse=None, confidence=None, costs=(1.0, 4.0)):

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from mmscope.evaluation.curves import (
-    NOBODY_EXITS,
-    curve_rows,
-    quantile_thresholds,
-)
-from mmscope.evaluation.ends import BothEnds
-from mmscope.evaluation.knowledge import (
+from mmscope.evaluation.confidence_quality import (
     compare_kinds,
     confidence_quality,
     correlations,
     order_quality,
 )
-from mmscope.evaluation.mixtures import AdditiveScore
+from mmscope.evaluation.curves import (
+    NOBODY_EXITS,
+    curve_rows,
+    quantile_thresholds,
+)
+from mmscope.evaluation.endpoint_images import BothEnds
+from mmscope.evaluation.gated_scores import AdditiveScore
 
 
 class Accuracy(AdditiveScore):

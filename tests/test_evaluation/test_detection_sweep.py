@@ -1,7 +1,7 @@
 """A sweep of a real detector says what real gated evaluations say."""
 
-import importlib.util
 import json
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,15 +28,9 @@ from mmscope.evaluation.tasks import default_score
 from mmscope.models import attach_gate, observe
 from mmscope.registry import MODELS
 
-TOOLS = Path(__file__).parents[2] / 'tools'
-
 
 def load_tool(name):
-    path = TOOLS / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
+    return import_module(f'mmscope.cli.{Path(name).stem}')
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmscope.evaluation import SegmentationScore, score_both_ends
-from mmscope.evaluation.both_ends import score_variants
+from mmscope.evaluation.exit_endpoints import score_variants
 from mmscope.evaluation.variants import Variant, combinations
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,8 @@ TOOLS = ROOT / 'tools'
 
 
 def load_tool(path: str):
-    """Import a tool by its path below ``tools``, under a name of its own."""
-    name = f'mmscope_tool_{Path(path).stem}'
-    spec = importlib.util.spec_from_file_location(name, TOOLS / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The code behind a tool, by its path below ``tools``."""
+    return import_module(f'mmscope.cli.{Path(path).stem}')
 
 
 @pytest.fixture(scope='session')

@@ -8,8 +8,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscope.apis import (
-    UserError,
+from mmscope.datasets import DatasetLayoutError
+from mmscope.errors import UserError, user_errors
+from mmscope.models.scoping import check_threshold
+from mmscope.runtime import (
     adapt_to_machine,
     batch_note,
     check_host,
@@ -18,11 +20,8 @@ from mmscope.apis import (
     latest_checkpoint,
     number_of_processes,
     use_amp,
-    user_errors,
 )
-from mmscope.apis.memory import keep_freed_memory
-from mmscope.datasets import DatasetLayoutError
-from mmscope.models.scoping import check_threshold
+from mmscope.runtime.memory import keep_freed_memory
 
 
 def config(**changes):
@@ -157,7 +156,7 @@ def test_a_resumed_run_needs_no_pretrained_file():
 
 
 def test_a_missing_host_says_what_to_install(monkeypatch):
-    import mmscope.apis.config as module
+    import mmscope.runtime.config as module
 
     monkeypatch.setattr(
         module, 'find_spec', lambda name: None if name == 'mmseg' else 1

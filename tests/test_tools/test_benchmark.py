@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from mmscope.benchmark.contestants import line_up
+from mmscope.benchmark.subjects import line_up
 
 from .conftest import load_tool
 from .tiny import CONFIG, OPTIONS, VIM_CONFIG

@@ -8,7 +8,7 @@ from mmscope.evaluation import SweepResult
 from .conftest import load_tool
 
 ROOT = Path(__file__).parents[2]
-PAGE = '# Page\n\n<!-- check_claims: begin -->\n<!-- check_claims: end -->\n'
+PAGE = '# Page\n\n<!-- paired_test: begin -->\n<!-- paired_test: end -->\n'
 CLAIM = {
     'claim': 'refinement helps',
     'better': {'run': 'ours'},
@@ -18,7 +18,7 @@ CLAIM = {
 
 @pytest.fixture
 def tool():
-    return load_tool('analysis_tools/check_claims.py')
+    return load_tool('analysis_tools/paired_test.py')
 
 
 @pytest.fixture

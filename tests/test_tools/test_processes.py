@@ -12,7 +12,7 @@ JOB = """
 import os
 import torch
 from torch import distributed, nn
-from mmscope.apis import leaving_together
+from mmscope.runtime import (leaving_together)
 
 class Runner:
     pass

@@ -43,9 +43,9 @@ def median(checkpoint):
     """A threshold between the five confidences of the test images."""
     from mmengine.config import DictAction
 
-    from mmscope.apis import adapt_to_machine
     from mmscope.evaluation import SegmentationScore, score_both_ends
     from mmscope.evaluation.loading import build_dataloader, build_model
+    from mmscope.runtime import adapt_to_machine
 
     from .tiny import EXIT_OPTIONS, OPTIONS
 

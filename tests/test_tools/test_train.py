@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmscope.apis import read_checkpoint
 from mmscope.models import MambaScope
+from mmscope.runtime import read_checkpoint
 
 from .conftest import TOOLS, load_tool
 from .tiny import CONFIG, VIM_CONFIG, loss_curve, records, train_args

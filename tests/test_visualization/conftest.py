@@ -1,20 +1,14 @@
 """Tiny models of all hosts with their data, as files."""
 
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
-
 
 def load_tool(name):
     """A tool as a module."""
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module(f'mmscope.cli.{name}')
 
 
 def write_run(folder, scope, model, loader, name, **meta):

@@ -65,7 +65,7 @@ def test_files_need_no_data_set(tool, detector_run, drawn, tmp_path, capsys):
 def test_a_segmentor_exits_at_the_threshold_of_a_file(
     tool, segmentor_run, drawn, tmp_path
 ):
-    from mmscope.apis import ExitChoice
+    from mmscope.runtime import ExitChoice
 
     chosen = ExitChoice(
         exit_threshold=0.0,

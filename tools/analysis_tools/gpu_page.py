@@ -1,58 +1,6 @@
-"""Write what was measured on a GPU into the page on GPUs.
+"""Write what was measured on a GPU into the page on GPUs."""
 
-    python tools/analysis_tools/gpu_page.py [--page docs/results/gpu.md]
-        [--json docs/results/gpu.json] [--check]
-
-The file is that of tools/benchmark.py --gpu-first --json; without one the
-page says that nothing was measured. The tables stand between
-
-    <!-- gpu_first measurements: begin -->
-    <!-- gpu_first measurements: end -->
-
-so that no number is typed by hand. --check changes nothing and fails if the
-page is not what the file says.
-"""
-
-from __future__ import annotations
-
-import argparse
-import contextlib
-import sys
-from pathlib import Path
-
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.analysis.markers import update_document
-    from mmscope.apis import user_errors
-    from mmscope.benchmark.gpu.page import page_section
-
-TOOL = 'gpu_first measurements'
-
-
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        '--page', type=Path, default=Path('docs/results/gpu.md')
-    )
-    parser.add_argument(
-        '--json', type=Path, help='measurements (default: beside the page)'
-    )
-    parser.add_argument(
-        '--check', action='store_true', help='fail if the page is out of date'
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the tool."""
-    args = parse_args(arguments)
-    with user_errors(ValueError):
-        path = args.json or args.page.with_suffix('.json')
-        update_document(args.page, TOOL, page_section(path), args.check)
-
+from mmscope.cli.gpu_page import main
 
 if __name__ == '__main__':
     main()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mmscope.apis.arguments import positive
 from mmscope.benchmark.gpu.parts import PARTS
+from mmscope.cli.arguments import positive
 
 # Larger than a config's, which are made for CPUs: a GPU is idle otherwise.
 TRAIN_BATCH = 512

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from mmscope.apis import UserError
 from mmscope.benchmark.gpu.rival import MODULE
+from mmscope.errors import UserError
 
 # The newest release whose scan is plain CUDA and whose wheels have it.
 VERSION = '2.2.6.post3'

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from mmscope.apis import UserError
 from mmscope.benchmark.gpu.record import RecordError
 from mmscope.benchmark.gpu.report import summary
 from mmscope.benchmark.gpu.supervisor import Order, run
 from mmscope.benchmark.setting import describe_run
+from mmscope.errors import UserError
 
 
 def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:

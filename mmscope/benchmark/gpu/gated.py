@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from mmscope.benchmark.contestants import line_up
 from mmscope.benchmark.gpu.models import EXIT_RATIOS, measure
 from mmscope.benchmark.gpu.scale import CellPlan, Scale
 from mmscope.benchmark.gpu.steps import Step
 from mmscope.benchmark.models import SCOPE, VIM
+from mmscope.benchmark.subjects import line_up
 
 BUDGET_S, LIMIT_S = 8.0, 45.0
 

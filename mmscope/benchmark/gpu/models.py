@@ -9,14 +9,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmscope.benchmark.contestants import (
-    Contestant,
-    Field,
-    forward_run,
-    images_of,
-    line_up,
-    weight_bytes,
-)
 from mmscope.benchmark.gpu.rival import (
     MODULE,
     why_no_rival,
@@ -37,6 +29,14 @@ from mmscope.benchmark.models import (
     why_no_deit,
 )
 from mmscope.benchmark.predictions import add_predictions
+from mmscope.benchmark.subjects import (
+    Contestant,
+    Field,
+    forward_run,
+    images_of,
+    line_up,
+    weight_bytes,
+)
 from mmscope.benchmark.timing import Run
 
 EXIT_RATIOS = (0.0, 0.5, 1.0)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from mmscope.analysis import mean_cost
-from mmscope.benchmark.contestants import Contestant, weight_bytes
 from mmscope.benchmark.exits import (
     THRESHOLD,
     as_fraction,
@@ -33,6 +32,7 @@ from mmscope.benchmark.models import (
     model_macs,
     why_no_deit,
 )
+from mmscope.benchmark.subjects import Contestant, weight_bytes
 from mmscope.benchmark.timing import Run
 from mmscope.models import CoarseBranch, FineBranch
 

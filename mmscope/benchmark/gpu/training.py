@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmscope.benchmark.contestants import Contestant, Field, weight_bytes
 from mmscope.benchmark.gpu.models import RIVAL, measure
 from mmscope.benchmark.gpu.rival import (
     MODULE,
@@ -30,6 +29,7 @@ from mmscope.benchmark.models import (
     build_vim,
     why_no_deit,
 )
+from mmscope.benchmark.subjects import Contestant, Field, weight_bytes
 from mmscope.benchmark.timing import Run
 from mmscope.models.losses import coarse_fine_kl
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmscope.apis import UserError
+from mmscope.errors import UserError
 
 LOADING = ('LoadImageFromFile', 'PackInputs')
 

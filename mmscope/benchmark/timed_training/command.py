@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-from mmscope.apis import UserError
 from mmscope.benchmark.setting import describe_run, setting_line
 from mmscope.benchmark.timed_training.images import Images, read_splits
 from mmscope.benchmark.timed_training.learner import Learner
@@ -20,6 +19,7 @@ from mmscope.benchmark.timed_training.session import (
     device_of,
 )
 from mmscope.benchmark.timed_training.state import State, open_state
+from mmscope.errors import UserError
 from mmscope.evaluation.loading import open_config
 from mmscope.evaluation.tables import Column, format_table
 

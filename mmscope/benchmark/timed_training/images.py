@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmscope.apis import UserError
+from mmscope.errors import UserError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 # Of the training images of a class, where there is no folder 'val'.

@@ -16,12 +16,12 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmscope.apis import UserError
 from mmscope.benchmark.gpu.graphs import CALLS, GRAPH, Recorded
 from mmscope.benchmark.timed_training.augmentation import augmentation_of
 from mmscope.benchmark.timed_training.images import Images
 from mmscope.benchmark.timed_training.schedule import schedule_of
-from mmscope.evaluation.both_ends import evaluating
+from mmscope.errors import UserError
+from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models.scoping import CoarseToFine
 
 DTYPE = torch.bfloat16

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmscope.apis import UserError
+from mmscope.errors import UserError
 
 KINDS = ('LinearLR', 'CosineAnnealingLR')
 

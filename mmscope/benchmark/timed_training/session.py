@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from mmscope.apis import UserError
 from mmscope.benchmark.timed_training.images import Images, evaluation_batches
 from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.state import Point, Run, State
 from mmscope.benchmark.timing import stopwatch
+from mmscope.errors import UserError
 from mmscope.evaluation.sweep import sweep
 
 # Points of a curve, each a chunk of every model.

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from mmscope.apis import UserError
 from mmscope.benchmark.gpu.record import (
     is_same_setting,
     plain,
     write_atomically,
 )
+from mmscope.errors import UserError
 
 
 @dataclass

@@ -4,7 +4,6 @@ import tarfile
 
 import pytest
 
-from mmscope.apis import UserError
 from mmscope.benchmark.gpu.build_rival import (
     FOLDER,
     SOURCES,
@@ -12,6 +11,7 @@ from mmscope.benchmark.gpu.build_rival import (
     download_command,
     find_sources,
 )
+from mmscope.errors import UserError
 
 
 @pytest.fixture

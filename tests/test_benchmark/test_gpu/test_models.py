@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmscope.benchmark.contestants import Contestant, Field
 from mmscope.benchmark.exits import forced_run
 from mmscope.benchmark.gpu.models import who_runs
 from mmscope.benchmark.gpu.scale import CellPlan, full_scale, tiny_scale
 from mmscope.benchmark.gpu.scope_graphs import ScopeGraphs
 from mmscope.benchmark.gpu.training import losses
 from mmscope.benchmark.models import build_scope, build_vim, cast
+from mmscope.benchmark.subjects import Contestant, Field
 
 from .conftest import CPU
 

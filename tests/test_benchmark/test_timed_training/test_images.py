@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mmscope.apis import UserError
 from mmscope.benchmark.timed_training.augmentation import (
     Augmentation,
     augmentation_of,
 )
 from mmscope.benchmark.timed_training.images import hold_out, read_splits
+from mmscope.errors import UserError
 
 from .conftest import write_photos
 

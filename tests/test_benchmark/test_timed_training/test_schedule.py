@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmscope.apis import UserError
 from mmscope.benchmark.timed_training.schedule import Schedule, schedule_of
+from mmscope.errors import UserError
 
 WARM = dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=30)
 COSINE = dict(type='CosineAnnealingLR', eta_min=1e-5, begin=30, end=300)

@@ -9,7 +9,6 @@ import torch
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 
-from mmscope.apis import UserError
 from mmscope.benchmark.timed_training import session as sessions
 from mmscope.benchmark.timed_training.images import read_splits
 from mmscope.benchmark.timed_training.learner import Learner, _mode
@@ -18,6 +17,7 @@ from mmscope.benchmark.timed_training.session import (
     selection_begins,
 )
 from mmscope.benchmark.timed_training.state import State, open_state
+from mmscope.errors import UserError
 from mmscope.evaluation import SweepResult
 from mmscope.evaluation.loading import open_config
 

@@ -6,10 +6,9 @@ import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
+from mmscope.errors import UserError
 from mmscope.models.heads.confidence import ALL_CONFIDENCES
 from mmscope.models.scoping import check_temperature, check_threshold
-
-from .errors import UserError
 
 KIND = 'mmscope.exit_threshold'
 TARGETS = {

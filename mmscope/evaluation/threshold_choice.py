@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmscope.evaluation.curves import NOBODY_EXITS, expected_columns
-from mmscope.evaluation.ends import BothEnds
+from mmscope.evaluation.endpoint_images import BothEnds
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmscope.errors import UserError
+
 from .checkpoints import read_checkpoint
 from .config import walk
-from .errors import UserError
 from .exit_gate import can_exit
 from .memory import keep_freed_memory
 

@@ -12,7 +12,7 @@ from mmscope.evaluation.curves import (
     plain,
     quantile_thresholds,
 )
-from mmscope.evaluation.ends import BothEnds
+from mmscope.evaluation.endpoint_images import BothEnds
 
 # Thresholds at which kinds of confidence are compared.
 KIND_QUANTILES = 19

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mmscope.analysis import SharedCostCounter, one_stage_macs
 from mmscope.analysis.costs import direction_count
-from mmscope.evaluation.ends import BothEnds
+from mmscope.evaluation.endpoint_images import BothEnds
+from mmscope.evaluation.gated_scores import STAGES, ImageScore
 from mmscope.evaluation.image_costs import image_costs, pays_head_by_stage
-from mmscope.evaluation.mixtures import STAGES, ImageScore
 from mmscope.evaluation.variants import Variant, check_variants
 from mmscope.models import (
     TokenBackbone,

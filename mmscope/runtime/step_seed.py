@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 LOADING, MODEL = 0, 1
 
 
-class ReplayHook(Hook):
+class StepSeedHook(Hook):
     """Lets a resumed training go on with the numbers of an unbroken one.
 
     MMEngine restores weights, optimizer, schedule and the place in the data,

@@ -1,8 +1,8 @@
 """Hold claims about runs against their sweeps, image by image.
 
-    python tools/analysis_tools/check_claims.py CLAIMS.json SWEEP.json ...
+    python tools/analysis_tools/paired_test.py CLAIMS.json SWEEP.json ...
         [--json JUDGED.json] [--insert MD]
-    python tools/analysis_tools/check_claims.py --judged JUDGED.json
+    python tools/analysis_tools/paired_test.py --judged JUDGED.json
         --insert MD [--check]
 
 CLAIMS.json is a list of {"claim", "better", "worse", "margin"}, see
@@ -18,9 +18,9 @@ import json
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
-from mmscope.apis import UserError, user_errors
+from mmscope.errors import UserError, user_errors
 from mmscope.evaluation import SweepResult
-from mmscope.evaluation.claims import claims_table, judge
+from mmscope.evaluation.paired_test import claims_table, judge
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,7 +54,7 @@ def judged_claims(args: argparse.Namespace) -> list[dict]:
         args (argparse.Namespace): Command line.
 
     Returns:
-        list[dict]: Of :func:`mmscope.evaluation.claims.judge`.
+        list[dict]: Of :func:`mmscope.evaluation.paired_test.judge`.
 
     Raises:
         UserError: If two sweeps have one name or a file is no list.
@@ -86,10 +86,6 @@ def main(argv: list[str] | None = None) -> None:
             Path(args.json).write_text(json.dumps(judged, indent=1) + '\n')
         table = claims_table(judged)
         if args.insert:
-            update_document(args.insert, 'check_claims', table, args.check)
+            update_document(args.insert, 'paired_test', table, args.check)
     if not args.insert:
         print(table)
-
-
-if __name__ == '__main__':
-    main()

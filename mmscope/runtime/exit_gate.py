@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from mmscope.errors import UserError
 from mmscope.models import is_two_stage
 from mmscope.models.heads.confidence import SOFTMAX_CONFIDENCES
 from mmscope.registry import MODELS
 
 from .config import walk
-from .errors import UserError
 from .exit_choice import ExitChoice
 
 GATE_HOOKS = ('mmscope.ConfidenceGateHook', 'ConfidenceGateHook')

@@ -1,4 +1,4 @@
-"""What the command-line tools share; needs mmengine only."""
+"""From a config to a run: machine, checkpoints, exit choice, processes."""
 
 from .adapt import (
     adapt_to_machine,
@@ -13,19 +13,16 @@ from .checkpoints import (
     load_model_weights,
     read_checkpoint,
 )
-from .config import add_common_arguments, check_host, load_config, walk
-from .errors import UserError, user_errors
+from .config import check_host, load_config, walk
 from .exit_choice import ExitChoice, result_sentence
 from .exit_gate import set_exit_threshold
 from .processes import leaving_together
-from .replay import ReplayHook
+from .step_seed import StepSeedHook
 
 __all__ = [
     'ExitChoice',
-    'ReplayHook',
-    'UserError',
+    'StepSeedHook',
     'adapt_to_machine',
-    'add_common_arguments',
     'batch_note',
     'check_host',
     'check_pretrained',
@@ -39,6 +36,5 @@ __all__ = [
     'result_sentence',
     'set_exit_threshold',
     'use_amp',
-    'user_errors',
     'walk',
 ]

@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from .errors import UserError
+from mmscope.errors import UserError
 
 # Logged values lie in checkpoints as NumPy numbers. MMEngine's list of safe
 # types lacks some of their dtypes and would fall back to full unpickling.

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmscope.datasets.layout import DatasetLayoutError
-
 DEBUG_VARIABLE = 'MMSCOPE_DEBUG'
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[0]
 
 
 class UserError(ValueError):
     """Wrong input: says what came, what was expected and what to do."""
+
+
+class DatasetLayoutError(ValueError):
+    """A data folder that is absent, incomplete or of another release."""
 
 
 @contextmanager

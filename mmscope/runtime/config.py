@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from mmscope.models.scoping import check_threshold
-
-from .errors import UserError
-from .exit_choice import ExitChoice
+from mmscope.errors import UserError
 
 # default_scope -> what to install.
 HOSTS = {
@@ -22,70 +19,6 @@ HOSTS = {
     'mmdet': 'mmdetection',
     'mmpretrain': 'mmpretrain',
 }
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share.
-
-    Args:
-        parser (argparse.ArgumentParser): Extended in place.
-    """
-    parser.add_argument(
-        '--work-dir', help='logs and results (default work_dirs/CONFIG)'
-    )
-    parser.add_argument(
-        '--exit-threshold',
-        type=threshold_or_file,
-        metavar='ETA',
-        help='an image leaves after the coarse stage when its confidence '
-        'reaches this: 0 all leave, > 1 nobody; or the JSON file that '
-        'sweep_threshold.py --save-threshold wrote. Overrides the config',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override config entries, lists as key="[a,b]", nothing as '
-        'key=None (model.backbone.init_cfg=None trains from scratch)',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes were started',
-    )
-    # Older torch launchers pass it instead of the environment variable.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0, help='internal'
-    )
-
-
-def threshold_or_file(text: str) -> float | ExitChoice:
-    """Read the value of ``--exit-threshold``.
-
-    Args:
-        text (str): A number, or a file that ``sweep_threshold.py`` saved.
-
-    Returns:
-        float | ExitChoice: The threshold.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is neither.
-    """
-    if text.endswith('.json') or Path(text).is_file():
-        try:
-            return ExitChoice.read(text)
-        except UserError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-    try:
-        return check_threshold(float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f'expected a number >= 0 (0: every image exits, > 1: none does) '
-            f'or a saved .json file, got {text!r}'
-        ) from None
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmscope.evaluation.mixtures import ScoredImages
+from mmscope.evaluation.gated_scores import ScoredImages
 
 
 @dataclass

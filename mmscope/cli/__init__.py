@@ -1,0 +1,1 @@
+"""Command lines: parsers and entry points; nothing else imports them."""

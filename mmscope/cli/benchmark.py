@@ -1,0 +1,281 @@
+"""Measure speed and memory: MambaScope against ViM and DeiT.
+
+    python tools/benchmark.py [--arch tiny small base] [--batch-sizes 1 8]
+        [--resolutions 224 512] [--exit-ratios 0 0.5 1] [--neck fpn]
+    python tools/benchmark.py --config FILE... [--checkpoint FILE...]
+        [--exit-ratios ...] [--exit-thresholds 0.6 0.7 0.8]
+    python tools/benchmark.py --reductions [--arch ...] [--batch-sizes ...]
+    python tools/benchmark.py --growth | --ops | --ratios FILE
+    python tools/benchmark.py --gpu-first --json FILE [--dry-run] [--again]
+    python tools/benchmark.py --train-minutes M --data FOLDER --json FILE
+        [--train-config FILE...] [--dry-run] [--again]
+        common: [--device D] [--dtype T] [--backend B] [--threads N]
+        [--repeats N] [--budget-s S] [--json [FILE]] [--plot FILE]
+
+Everybody is timed in turns, round by round; the median and the quartiles of
+the rounds are reported, with what was skipped and where MambaScope loses. Its
+exits are real (unsure images are gathered, refined and scattered back), but
+without trained weights their number is forced: with an exit ratio of 0.5,
+half of each batch exits, at batch 1 every second image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+# Hosts print while they are imported; the JSON alone goes to stdout.
+with contextlib.redirect_stdout(sys.stderr):
+    import torch
+
+    from mmscope import ops
+    from mmscope.benchmark.arguments import parse_args
+    from mmscope.benchmark.configs import config_field, open_subject
+    from mmscope.benchmark.gpu.command import gpu_first
+    from mmscope.benchmark.grid import (
+        Cell,
+        Grid,
+        Limits,
+        measure_cell,
+        measure_grid,
+    )
+    from mmscope.benchmark.growth import (
+        BATCHES,
+        SIDES,
+        Growth,
+        growth_report,
+        thread_counts,
+    )
+    from mmscope.benchmark.memory import memory_method
+    from mmscope.benchmark.ops import benchmark_ops, ops_table
+    from mmscope.benchmark.page import reductions_section
+    from mmscope.benchmark.picture import grid_figure, growth_figure
+    from mmscope.benchmark.predictions import losses
+    from mmscope.benchmark.ratios import (
+        growth_exponents,
+        model_ratios,
+        op_ratios,
+        write_ratios,
+    )
+    from mmscope.benchmark.reductions import SETTINGS
+    from mmscope.benchmark.report import grid_report
+    from mmscope.benchmark.setting import (
+        DTYPES,
+        describe_setting,
+        noise_note,
+        setting_line,
+    )
+    from mmscope.benchmark.subjects import Field, line_up
+    from mmscope.benchmark.timed_training.command import train_minutes
+    from mmscope.errors import UserError, user_errors
+    from mmscope.runtime.memory import keep_freed_memory
+    from mmscope.visualization.style import save
+
+# On CPU; on a GPU the whole grid.
+CPU_GRID = {'batch_sizes': (1, 8), 'resolutions': (224, 512)}
+GPU_GRID = {
+    'batch_sizes': (1, 8, 64, 256),
+    'resolutions': (224, 384, 512, 640, 768, 1024, 1248),
+}
+
+
+def check_device(args: argparse.Namespace) -> None:
+    """Refuse a device or a backend that cannot run.
+
+    Args:
+        args (argparse.Namespace): Command line.
+
+    Raises:
+        UserError: With the reason.
+    """
+    if args.device.type == 'cuda' and not torch.cuda.is_available():
+        raise UserError(
+            f'--device {args.device}, but torch sees no GPU: use --device cpu'
+        )
+    backend = args.backend
+    if args.ops and backend == 'auto' and args.device.type == 'cpu':
+        # Without compiled operators there is nothing to compare.
+        backend = 'cpu'
+    reason = None
+    if backend != 'auto':
+        reason = ops.why_unavailable(backend, args.device)
+    if reason:
+        raise UserError(f'the {backend} backend cannot run: {reason}')
+
+
+def builder(args: argparse.Namespace, arch: str, resolution: int) -> Field:
+    """Build the contestants that the command line asks for."""
+    return line_up(
+        arch,
+        resolution,
+        neck=args.neck,
+        dtype=DTYPES[args.dtype],
+        device=args.device,
+        backend=args.backend,
+        exit_ratios=args.exit_ratios,
+        refine_ratio=args.refine_ratio,
+        matmuls=args.matmuls,
+        reductions=SETTINGS[arch] if args.reductions else None,
+    )
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """Collect budgets and repeats."""
+    return Limits(args.device, args.repeats, args.budget_s, args.budget_gib)
+
+
+def tell(text: str) -> None:
+    """Show progress where no result is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_grid(args: argparse.Namespace) -> dict:
+    """Measure the grid of architectures, batches and resolutions."""
+    default = GPU_GRID if args.device.type == 'cuda' else CPU_GRID
+    grid = measure_grid(
+        args.arch or ('tiny', 'small'),
+        args.batch_sizes or default['batch_sizes'],
+        args.resolutions or default['resolutions'],
+        partial(builder, args),
+        limits_of(args),
+        tell,
+    )
+    return describe_grid(args, grid)
+
+
+def run_configs(args: argparse.Namespace) -> dict:
+    """Time the models of configs in turns."""
+    batches = args.batch_sizes or CPU_GRID['batch_sizes']
+    number = max(args.images, *batches)
+    checkpoints = args.checkpoint or [None] * len(args.config)
+    subjects = [
+        open_subject(
+            config,
+            checkpoint,
+            number,
+            device=args.device,
+            dtype=DTYPES[args.dtype],
+            backend=args.backend,
+            cfg_options=args.cfg_options,
+        )
+        for config, checkpoint in zip(args.config, checkpoints, strict=True)
+    ]
+    field = config_field(subjects, args.exit_ratios, args.exit_thresholds)
+    grid = Grid()
+    sizes = dict.fromkeys('x'.join(map(str, s.shape)) for s in subjects)
+    for batch in batches:
+        tell(f'configs, batch {batch}')
+        cell = Cell('config', batch, ' and '.join(sizes))
+        measure_cell(cell, field, limits_of(args), grid)
+    return describe_grid(args, grid)
+
+
+def describe_grid(args: argparse.Namespace, grid: Grid) -> dict:
+    """Turn a grid into what is written: rows, skipped, losses."""
+    return {
+        'neck': args.neck,
+        'memory': memory_method(args.device),
+        'rows': grid.rows,
+        'skipped': grid.skipped,
+        'losses': losses(grid.rows),
+    }
+
+
+def run_growth(args: argparse.Namespace) -> dict:
+    """Measure growth with tokens, batch and, on CPU, threads."""
+    arch = (args.arch or ('tiny',))[0]
+    growth = Growth(arch, partial(builder, args, arch), limits_of(args), tell)
+    sides = args.resolutions or SIDES
+    growth.tokens(sides)
+    growth.batch(args.batch_sizes or BATCHES, sides[0])
+    if args.device.type == 'cpu':
+        growth.threads(thread_counts(torch.get_num_threads()), side=sides[0])
+    return growth.result()
+
+
+def run_ratios(args: argparse.Namespace, setting: dict) -> str:
+    """Write the file of ratios; returns what changed."""
+    args.matmuls, args.exit_ratios = True, [0.5]
+    build = partial(builder, args)
+    found: dict = {}
+    if ops.why_unavailable('cpu', args.device) is None:
+        found.update(op_ratios(min(args.repeats, 5)))
+    for arch in args.arch or ('tiny', 'small'):
+        for batch in args.batch_sizes or CPU_GRID['batch_sizes']:
+            tell(f'{arch}, batch {batch}')
+            found.update(
+                model_ratios(arch, batch, build, args.repeats, args.device)
+            )
+    args.exit_ratios = []
+    found.update(growth_exponents('tiny', build, args.repeats, args.device))
+    return write_ratios(setting, found, args.ratios)
+
+
+def measure(args: argparse.Namespace, setting: dict) -> tuple[dict, str]:
+    """Run what the command line asks for.
+
+    Args:
+        args (argparse.Namespace): Command line.
+        setting (dict): Machine, versions, commit.
+
+    Returns:
+        tuple[dict, str]: Result for JSON, and the same for people.
+    """
+    if args.ops:
+        rows = benchmark_ops(args.repeats, device=args.device)
+        return {'ops': rows}, ops_table(rows)
+    if args.growth:
+        result = run_growth(args)
+        return {'growth': result}, growth_report(result)
+    if args.ratios:
+        text = run_ratios(args, setting)
+        written = json.loads(Path(args.ratios).read_text(encoding='utf-8'))
+        return {'ratios': written['ratios']}, text
+    result = run_configs(args) if args.config else run_grid(args)
+    if args.reductions:
+        return result, reductions_section({**result, 'setting': setting})
+    return result, grid_report(result)
+
+
+def write(args: argparse.Namespace, result: dict) -> None:
+    """Write the JSON file and the picture that were asked for."""
+    if args.json and args.json != '-':
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=2) + '\n'
+        Path(args.json).write_text(text, encoding='utf-8')
+    if args.plot:
+        if args.growth:
+            save(growth_figure(result['growth']), args.plot)
+        else:
+            save(grid_figure(result['rows']), args.plot)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(arguments, __doc__)
+    if args.gpu_first or args.train_minutes is not None:
+        run = gpu_first if args.gpu_first else train_minutes
+        with contextlib.redirect_stdout(sys.stderr), user_errors():
+            text = run(args, tell)
+        print(text)
+        return
+    with contextlib.redirect_stdout(sys.stderr), user_errors():
+        check_device(args)
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        if args.device.type == 'cpu':
+            # As tools/test.py does; it serves every contestant.
+            keep_freed_memory()
+        setting = describe_setting(args.device, args.dtype, args.backend)
+        found, text = measure(args, setting)
+        result = {'setting': setting, **found}
+        write(args, result)
+    if args.json == '-':
+        print(json.dumps(result, indent=2))
+        return
+    parts = [setting_line(setting), noise_note(setting), text]
+    print('\n\n'.join(filter(None, parts)))

@@ -1,0 +1,253 @@
+"""Print what is installed, what works, and what fixes the rest.
+
+Needs none of mmscope's extras: run it with any environment's Python, in an
+issue report first of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # an mmscope that is not installed counts too
+
+# What is imported -> its distribution in each stack.
+STACKS = {
+    'onedl': {
+        'mmengine': 'onedl-mmengine',
+        'mmcv': 'onedl-mmcv',
+        'mmseg': 'onedl-mmsegmentation',
+        'mmdet': 'onedl-mmdetection',
+        'mmpretrain': 'onedl-mmpretrain',
+    },
+    'openmmlab': {
+        'mmengine': 'mmengine',
+        'mmcv': 'mmcv',
+        'mmseg': 'mmsegmentation',
+        'mmdet': 'mmdet',
+        'mmpretrain': 'mmpretrain',
+    },
+}
+LIBRARIES = ('numpy', 'torchvision', 'triton', 'mamba_ssm', 'causal_conv1d')
+BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution, None if it is not."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's type and the first line of its text."""
+    text = (str(error).splitlines() or [''])[0]
+    return f'{type(error).__name__}: {text}'
+
+
+def torch_report() -> dict:
+    """Return the version of torch, its CUDA and the devices it sees."""
+    try:
+        import torch
+    except Exception as error:
+        return {'version': None, 'error': first_line(error)}
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {
+        'version': torch.__version__,
+        'cuda': torch.version.cuda,
+        'gpus': [torch.cuda.get_device_name(i) for i in range(count)],
+        'threads': torch.get_num_threads(),
+        'cpu_capability': torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def hosts_report() -> tuple[str, dict[str, str | None]]:
+    """Return which stack is installed, and the version of each host."""
+    versions = {
+        stack: {name: version_of(dist) for name, dist in packages.items()}
+        for stack, packages in STACKS.items()
+    }
+    present = [name for name, found in versions.items() if any(found.values())]
+    if len(present) == 1:
+        return present[0], versions[present[0]]
+    merged = {
+        name: ' and '.join(filter(None, (v[name] for v in versions.values())))
+        for name in STACKS['onedl']
+    }
+    return ('both' if present else 'none'), {
+        name: found or None for name, found in merged.items()
+    }
+
+
+def mmcv_report() -> dict:
+    """Return whether mmcv's ops load, and for which CUDA they were built."""
+    try:
+        ops = importlib.import_module('mmcv.ops')
+    except Exception as error:
+        return {'works': False, 'cuda': None, 'error': first_line(error)}
+    cuda = ops.get_compiling_cuda_version()
+    built = None if cuda in ('not available', 'Not available') else cuda
+    return {'works': True, 'cuda': built, 'error': None}
+
+
+def scan_report() -> dict[str, str | None]:
+    """Return each scan backend, with the reason if it cannot run.
+
+    A backend counts as working if it runs on one of this machine's devices.
+    """
+    try:
+        import torch
+
+        from mmscope.ops import why_unavailable
+    except Exception as error:
+        return dict.fromkeys(BACKENDS, first_line(error))
+    devices = ['cpu'] + ['cuda'] * torch.cuda.is_available()
+    report: dict[str, str | None] = {}
+    for backend in BACKENDS:
+        reasons = [why_unavailable(backend, device) for device in devices]
+        report[backend] = None if None in reasons else reasons[-1]
+    return report
+
+
+def pinned(stack: str, distribution: str) -> str:
+    """Return the tested requirement for a distribution, quoted."""
+    path = ROOT / f'requirements/{stack}.txt'
+    for line in path.read_text(encoding='utf-8').splitlines():
+        if line.startswith(f'{distribution}=='):
+            return line
+    return distribution
+
+
+def install_command(stack: str, package: str, broken: bool = False) -> str:
+    """Return the command that installs or repairs a package of a stack.
+
+    In an environment that `make setup` made, it is that; in a user's own one
+    it is pip, told to compile mmcv's ops against the torch that is there.
+    """
+    stack = stack if stack in STACKS else 'onedl'
+    if Path(sys.prefix).parent == ROOT:
+        return f'make setup STACK={stack}'
+    pin = pinned(stack, STACKS[stack][package])
+    if package != 'mmcv':
+        return f'pip install {pin}'
+    anew = '--no-cache-dir --force-reinstall --no-deps ' if broken else ''
+    return f'MMCV_WITH_OPS=1 pip install --no-build-isolation {anew}{pin}'
+
+
+def fixes(report: dict) -> list[str]:
+    """Return one line per thing that is missing: what, and the command."""
+    stack, hosts, ops = report['stack'], report['hosts'], report['mmcv_ops']
+    gpus = report['torch'].get('gpus')
+    lines = []
+    if report['torch']['version'] is None:
+        lines.append(
+            f'torch does not import ({report["torch"]["error"]}): make setup'
+        )
+    if stack == 'both':
+        lines.append(
+            'ERROR: both stacks are installed, and each overwrites files of '
+            'the other: remove this environment, then make setup'
+        )
+    for name in (name for name, found in hosts.items() if found is None):
+        lines.append(f'{name} is absent: {install_command(stack, name)}')
+    if hosts['mmcv'] and not ops['works']:
+        command = install_command(stack, 'mmcv', broken=True)
+        lines.append(f'mmcv has no working ops ({ops["error"]}): {command}')
+    if gpus and ops['works'] and ops['cuda'] is None:
+        lines.append(
+            "mmcv's ops run on the CPU only, which detection on a GPU finds "
+            'too little: make setup MMCV_CUDA=1 (needs nvcc)'
+        )
+    if report['mmscope'] is None:
+        lines.append(f'mmscope does not import: {report["mmscope_error"]}')
+    # Elsewhere a backend for GPUs is not missing, it has nothing to run on.
+    wanted = BACKENDS if gpus else ('reference', 'cpu')
+    for backend in wanted:
+        if reason := report['scan'][backend]:
+            lines.append(f'scan backend {backend}: {reason}')
+    return lines
+
+
+def mmscope_version() -> tuple[str | None, str | None]:
+    """Return the version of mmscope, or why it does not import."""
+    try:
+        importlib.import_module('mmscope')
+        version = importlib.import_module('mmscope.version').__version__
+    except Exception as error:
+        return None, first_line(error)
+    return version, None
+
+
+def collect() -> dict:
+    """Return the whole report, ready for JSON."""
+    stack, hosts = hosts_report()
+    version, error = mmscope_version()
+    report = {
+        'mmscope': version,
+        'mmscope_error': error,
+        'python': platform.python_version(),
+        'executable': sys.executable,
+        'platform': platform.platform(),
+        'torch': torch_report(),
+        'stack': stack,
+        'hosts': hosts,
+        'libraries': {name: version_of(name) for name in LIBRARIES},
+        'mmcv_ops': mmcv_report(),
+        'scan': scan_report(),
+    }
+    return {**report, 'fixes': fixes(report)}
+
+
+def rows(report: dict) -> list[tuple[str, str]]:
+    """Return the lines of the table that is printed."""
+    torch, ops = report['torch'], report['mmcv_ops']
+    table = [
+        ('mmscope', report['mmscope'] or 'does not import'),
+        ('python', f'{report["python"]} ({report["executable"]})'),
+        ('platform', report['platform']),
+        ('torch', torch['version'] or torch['error']),
+    ]
+    if torch['version']:
+        table += [
+            ('CUDA of torch', torch['cuda'] or 'none'),
+            ('GPUs', ', '.join(torch['gpus']) or 'none'),
+            ('CPU', f'{torch["threads"]} threads, {torch["cpu_capability"]}'),
+        ]
+    packages = {**report['hosts'], **report['libraries']}
+    table += [(name, found or 'absent') for name, found in packages.items()]
+    state = 'yes' if ops['works'] else f'no ({ops["error"]})'
+    if ops['works']:
+        state += f', CUDA {ops["cuda"]}' if ops['cuda'] else ', CPU only'
+    table += [('stack', report['stack']), ('mmcv ops', state)]
+    for backend, reason in report['scan'].items():
+        works = 'works' if reason is None else f'no: {reason}'
+        table.append((f'scan {backend}', works))
+    return table
+
+
+def main() -> None:
+    """Print the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    report_as_json = parser.parse_args().json
+    # Some hosts print when they are imported: not into the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = collect()
+    if report_as_json:
+        print(json.dumps(report, indent=2))
+        return
+    table = rows(report)
+    width = max(len(name) for name, _ in table)
+    for name, text in table:
+        print(f'{name:<{width}}  {text}')
+    print('\nTo do:' if report['fixes'] else '\nNothing is missing.')
+    for line in report['fixes']:
+        print(f'- {line}')

@@ -1,0 +1,75 @@
+"""Write what the Triton kernels cost a GPU, which need not be there.
+
+    python tools/analysis_tools/gpu_kernels.py [--count] [--check]
+        [--counts docs/results/gpu_kernels.json]
+
+--count compiles the kernels of ViM-S and MambaScope-S for compute capability
+9.0 and writes their instructions into the file of counts (some minutes on two
+cores); 'before' in it stays. Without it, docs/results/gpu_kernels.md and
+gpu.md beside the file are written from it. --check changes nothing and fails
+if a page is not what the file says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+with contextlib.redirect_stdout(sys.stderr):
+    from mmscope.analysis.markers import update_document
+    from mmscope.benchmark.gpu_page import (
+        kernels_section,
+        predictions_section,
+    )
+    from mmscope.benchmark.gpu_predictions import COUNTS
+    from mmscope.errors import UserError, user_errors
+
+SECTIONS = {
+    'counts': ('gpu_kernels.md', kernels_section),
+    'predictions': ('gpu.md', predictions_section),
+}
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--counts', type=Path, default=COUNTS)
+    parser.add_argument('--count', action='store_true', help='compile first')
+    parser.add_argument(
+        '--check', action='store_true', help='fail if a page is out of date'
+    )
+    return parser.parse_args(arguments)
+
+
+def count_again(path: Path) -> None:
+    """Compile the kernels of this checkout; write the file of counts."""
+    from mmscope.benchmark.gpu_cases import case_counts
+
+    counts = json.loads(path.read_text(encoding='utf-8'))
+    commit = ['git', 'rev-parse', '--short', 'HEAD']
+    done = subprocess.run(commit, capture_output=True, text=True, check=True)
+    counts['now'] = {'commit': done.stdout.strip(), **case_counts()}
+    path.write_text(json.dumps(counts, indent=1) + '\n', encoding='utf-8')
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(arguments)
+    with user_errors():
+        if not args.counts.is_file():
+            raise UserError(f'{args.counts} does not exist: see --help')
+        if args.count:
+            count_again(args.counts)
+        counts = json.loads(args.counts.read_text(encoding='utf-8'))
+        for section, (page, write) in SECTIONS.items():
+            update_document(
+                *(args.counts.parent / page, f'gpu_kernels {section}'),
+                *(write(counts), args.check),
+            )

@@ -1,0 +1,111 @@
+"""Show where a MambaScope model looks twice, and what it finds.
+
+    python tools/analysis_tools/show_scope.py CONFIG CKPT
+        [--split test|val] [--indices 0 5 9 | --by-confidence 3]
+        [--exit-threshold ETA|FILE.json] [--out FILE.png | --out-dir DIR]
+    python tools/analysis_tools/show_scope.py CONFIG CKPT --images a.jpg b.jpg
+
+For models of all three hosts. One row an image: token importance, the regions
+that were refined, whether the image left early and how sure the model was;
+beside it label map, boxes or class, and the ground truth where it is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import Config
+from torch import nn
+
+from mmscope.cli.arguments import positive, threshold_or_file
+from mmscope.errors import user_errors
+from mmscope.evaluation.loading import build_model, open_config
+from mmscope.models import attach_gate, is_two_stage
+from mmscope.runtime import set_exit_threshold
+from mmscope.runtime.exit_gate import GATE_HOOKS
+from mmscope.visualization import (
+    draw_scope_overview,
+    draw_scope_pictures,
+    spread_by_confidence,
+)
+from mmscope.visualization.command import (
+    choose_images,
+    picture_parser,
+    write_pictures,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser, source = picture_parser(__doc__, 'scope')
+    source.add_argument(
+        '--by-confidence',
+        type=positive,
+        metavar='N',
+        help='N images of the split, from the one that the model is most '
+        'sure of to the one of which it is least; looks at all of them first',
+    )
+    parser.add_argument(
+        '--exit-threshold',
+        type=threshold_or_file,
+        metavar='ETA',
+        help='a number >= 0 (0: every image exits, > 1: none does), or the '
+        'file of sweep_threshold.py --save-threshold (default: the '
+        "config's)",
+    )
+    parser.add_argument(
+        '--importances',
+        nargs='+',
+        default=[],
+        metavar='METRIC',
+        help='what else to show of importance, such as detail max_norm; the '
+        "config's score_metric decides",
+    )
+    return parser.parse_args(argv)
+
+
+def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """Build the model that exits as the command line or the config says.
+
+    Args:
+        cfg (Config): Of ``open_config``.
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        nn.Module: In evaluation mode.
+    """
+    remarks = set_exit_threshold(cfg, args.exit_threshold)
+    for remark in remarks:
+        print(remark)
+    model = build_model(cfg, args.checkpoint, args.device)
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.get('type') in GATE_HOOKS and is_two_stage(model):
+            attach_gate(model, hook.get('exit_threshold'))
+    return model
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    # Wrong names in the config surface while model and data are built.
+    with user_errors(OSError, ValueError, KeyError, TypeError):
+        cfg = open_config(args.config, args.cfg_options)
+        model = load_model(cfg, args)
+        choose = None
+        if args.by_confidence:
+            choose = partial(
+                spread_by_confidence, model, number=args.by_confidence
+            )
+        dataset, indices = choose_images(cfg, args, choose)
+    write_pictures(
+        args,
+        Path(cfg.work_dir) / 'scope.png',
+        draw_scope_overview,
+        draw_scope_pictures,
+        model,
+        dataset,
+        indices,
+        others=args.importances,
+    )

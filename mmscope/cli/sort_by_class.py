@@ -1,0 +1,134 @@
+"""Sort a flat folder of images into class folders, by a list.
+
+    python tools/dataset_converters/sort_by_class.py data/imagenet/val LIST
+
+ImageNet's validation archive has 50,000 images in one folder. LIST says the
+class of each, one image per line: its name, with or without ending, and the
+class, divided by a blank or a comma (LOC_val_solution.csv of the Kaggle
+download is such a list). Where classes are numbers from 0, as in the val.txt
+of several frameworks, --train names the folder whose sorted class folders
+they count. Images are moved; nothing is touched unless all of them are in
+the list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from mmscope.datasets.class_folders import list_class_folders
+from mmscope.errors import UserError, user_errors
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('folder', type=Path, help='flat folder of images')
+    parser.add_argument('list', type=Path, help="'name class' on each line")
+    parser.add_argument(
+        '--train', type=Path, help='class folders that numbers count'
+    )
+    return parser.parse_args(argv)
+
+
+def sort_by_class(folder: Path, path: Path, train: Path | None = None) -> int:
+    """Move every image of a flat folder into the folder of its class.
+
+    Args:
+        folder (Path): With images directly in it.
+        path (Path): List of names and classes.
+        train (Path | None): Class folders that numbers count. Defaults to
+            None.
+
+    Returns:
+        int: Number of images moved.
+
+    Raises:
+        UserError: If there are no images, the list cannot be read or lacks
+            some, or numbers come without ``train``.
+    """
+    if not folder.is_dir():
+        raise UserError(f'{folder.absolute()} does not exist')
+    images = [p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS]
+    if not images:
+        raise UserError(f'{folder.absolute()} holds no images to sort')
+    classes = read_list(path)
+    numbers = all(name.isdigit() for name in classes.values())
+    if numbers:
+        classes = _name_numbers(classes, path, train)
+    unknown = sorted(i.name for i in images if i.stem not in classes)
+    if unknown:
+        raise UserError(
+            f'{path} lacks {len(unknown)} of {len(images)} images in '
+            f'{folder} (such as {unknown[0]}), nothing was changed'
+        )
+    for image in images:
+        target = folder / classes[image.stem]
+        target.mkdir(exist_ok=True)
+        os.rename(image, target / image.name)
+    return len(images)
+
+
+def read_list(path: Path) -> dict[str, str]:
+    """Read the class of every image.
+
+    Args:
+        path (Path): List of names and classes.
+
+    Returns:
+        dict[str, str]: Name without ending -> class as it stands there.
+
+    Raises:
+        UserError: If the file is absent or a line is no such pair.
+    """
+    if not path.is_file():
+        raise UserError(f'list {path.absolute()} does not exist')
+    classes = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        words = re.split(r'[,\s]+', line.strip())
+        # Kaggle's file begins with the names of its columns.
+        if words[0] in ('', 'ImageId'):
+            continue
+        if len(words) < 2:
+            raise UserError(
+                f"{path}, line {number}: expected 'name class', got "
+                f'{line!r}. Lists of numbers alone (such as '
+                'ILSVRC2012_validation_ground_truth.txt) count classes in '
+                'an order of their own and cannot be used'
+            )
+        name = re.sub(r'\.\w+$', '', words[0].rsplit('/', 1)[-1])
+        classes[name] = words[1]
+    return classes
+
+
+def _name_numbers(
+    classes: dict[str, str], path: Path, train: Path | None
+) -> dict[str, str]:
+    if train is None:
+        raise UserError(
+            f'{path} gives classes as numbers: --train FOLDER names the '
+            'folder whose sorted class folders they count'
+        )
+    names = list_class_folders(train, EXTENSIONS)
+    highest = max(map(int, classes.values()))
+    if highest >= len(names):
+        raise UserError(
+            f'{path} counts up to class {highest}, {train} has '
+            f'{len(names)} class folders, counted from 0'
+        )
+    return {name: names[int(number)] for name, number in classes.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Sort, and say what was done."""
+    args = parse_args(argv)
+    with user_errors():
+        moved = sort_by_class(args.folder, args.list, args.train)
+    print(f'{moved} images sorted into class folders of {args.folder}')

@@ -1,0 +1,171 @@
+"""Score a checkpoint with a config of any of the three hosts.
+
+python tools/test.py configs/ade20k/mambascope_ti_upernet.py CKPT
+python tools/test.py ... --exit-threshold 0.7
+python tools/test.py ... --exit-threshold THRESHOLD.json
+tools/dist_test.sh configs/ade20k/mambascope_ti_upernet.py CKPT 4
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import mmscope  # noqa: F401
+from mmscope.cli.arguments import add_common_arguments
+from mmscope.errors import UserError, user_errors
+from mmscope.models.layers import unwrap_model
+from mmscope.runtime import (
+    adapt_to_machine,
+    check_host,
+    leaving_together,
+    load_config,
+    load_model_weights,
+    read_checkpoint,
+    set_exit_threshold,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation'
+    )
+    parser.add_argument(
+        '--out',
+        help='write predictions: a folder of PNG masks (mmseg), else a .pkl',
+    )
+    parser.add_argument(
+        '--show-dir', help='write pictures of predictions to this folder'
+    )
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """Make the complete config and the remarks for its log.
+
+    Args:
+        args (argparse.Namespace): Of :func:`parse_args`.
+
+    Returns:
+        tuple[Config, list[str]]: Config and sentences.
+
+    Raises:
+        UserError: If the command line or the config is at fault.
+    """
+    cfg = load_config(args)
+    check_host(cfg)
+    read_checkpoint(args.checkpoint)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    notes = set_exit_threshold(cfg, args.exit_threshold)
+    notes += adapt_to_machine(cfg)
+    if args.tta:
+        use_tta(cfg)
+    if args.show_dir:
+        use_pictures(cfg, args.show_dir)
+    if args.out:
+        use_output(cfg, args.out)
+    return cfg, notes
+
+
+def use_tta(cfg: Config) -> None:
+    """Wrap the model and its pipeline for test-time augmentation.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Raises:
+        UserError: If the config describes none.
+    """
+    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    if missing:
+        raise UserError(
+            f'--tta needs {" and ".join(missing)} in the config, see '
+            'configs/_base_/datasets/ade20k.py'
+        )
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = {**cfg.tta_model, 'module': cfg.model}
+
+
+def use_pictures(cfg: Config, folder: str) -> None:
+    """Let the visualization hook paint every prediction.
+
+    Args:
+        cfg (Config): Changed in place.
+        folder (str): Where pictures go.
+
+    Raises:
+        UserError: If the config has no visualization hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UserError(
+            '--show-dir needs default_hooks.visualization in the config, '
+            'such as dict(type="SegVisualizationHook")'
+        )
+    hook.draw, hook.interval = True, 1
+    cfg.visualizer.save_dir = folder
+
+
+def use_output(cfg: Config, out: str) -> None:
+    """Let the evaluator write predictions.
+
+    Args:
+        cfg (Config): Changed in place.
+        out (str): Folder (mmseg) or ``.pkl`` file.
+
+    Raises:
+        UserError: If the name does not fit the host.
+    """
+    evaluators = cfg.test_evaluator
+    if not isinstance(evaluators, (list, tuple)):
+        evaluators = [evaluators]
+    if cfg.default_scope == 'mmseg':
+        for evaluator in evaluators:
+            if evaluator.type.endswith('IoUMetric'):
+                evaluator.output_dir = out
+    elif out.endswith('.pkl'):
+        evaluators = [*evaluators, {'type': 'DumpResults'}]
+        evaluators[-1]['out_file_path'] = out
+    else:
+        raise UserError(f'--out {out}: expected a .pkl file for this host')
+    cfg.test_evaluator = list(evaluators)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Test."""
+    args = parse_args(argv)
+    with leaving_together():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Test as the command line says.
+
+    Args:
+        args (argparse.Namespace): Of :func:`parse_args`.
+    """
+    with user_errors():
+        cfg, notes = prepare(args)
+    # Wrong names and arguments in the config surface while it is built.
+    with user_errors(ValueError, KeyError, TypeError):
+        runner = Runner.from_cfg(cfg)
+        for note in notes:
+            runner.logger.info(note)
+        unused = load_model_weights(
+            unwrap_model(runner.model), args.checkpoint
+        )
+        if unused:
+            runner.logger.warning(unused)
+    with user_errors():
+        runner.test()

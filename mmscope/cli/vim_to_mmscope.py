@@ -1,0 +1,312 @@
+r"""Convert a released ViM, VideoMamba or DyVM checkpoint to mmscope.
+
+    python tools/model_converters/vim_to_mmscope.py SRC DST
+    python tools/model_converters/vim_to_mmscope.py SRC DST \
+        --target mambascope --img-size 512
+    python tools/model_converters/vim_to_mmscope.py SRC DST \
+        --source videomamba
+    python tools/model_converters/vim_to_mmscope.py SRC DST --source dyvm
+    python tools/model_converters/vim_to_mmscope.py SRC DST --patch-stride 8
+
+DST holds plain tensors: ``state_dict`` with the backbone under ``backbone.``
+and the classifier under ``head.fc.``, and ``meta``. Every name and number of
+the backbone stays as released, and one entry says what the weights are, so
+that another model refuses them; nothing in SRC is executed. Ratios and stages
+of a DyVM are settings, which the config says; of its segmentation models the
+backbone is converted, not the heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmscope.errors import UserError, user_errors
+from mmscope.models import (
+    MambaScope,
+    VideoMamba,
+    VideoMambaScope,
+    VisionMamba,
+)
+from mmscope.models.backbones.released import (
+    released_arch,
+    released_grid,
+    released_names,
+)
+from mmscope.models.backbones.weights_info import KEY, WeightsInfo
+from mmscope.models.layers import SummaryTokens, resize_pos_embed
+from mmscope.version import __version__
+
+# Where training scripts put the weights, best first.
+WEIGHT_KEYS = ('model', 'state_dict', 'module')
+HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
+
+
+class Family(NamedTuple):
+    """What a checkpoint of one origin becomes."""
+
+    plain: type[VisionMamba]
+    scope: type[VisionMamba] | None
+    has_cls: bool = True
+    is_dyvm: bool = False
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What the constructor takes beyond sizes."""
+        if self.has_cls:
+            return {}
+        return {'summary_position': 'none', 'out_type': 'featmap'}
+
+    @property
+    def summary(self) -> SummaryTokens:
+        """Summary tokens among the positions."""
+        if self.has_cls:
+            return self.plain.released_summary
+        return SummaryTokens('none', 0)
+
+
+SOURCES = {
+    'vim': Family(VisionMamba, MambaScope),
+    'videomamba': Family(VideoMamba, VideoMambaScope),
+    'dyvm': Family(VisionMamba, None, is_dyvm=True),
+    'dyvm_videomamba': Family(VideoMamba, None, is_dyvm=True),
+    'dyvm_seg': Family(VisionMamba, None, has_cls=False, is_dyvm=True),
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('src', help='released checkpoint')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--source',
+        choices=SOURCES,
+        default='vim',
+        help='whose it is: names and shapes are the same (default: vim)',
+    )
+    parser.add_argument(
+        '--target',
+        choices=['vim', 'mambascope'],
+        default='vim',
+        help='vim is the plain backbone of the source; mambascope the scope '
+        'on it, and adds the coarse position embedding, resized from the '
+        'fine one (default: vim)',
+    )
+    parser.add_argument(
+        '--img-size',
+        type=int,
+        help='resize the position embedding to this image side in pixels '
+        '(default: as released; models also resize on load)',
+    )
+    parser.add_argument(
+        '--patch-stride',
+        type=int,
+        help="pixels between patches; 8 for ViM's fine-grained models "
+        '(default: the patch size)',
+    )
+    return parser.parse_args(argv)
+
+
+def read_source(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Read the weights of a checkpoint without executing anything in it.
+
+    Args:
+        path (Path): Released file.
+
+    Returns:
+        tuple[dict[str, Tensor], list[str]]: Weights by released name, and
+        the other entries of the file (optimizer, EMA copy, ...).
+
+    Raises:
+        UserError: If the file is missing, damaged or needs unpickling.
+    """
+    if not path.is_file():
+        raise UserError(f'checkpoint {path.absolute()} does not exist')
+    # DeiT-style scripts store their options, a plain holder of values.
+    allow = getattr(torch.serialization, 'safe_globals', None)
+    try:
+        with allow([argparse.Namespace]) if allow else nullcontext():
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        reason = (str(error).splitlines() or [''])[0]
+        raise UserError(
+            f'{path} cannot be read as plain weights '
+            f'({type(error).__name__}: {reason}). It is damaged, or holds '
+            'Python objects that only unpickling, which can run code, would '
+            'load. If you trust it: python -c "import torch; torch.save('
+            "{'model': torch.load('SRC', weights_only=False)['model']}, "
+            "'PLAIN.pth')\", then convert PLAIN.pth"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f'{path} holds a {type(content).__name__}, not a dict')
+    for key in WEIGHT_KEYS:
+        if isinstance(content.get(key), dict):
+            others = [f'{name} (entry)' for name in content if name != key]
+            return content[key], others
+    return content, []
+
+
+def convert(
+    source: dict[str, Tensor],
+    target: str,
+    img_size: int | None,
+    kind: str = 'vim',
+    patch_stride: int | None = None,
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename the weights, and make what the target needs beyond them.
+
+    Args:
+        source (dict[str, Tensor]): Weights by released name.
+        target (str): 'vim' or 'mambascope'.
+        img_size (int | None): Image side in pixels to resize position
+            embeddings to; None keeps the released one.
+        kind (str): Whose weights they are. Defaults to 'vim'.
+        patch_stride (int | None): Pixels between patches; None for the
+            patch size. Defaults to None.
+
+    Returns:
+        tuple[dict[str, Tensor], list[str]]: Weights by mmscope name, and the
+        names in ``source`` that found no use.
+
+    Raises:
+        ValueError: If it is not a bidirectional Mamba with one cls token and
+            absolute position embeddings of that size and stride.
+    """
+    # As DistributedDataParallel saved it.
+    source = {k.removeprefix('module.'): v for k, v in source.items()}
+    family = SOURCES[kind]
+    if not family.has_cls:
+        # As the host saved it.
+        source = {k.removeprefix('backbone.'): v for k, v in source.items()}
+    names = released_names(source, family.has_cls, family.is_dyvm)
+    state = {f'backbone.{name}': _plain(source[name]) for name in names}
+    told = source.pop(KEY, None)
+    told = None if told is None else WeightsInfo.unpack(told)
+    model, grid = build(source, family, target, img_size, patch_stride, told)
+    fine = state['backbone.pos_embed']
+    for name, table in model.position_tables().items():
+        state[f'backbone.{name}'] = resize_pos_embed(
+            fine, grid, table.grid, table.summary
+        )
+    state[f'backbone.{KEY}'] = model.get_extra_state()
+    for name, new_name in HEAD.items():
+        if name in source:
+            state[new_name] = _plain(source[name])
+            names.append(name)
+    return state, sorted(source.keys() - set(names))
+
+
+def build(
+    source: dict[str, Tensor],
+    family: Family,
+    target: str,
+    img_size: int | None,
+    patch_stride: int | None,
+    told: WeightsInfo | None,
+) -> tuple[VisionMamba, tuple[int, int]]:
+    """Build the backbone that the weights are for, without memory.
+
+    Args:
+        source (dict[str, Tensor]): Weights by released name, complete.
+        family (Family): Of which family.
+        target (str): 'vim' or 'mambascope'.
+        img_size (int | None): Wanted side in pixels; None for the table's.
+        patch_stride (int | None): Pixels; None for the patch size.
+        told (WeightsInfo | None): What the file says itself.
+
+    Returns:
+        tuple[VisionMamba, tuple[int, int]]: The backbone, and the grid that
+        the position table of the source has.
+
+    Raises:
+        ValueError: If size, stride and table do not fit.
+    """
+    _, channels, patch, _ = source['patch_embed.proj.weight'].shape
+    stride = patch_stride or patch
+    entries = source['pos_embed'].shape[1]
+    table = None if told is None else told.tables.get('pos_embed')
+    if table is not None and table.num_entries == entries:
+        grid, size = table.grid, img_size or told.img_size
+    else:
+        grid = released_grid(entries, family.summary, patch, stride, img_size)
+        size = img_size or (grid[0] - 1) * stride + patch
+    unit = patch * (2 if target == 'mambascope' else 1)
+    if img_size is not None and img_size < unit:
+        raise UserError(f'--img-size {img_size} is below {unit} pixels')
+    kind = family.scope if target == 'mambascope' else family.plain
+    if kind is None:
+        raise UserError(
+            '--target mambascope: a DyVM prunes tokens, and a scope refines '
+            'them; convert it with --target vim'
+        )
+    with torch.device('meta'):
+        model = kind(
+            arch=released_arch(source),
+            img_size=size,
+            patch_size=patch,
+            patch_stride=stride,
+            in_channels=channels,
+            **family.options,
+        )
+    if told is not None:
+        _refuse_other(told, model)
+    return model, grid
+
+
+def _refuse_other(told: WeightsInfo, model: VisionMamba) -> None:
+    if differences := told.differences(model.describe()):
+        raise UserError(
+            f'the file says that it is of a {told.family}, and the target '
+            f'is a {model.family} (file against target: '
+            f'{"; ".join(differences)}): see --source and --patch-stride'
+        )
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().float().clone().contiguous()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Convert, write and list what was not used."""
+    args = parse_args(argv)
+    with user_errors():
+        if args.source == 'vim' and 'videomamba' in Path(args.src).name:
+            raise UserError(
+                f'{args.src} is of VideoMamba by its name, whose weights ViM '
+                'would take and compute something else: --source videomamba'
+            )
+        source, entries = read_source(Path(args.src))
+        state, unused = convert(
+            source, args.target, args.img_size, args.source, args.patch_stride
+        )
+    info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    meta = {
+        'mmscope_version': __version__,
+        'source': Path(args.src).name,
+        'family': info.family,
+        'target': args.target,
+        'img_size': args.img_size,
+        'patch_stride': info.patch_stride,
+    }
+    Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({'state_dict': state, 'meta': meta}, args.dst)
+    numbers = [v.numel() for k, v in state.items() if not k.endswith(KEY)]
+    print(f'{len(numbers)} tensors, {sum(numbers):,} numbers -> {args.dst}')
+    rows, columns = info.tables['pos_embed'].grid
+    print(
+        f'{info.family}, {rows} x {columns} cells of {info.img_size[0]} '
+        f'pixels at stride {info.patch_stride}'
+    )
+    unused += entries
+    print(f'not used: {len(unused)}')
+    for name in unused:
+        print(f'  {name}')

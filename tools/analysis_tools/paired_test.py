@@ -1,0 +1,6 @@
+"""Hold claims about runs against their sweeps, image by image."""
+
+from mmscope.cli.paired_test import main
+
+if __name__ == '__main__':
+    main()
