@@ -1,14 +1,23 @@
 """MambaScope for OpenMMLab: adaptive Vision Mamba as a plugin.
 
-Importing this package registers every type, with and without the
-``mmscope.`` prefix. It needs torch and mmengine; what belongs to mmseg,
-mmdet or mmpretrain is there where those are installed.
+Importing this package makes every type known, with and without the
+``mmscope.`` prefix, and imports none: a type is loaded when a config or a
+program asks for it, and its host with it. It needs torch and mmengine.
 """
 
-from . import datasets, engine, evaluation, models
-from .registry import expose_unprefixed_names
+from importlib import import_module
+from types import ModuleType
+
+from . import registry
 from .version import __version__
 
-expose_unprefixed_names()
+_ROOMS = ('datasets', 'engine', 'evaluation', 'models')
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = ['__version__', 'registry', *_ROOMS]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a room when it is asked for."""
+    if name not in _ROOMS:
+        raise AttributeError(f'module {__name__!r} has no {name!r}')
+    return import_module(f'{__name__}.{name}')

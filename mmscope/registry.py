@@ -1,8 +1,19 @@
-"""The registries of mmscope, children of MMEngine's root registries.
+"""The registries of mmscope: children of MMEngine's, filled on demand.
+
+Nothing is imported before a config names it: ``MODULES`` says where each type
+is defined, and a type is imported when it is looked up. So a host that is
+missing or broken concerns only those who ask for its classes.
 
 MMEngine imports this module by itself when a config says ``type='mmscope.X'``
 and swallows an ``ImportError`` raised here, so it imports mmengine only.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from sys import modules as imported_modules
+from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -14,72 +25,196 @@ from mmengine.registry import (
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-MODELS = Registry(
-    'model',
-    parent=MMENGINE_MODELS,
-    scope='mmscope',
-    locations=['mmscope.models'],
-)
-HOOKS = Registry(
-    'hook',
-    parent=MMENGINE_HOOKS,
-    scope='mmscope',
-    locations=['mmscope.engine'],
-)
-METRICS = Registry(
-    'metric',
-    parent=MMENGINE_METRICS,
-    scope='mmscope',
-    locations=['mmscope.evaluation'],
-)
-DATASETS = Registry(
-    'dataset',
-    parent=MMENGINE_DATASETS,
-    scope='mmscope',
-    locations=['mmscope.datasets'],
-)
-TRANSFORMS = Registry(
-    'transform',
-    parent=MMENGINE_TRANSFORMS,
-    scope='mmscope',
-    locations=['mmscope.datasets'],
-)
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmscope')
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmscope')
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmscope')
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmscope')
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmscope')
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmscope',
-    locations=['mmscope.engine'],
 )
 
-_ALL = (
-    MODELS,
-    HOOKS,
-    METRICS,
-    DATASETS,
-    TRANSFORMS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
-)
+# Registry -> type -> the module that defines it.
+MODULES: dict[Registry, dict[str, str]] = {
+    MODELS: {
+        'CoarseToFineClassifier': (
+            'mmscope.models.classifiers.coarse_to_fine_classifier'
+        ),
+        'CoarseToFineClsHead': (
+            'mmscope.models.classifiers.coarse_to_fine_cls_head'
+        ),
+        'DistilledClassifier': (
+            'mmscope.models.classifiers.distilled_classifier'
+        ),
+        'DyVM': 'mmscope.models.reduction.dyvm',
+        'EarlyExitCascadeRCNN': (
+            'mmscope.models.detectors.early_exit_cascade_rcnn'
+        ),
+        'EarlyExitEncoderDecoder': (
+            'mmscope.models.segmentors.early_exit_encoder_decoder'
+        ),
+        'HiddenAlign': 'mmscope.models.reduction.hidden_align',
+        'LN2d': 'mmscope.models.necks.layer_norm',
+        'MambaScope': 'mmscope.models.scopes',
+        'MultiLabelExitHead': 'mmscope.models.heads.multi_label_exit_head',
+        'OneMaskCascadeRoIHead': (
+            'mmscope.models.detectors.one_mask_cascade_roi_head'
+        ),
+        'RMeeTo': 'mmscope.models.reduction.r_meeto',
+        'SimpleFPN': 'mmscope.models.necks.simple_fpn',
+        'VideoMamba': 'mmscope.models.backbones.video_mamba',
+        'VideoMambaScope': 'mmscope.models.scopes',
+        'VisionMamba': 'mmscope.models.backbones.vim',
+    },
+    HOOKS: {
+        'ClassCheckHook': 'mmscope.datasets.class_check',
+        'ConfidenceGateHook': 'mmscope.engine.hooks.confidence_gate',
+        'InformativeSelectionHook': (
+            'mmscope.engine.hooks.informative_selection'
+        ),
+        'TokenReductionHook': 'mmscope.engine.hooks.token_reduction',
+    },
+    METRICS: {
+        'EarlyExitMetric': 'mmscope.evaluation.early_exit_metric',
+        'TokenReductionMetric': 'mmscope.evaluation.token_reduction_metric',
+    },
+    DATASETS: {
+        'ADE20KDataset': 'mmscope.datasets.segmentation',
+        'CamVidDataset': 'mmscope.datasets.segmentation',
+        'CocoDetectionDataset': 'mmscope.datasets.detection',
+        'ImageFolder': 'mmscope.datasets.classification',
+    },
+    TRANSFORMS: {'LoadImage': 'mmscope.datasets.loading'},
+    OPTIM_WRAPPER_CONSTRUCTORS: {
+        'LayerDecayOptimWrapperConstructor': (
+            'mmscope.engine.optimizers.layer_decay'
+        ),
+        'OptimWrapperConstructor': 'mmscope.engine.optimizers.constructor',
+    },
+}
+# What a module outside this package is installed as.
+INSTALLED_AS = {
+    'mmcv': 'mmcv',
+    'mmdet': 'mmdetection',
+    'mmpretrain': 'mmpretrain',
+    'mmseg': 'mmsegmentation',
+    'pycocotools': 'pycocotools',
+}
 
 
-def expose_unprefixed_names() -> None:
-    """Make every mmscope type findable without the ``mmscope.`` prefix.
+def load(name: str, module: str) -> Any:
+    """Import one of our classes from the module that defines it.
 
-    A host looks a plain name up in its own registry and then in MMEngine's
-    root, so each of our types is entered in the root as well.
+    Args:
+        name (str): Of the class or function.
+        module (str): Dotted path.
 
     Raises:
-        KeyError: If the root registry already holds another class under one
-            of our names.
+        ImportError: If a host that the module needs is missing or broken,
+            with what to install.
     """
-    for registry in _ALL:
-        for name, cls in registry.module_dict.items():
-            known = registry.parent.module_dict.get(name)
-            if known is None:
-                registry.parent.register_module(name=name, module=cls)
-            elif known is not cls:
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        absent = (error.name or '').partition('.')[0]
+        if absent == 'mmscope':
+            raise
+        package = INSTALLED_AS.get(absent, absent or 'one of its packages')
+        raise ImportError(
+            f'{name} needs {package}, which is missing or broken here '
+            f"({error}). Run `make setup`, or pip install 'mmscope[onedl]'",
+            name=error.name,
+        ) from error
+
+
+def lazy_attributes(
+    package: str, modules: Mapping[str, str]
+) -> Callable[[str], Any]:
+    """Make the ``__getattr__`` of a package that imports names on demand.
+
+    Args:
+        package (str): Its ``__name__``.
+        modules (Mapping[str, str]): Name -> module that defines it.
+
+    Returns:
+        Callable[[str], Any]: To be bound to ``__getattr__`` (PEP 562). It
+        raises an ImportError that names a missing host.
+    """
+
+    def attribute(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f'module {package!r} has no {name!r}')
+        return load(name, modules[name])
+
+    return attribute
+
+
+class _OnDemand(dict[str, Any]):
+    """Types by name; those in ``modules`` are imported when looked up.
+
+    ``Registry.get`` reads this dict directly: ``in``, then ``[]``.
+    """
+
+    def __init__(
+        self, entries: Mapping[str, Any], modules: Mapping[str, str]
+    ) -> None:
+        super().__init__(entries)
+        self.modules = modules
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.modules
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self.modules:
+            raise KeyError(name)
+        found = load(name, self.modules[name])
+        self[name] = found
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        known = name in self
+        return self[name] if known else default
+
+
+class _OwnOnDemand(_OnDemand):
+    """The same for the registry in which the types register themselves.
+
+    While its module is being imported a type must count as absent, or
+    ``register_module`` would refuse it as a second one of that name.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        pending = self.modules.get(name) not in imported_modules
+        return dict.__contains__(self, name) or (
+            super().__contains__(name) and pending
+        )
+
+
+def _import_on_demand() -> None:
+    """Enter every type, in our registries and, unprefixed, in MMEngine's.
+
+    A host looks a plain name up in its own registry and then in MMEngine's
+    root.
+
+    Raises:
+        KeyError: If MMEngine's registry already holds another class under
+            one of our names.
+    """
+    for registry, modules in MODULES.items():
+        parent = registry.parent
+        for name in modules:
+            known = parent.module_dict.get(name)
+            if known is not None:
                 raise KeyError(
                     f'{name} is already registered in MMEngine as '
                     f'{known.__module__}.{known.__qualname__}; import '
                     'mmscope first, or use the type '
                     f'"mmscope.{name}" with that package absent'
                 )
+        registry._module_dict = _OwnOnDemand(registry.module_dict, modules)
+        parent._module_dict = _OnDemand(parent.module_dict, modules)
+
+
+_import_on_demand()

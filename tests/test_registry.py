@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,38 +7,17 @@ from pathlib import Path
 import pytest
 
 import mmscope
+from mmscope.registry import MODULES
 
-TYPES = {
-    'model': [
-        'CoarseToFineClassifier',
-        'CoarseToFineClsHead',
-        'DistilledClassifier',
-        'DyVM',
-        'EarlyExitCascadeRCNN',
-        'EarlyExitEncoderDecoder',
-        'HiddenAlign',
-        'LN2d',
-        'MambaScope',
-        'MultiLabelExitHead',
-        'OneMaskCascadeRoIHead',
-        'RMeeTo',
-        'SimpleFPN',
-        'VideoMamba',
-        'VideoMambaScope',
-        'VisionMamba',
-    ],
-    'hook': [
-        'ConfidenceGateHook',
-        'InformativeSelectionHook',
-        'TokenReductionHook',
-    ],
-    'metric': ['EarlyExitMetric', 'TokenReductionMetric'],
-    'optimizer wrapper constructor': [
-        'LayerDecayOptimWrapperConstructor',
-        'OptimWrapperConstructor',
-    ],
+ALL = [
+    (registry.name, name)
+    for registry, modules in MODULES.items()
+    for name in modules
+]
+HEAVY = {
+    *('mmseg', 'mmdet', 'mmpretrain', 'mmcv', 'cv2'),
+    *('matplotlib', 'pycocotools', 'pandas', 'scipy', 'torchvision'),
 }
-ALL = [(room, name) for room, names in TYPES.items() for name in names]
 # mmpretrain has an equal layer of the same name, and a host's own names win.
 SHADOWED = {('mmpretrain', 'LN2d')}
 RESOLVE = """
@@ -103,68 +83,127 @@ model.eval()(torch.zeros(1, 3, 64, 64))
 """)
 
 
-ROOMS = {
-    'ops': set(),
-    'models/layers': {'mmscope.ops'},
-    'models/heads': {'mmscope.registry'},
-    'models/necks': {'mmscope.registry'},
-    'models/reduction': {'mmscope.models.layers', 'mmscope.registry'},
-    'models/backbones': {
-        'mmscope.models.layers',
-        'mmscope.models.reduction',
-        'mmscope.registry',
-    },
-    'models/scoping': {
-        'mmscope.models.layers',
-        'mmscope.models.heads',
-        'mmscope.models.backbones',
-        'mmscope.registry',
-    },
-    'benchmark': {
-        'mmscope.analysis',
-        'mmscope.runtime',
-        'mmscope.evaluation',
-        'mmscope.models',
-        'mmscope.ops',
-        'mmscope.testing',
-        'mmscope.visualization',
-    },
-}
-
-
-def without_type_checking(tree):
-    """Leave out what only type checkers import."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and 'TYPE_CHECKING' in ast.dump(node.test):
-            node.body = [ast.Pass()]
-    return tree
-
-
-@pytest.mark.parametrize('room', ROOMS)
-def test_rooms_import_only_what_lies_below(room):
-    root = Path(mmscope.__file__).parent
-    allowed = ROOMS[room] | {f'mmscope.{room.replace("/", ".")}'}
-    for path in (root / room).rglob('*.py'):
-        for node in ast.walk(
-            without_type_checking(ast.parse(path.read_text()))
-        ):
-            if isinstance(node, ast.ImportFrom) and node.level == 0:
-                names = [node.module]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                continue
-            for name in names:
-                ours = name.startswith('mmscope')
-                host = name.split('.')[0] in {'mmseg', 'mmdet', 'mmpretrain'}
-                assert not host, f'{path}: {name}'
-                assert not ours or name.startswith(tuple(allowed)), (
-                    f'{path}: {name}'
-                )
-
-
-def test_no_room_imports_the_benchmark():
+def registered_types():
+    """(registry, class, module) of every register_module in the package."""
     root = Path(mmscope.__file__).parent
     for path in root.rglob('*.py'):
-        if (root / 'benchmark') not in path.parents:
-            assert 'mmscope.benchmark' not in path.read_text(), path
+        text = path.read_text()
+        if path.name == 'registry.py' or 'register_module()' not in text:
+            continue
+        module = '.'.join(('mmscope', *path.relative_to(root).parts))[:-3]
+        for node in ast.parse(text).body:
+            for mark in getattr(node, 'decorator_list', ()):
+                found = re.match(r'(\w+)\.register_module', ast.unparse(mark))
+                if found:
+                    yield found[1], node.name, module
+
+
+def test_the_table_of_types_is_what_registers_itself():
+    names = {
+        id(registry): name
+        for name, registry in vars(mmscope.registry).items()
+        if name.isupper()
+    }
+    table = {
+        (names[id(registry)], name, module)
+        for registry, modules in MODULES.items()
+        for name, module in modules.items()
+    }
+    assert set(registered_types()) == table
+
+
+@pytest.mark.parametrize(
+    ('statement', 'allowed'),
+    [
+        ('import mmscope', set()),
+        ('import mmscope.models', set()),
+        ('import mmscope.ops', set()),
+        # MMEngine's runner and visualizer need these.
+        ('import mmscope.engine', {'cv2', 'pandas', 'scipy', 'matplotlib'}),
+        ('import mmscope.datasets', {'cv2', 'matplotlib'}),
+    ],
+)
+def test_an_import_loads_no_host(statement, allowed):
+    in_fresh_process(
+        f"""
+import sys
+{statement}
+loaded = {{name for name in {HEAVY - allowed!r} if name in sys.modules}}
+assert not loaded, loaded
+"""
+    )
+
+
+BREAK = """
+import sys
+class Break:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise ModuleNotFoundError('No module named ' + name, name=name)
+sys.meta_path.insert(0, Break())
+"""
+
+
+@pytest.mark.parametrize('broken', ['mmdet', 'mmcv._ext', 'pycocotools'])
+def test_a_segmentor_does_not_ask_for_the_detection_host(broken):
+    pytest.importorskip('mmseg')
+    in_fresh_process(
+        BREAK.format(module=broken)
+        + """
+import mmscope
+from mmengine.registry import MODELS
+assert MODELS.get('EarlyExitEncoderDecoder').__name__
+from mmscope.datasets import ADE20KDataset
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ('broken', 'name', 'package'),
+    [
+        ('mmdet', 'EarlyExitCascadeRCNN', 'mmdetection'),
+        ('mmseg', 'EarlyExitEncoderDecoder', 'mmsegmentation'),
+        ('mmpretrain', 'CoarseToFineClassifier', 'mmpretrain'),
+        ('mmcv', 'CoarseToFineClassifier', 'mmcv'),
+    ],
+)
+def test_a_missing_host_is_named_with_what_to_install(broken, name, package):
+    in_fresh_process(
+        BREAK.format(module=broken)
+        + f"""
+import mmscope
+from mmengine.registry import MODELS
+for ask in (
+    lambda: getattr(mmscope.models, {name!r}),
+    lambda: MODELS.get({name!r}),
+    lambda: MODELS.get('mmscope.' + {name!r}),
+):
+    try:
+        ask()
+    except ImportError as error:
+        assert {name!r} + ' needs {package}' in str(error), error
+        assert 'pip install' in str(error)
+    else:
+        raise AssertionError('imported')
+"""
+    )
+
+
+def test_a_name_that_another_package_took_is_refused():
+    in_fresh_process("""
+from mmengine.registry import MODELS
+@MODELS.register_module()
+class MambaScope:
+    pass
+try:
+    import mmscope
+except KeyError as error:
+    assert 'MambaScope is already registered' in str(error)
+else:
+    raise AssertionError('taken in silence')
+""")
+
+
+def test_an_unknown_name_of_a_room_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'mmscope.models' has no 'Vim'"):
+        getattr(mmscope.models, 'Vim')  # noqa: B009

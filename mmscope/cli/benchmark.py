@@ -28,52 +28,50 @@ import sys
 from functools import partial
 from pathlib import Path
 
-# Hosts print while they are imported; the JSON alone goes to stdout.
-with contextlib.redirect_stdout(sys.stderr):
-    import torch
+import torch
 
-    from mmscope import ops
-    from mmscope.benchmark.arguments import parse_args
-    from mmscope.benchmark.configs import config_field, open_subject
-    from mmscope.benchmark.gpu.command import gpu_first
-    from mmscope.benchmark.grid import (
-        Cell,
-        Grid,
-        Limits,
-        measure_cell,
-        measure_grid,
-    )
-    from mmscope.benchmark.growth import (
-        BATCHES,
-        SIDES,
-        Growth,
-        growth_report,
-        thread_counts,
-    )
-    from mmscope.benchmark.memory import memory_method
-    from mmscope.benchmark.ops import benchmark_ops, ops_table
-    from mmscope.benchmark.page import reductions_section
-    from mmscope.benchmark.picture import grid_figure, growth_figure
-    from mmscope.benchmark.predictions import losses
-    from mmscope.benchmark.ratios import (
-        growth_exponents,
-        model_ratios,
-        op_ratios,
-        write_ratios,
-    )
-    from mmscope.benchmark.reductions import SETTINGS
-    from mmscope.benchmark.report import grid_report
-    from mmscope.benchmark.setting import (
-        DTYPES,
-        describe_setting,
-        noise_note,
-        setting_line,
-    )
-    from mmscope.benchmark.subjects import Field, line_up
-    from mmscope.benchmark.timed_training.command import train_minutes
-    from mmscope.errors import UserError, user_errors
-    from mmscope.runtime.memory import keep_freed_memory
-    from mmscope.visualization.style import save
+from mmscope import ops
+from mmscope.benchmark.configs import config_field, open_subject
+from mmscope.benchmark.grid import (
+    Cell,
+    Grid,
+    Limits,
+    measure_cell,
+    measure_grid,
+)
+from mmscope.benchmark.growth import (
+    BATCHES,
+    SIDES,
+    Growth,
+    growth_report,
+    thread_counts,
+)
+from mmscope.benchmark.memory import memory_method
+from mmscope.benchmark.ops import benchmark_ops, ops_table
+from mmscope.benchmark.page import reductions_section
+from mmscope.benchmark.picture import grid_figure, growth_figure
+from mmscope.benchmark.predictions import losses
+from mmscope.benchmark.ratios import (
+    growth_exponents,
+    model_ratios,
+    op_ratios,
+    write_ratios,
+)
+from mmscope.benchmark.reductions import SETTINGS
+from mmscope.benchmark.report import grid_report
+from mmscope.benchmark.setting import (
+    DTYPES,
+    describe_setting,
+    noise_note,
+    setting_line,
+)
+from mmscope.benchmark.subjects import Field, line_up
+from mmscope.cli.benchmark_arguments import parse_args
+from mmscope.cli.gpu_first import gpu_first
+from mmscope.cli.train_minutes import train_minutes
+from mmscope.errors import UserError, user_errors
+from mmscope.runtime.memory import keep_freed_memory
+from mmscope.visualization.style import save
 
 # On CPU; on a GPU the whole grid.
 CPU_GRID = {'batch_sizes': (1, 8), 'resolutions': (224, 512)}

@@ -11,13 +11,10 @@ needs it: it is the rival that the benchmark compares with.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.benchmark.gpu.build_rival import PACKAGE, build
-    from mmscope.cli.arguments import positive
-    from mmscope.errors import user_errors
+from mmscope.benchmark.gpu.build_rival import PACKAGE, build
+from mmscope.cli.arguments import positive
+from mmscope.errors import user_errors
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

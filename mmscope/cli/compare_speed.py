@@ -14,15 +14,12 @@ added to that file, from which speed_page.py makes its table.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.benchmark.checkouts import add_step, compare_checkouts
-    from mmscope.benchmark.setting import ROOT, commit, describe_setting
-    from mmscope.cli.arguments import positive
-    from mmscope.errors import user_errors
-    from mmscope.models.backbones.arguments import ARCHS
+from mmscope.benchmark.checkouts import add_step, compare_checkouts
+from mmscope.benchmark.setting import ROOT, commit, describe_setting
+from mmscope.cli.arguments import positive
+from mmscope.errors import user_errors
+from mmscope.models.backbones.arguments import ARCHS
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -13,20 +13,17 @@ if a page is not what the file says.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.analysis.markers import update_document
-    from mmscope.benchmark.gpu_page import (
-        kernels_section,
-        predictions_section,
-    )
-    from mmscope.benchmark.gpu_predictions import COUNTS
-    from mmscope.errors import UserError, user_errors
+from mmscope.analysis.markers import update_document
+from mmscope.benchmark.gpu_page import (
+    kernels_section,
+    predictions_section,
+)
+from mmscope.benchmark.gpu_predictions import COUNTS
+from mmscope.errors import UserError, user_errors
 
 SECTIONS = {
     'counts': ('gpu_kernels.md', kernels_section),

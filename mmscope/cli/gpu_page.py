@@ -16,14 +16,11 @@ page is not what the file says.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 from pathlib import Path
 
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.analysis.markers import update_document
-    from mmscope.benchmark.gpu.page import page_section
-    from mmscope.errors import user_errors
+from mmscope.analysis.markers import update_document
+from mmscope.benchmark.gpu.page import page_section
+from mmscope.errors import user_errors
 
 TOOL = 'gpu_first measurements'
 

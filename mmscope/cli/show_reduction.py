@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmscope.cli.picture_arguments import (
+    choose_images,
+    picture_parser,
+    write_pictures,
+)
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import build_model, open_config
 from mmscope.visualization import (
     draw_reduction_overview,
     draw_reduction_pictures,
-)
-from mmscope.visualization.command import (
-    choose_images,
-    picture_parser,
-    write_pictures,
 )
 
 

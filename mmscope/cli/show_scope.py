@@ -20,6 +20,11 @@ from mmengine.config import Config
 from torch import nn
 
 from mmscope.cli.arguments import positive, threshold_or_file
+from mmscope.cli.picture_arguments import (
+    choose_images,
+    picture_parser,
+    write_pictures,
+)
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import build_model, open_config
 from mmscope.models import attach_gate, is_two_stage
@@ -29,11 +34,6 @@ from mmscope.visualization import (
     draw_scope_overview,
     draw_scope_pictures,
     spread_by_confidence,
-)
-from mmscope.visualization.command import (
-    choose_images,
-    picture_parser,
-    write_pictures,
 )
 
 

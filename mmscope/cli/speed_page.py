@@ -18,22 +18,19 @@ page is not what the files say.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import sys
 from pathlib import Path
 
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.analysis.markers import update_document
-    from mmscope.benchmark.page import (
-        exits_section,
-        grid_section,
-        growth_section,
-        ratios_section,
-        reductions_section,
-        steps_section,
-    )
-    from mmscope.errors import UserError, user_errors
+from mmscope.analysis.markers import update_document
+from mmscope.benchmark.page import (
+    exits_section,
+    grid_section,
+    growth_section,
+    ratios_section,
+    reductions_section,
+    steps_section,
+)
+from mmscope.errors import UserError, user_errors
 
 TOOL = 'speed_page'
 # Section to file and writer, by the name of the page.

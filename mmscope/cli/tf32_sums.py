@@ -12,16 +12,13 @@ relative root mean square, as they are and after the last step, to bfloat16.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-with contextlib.redirect_stdout(sys.stderr):
-    from mmscope.evaluation.tables import Column, format_table
-    from mmscope.testing import doubled, relative_rms, scan_inputs
+from mmscope.evaluation.tables import Column, format_table
+from mmscope.testing import doubled, relative_rms, scan_inputs
 
 PROGRAM = 32
 # Of a float32's 23 bits of fraction tf32 has 10.

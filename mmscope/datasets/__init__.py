@@ -1,4 +1,11 @@
-from importlib.util import find_spec
+"""Data sets that check themselves; each imports its host when asked for.
+
+The checks of :mod:`layout` need no host.
+"""
+
+from typing import TYPE_CHECKING
+
+from mmscope.registry import DATASETS, MODULES, lazy_attributes
 
 from .class_check import ClassCheckHook
 from .layout import (
@@ -8,28 +15,28 @@ from .layout import (
     check_pairs,
 )
 
+if TYPE_CHECKING:
+    from .classification import ImageFolder
+    from .detection import CocoDetectionDataset
+    from .loading import BrokenImageError, LoadImage
+    from .segmentation import ADE20KDataset, CamVidDataset
+
+_LOADING = 'mmscope.datasets.loading'
+__getattr__ = lazy_attributes(
+    __name__,
+    {**MODULES[DATASETS], 'BrokenImageError': _LOADING, 'LoadImage': _LOADING},
+)
+
 __all__ = [
+    'ADE20KDataset',
+    'BrokenImageError',
+    'CamVidDataset',
     'ClassCheckHook',
+    'CocoDetectionDataset',
     'DatasetLayoutError',
+    'ImageFolder',
+    'LoadImage',
     'check_ade20k',
     'check_camvid',
     'check_pairs',
 ]
-
-# The classes extend those of mmcv and the hosts; the checks need neither.
-if find_spec('mmcv') is not None:
-    from .loading import BrokenImageError, LoadImage
-
-    __all__ += ['BrokenImageError', 'LoadImage']
-    if find_spec('mmseg') is not None:
-        from .segmentation import ADE20KDataset, CamVidDataset
-
-        __all__ += ['ADE20KDataset', 'CamVidDataset']
-    if find_spec('mmpretrain') is not None:
-        from .classification import ImageFolder
-
-        __all__ += ['ImageFolder']
-    if find_spec('mmdet') is not None:
-        from .detection import CocoDetectionDataset
-
-        __all__ += ['CocoDetectionDataset']

@@ -1,6 +1,8 @@
-"""Models; each host is imported only where its framework is installed."""
+"""Models; what extends a host imports it when it is asked for."""
 
-from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mmscope.registry import MODELS, MODULES, lazy_attributes
 
 from .backbones import TokenBackbone, VideoMamba, VisionMamba
 from .heads import MultiLabelExitHead
@@ -27,16 +29,33 @@ from .scoping import (
     is_two_stage,
 )
 
+if TYPE_CHECKING:
+    from .classifiers import (
+        CoarseToFineClassifier,
+        CoarseToFineClsHead,
+        DistilledClassifier,
+    )
+    from .detectors import EarlyExitCascadeRCNN, OneMaskCascadeRoIHead
+    from .segmentors import EarlyExitEncoderDecoder
+
+__getattr__ = lazy_attributes(__name__, MODULES[MODELS])
+
 __all__ = [
     'CoarseBranch',
     'CoarseToFine',
+    'CoarseToFineClassifier',
+    'CoarseToFineClsHead',
+    'DistilledClassifier',
     'DyVM',
+    'EarlyExitCascadeRCNN',
+    'EarlyExitEncoderDecoder',
     'FineBranch',
     'HiddenAlign',
     'LN2d',
     'MambaScope',
     'MultiLabelExitHead',
     'Observed',
+    'OneMaskCascadeRoIHead',
     'RMeeTo',
     'ReductionStage',
     'SimpleFPN',
@@ -54,26 +73,3 @@ __all__ = [
     'observe',
     'reduces_tokens',
 ]
-
-if find_spec('mmpretrain') is not None:
-    from .classifiers import (
-        CoarseToFineClassifier,
-        CoarseToFineClsHead,
-        DistilledClassifier,
-    )
-
-    __all__ += [
-        'CoarseToFineClassifier',
-        'CoarseToFineClsHead',
-        'DistilledClassifier',
-    ]
-
-if find_spec('mmseg') is not None:
-    from .segmentors import EarlyExitEncoderDecoder
-
-    __all__ += ['EarlyExitEncoderDecoder']
-
-if find_spec('mmdet') is not None:
-    from .detectors import EarlyExitCascadeRCNN, OneMaskCascadeRoIHead
-
-    __all__ += ['EarlyExitCascadeRCNN', 'OneMaskCascadeRoIHead']

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 
 from mmscope.benchmark.gpu import small_kernels
-from mmscope.benchmark.gpu.light import python_without_hosts
 from mmscope.benchmark.gpu.record import Skip
 from mmscope.benchmark.gpu.scale import Scale
 from mmscope.benchmark.gpu.steps import Step
@@ -53,10 +53,9 @@ def command(tool: str, scale: Scale) -> list[str]:
             *('--target-processes', 'application-only'),
         ]
     tiny = ['--tiny'] if scale.dry_run else []
-    program = python_without_hosts(
-        small_kernels.__name__, '--device', str(scale.device), *tiny
-    )
-    return [*scale.sanitizer, *options, *program]
+    program = [sys.executable, '-m', small_kernels.__name__]
+    device = ['--device', str(scale.device)]
+    return [*scale.sanitizer, *options, *program, *device, *tiny]
 
 
 def _check(tool: str, scale: Scale, left: float) -> list[dict]:

@@ -41,3 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
                 found = results(case, draw_inputs(case, device), TRITON)
                 count += len(found)
     print(f'small kernels: {count} tensors')
+
+
+if __name__ == '__main__':
+    main()

@@ -11,12 +11,12 @@ import argparse
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
 
 from mmscope.benchmark.gpu.inputs import draw_inputs
-from mmscope.benchmark.gpu.light import python_without_hosts
 from mmscope.benchmark.gpu.parity import TRITON, require_triton, results
 from mmscope.benchmark.gpu.scale import Scale, full_scale, tiny_scale
 from mmscope.benchmark.gpu.steps import Step
@@ -44,10 +44,11 @@ def _warm(scale: Scale, left: float) -> list[dict]:
     tiny = ['--dry-run'] if scale.dry_run else []
     processes = [
         subprocess.Popen(
-            python_without_hosts(
-                *(__name__, '--first', str(first), '--step', str(count)),
+            [
+                *(sys.executable, '-m', __name__),
+                *('--first', str(first), '--step', str(count)),
                 *tiny,
-            ),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -90,3 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     for case in cases[args.first :: args.step]:
         with contextlib.suppress(RuntimeError, ValueError):
             results(case, draw_inputs(case, scale.device), TRITON)
+
+
+if __name__ == '__main__':
+    main()

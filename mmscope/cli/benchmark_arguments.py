@@ -7,16 +7,16 @@ import argparse
 import torch
 from mmengine.config import DictAction
 
-from mmscope.benchmark.gpu.arguments import (
-    add_gpu_modes,
-    add_gpu_options,
-    check_gpu,
-)
 from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
 from mmscope.benchmark.subjects import EXIT_RATIOS
 from mmscope.cli.arguments import fraction, positive
+from mmscope.cli.gpu_arguments import (
+    add_gpu_modes,
+    add_gpu_options,
+    check_gpu,
+)
 from mmscope.models.backbones.arguments import ARCHS
 from mmscope.ops import BACKENDS
 
