@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mmscope.benchmark import worker
-from mmscope.benchmark.timing import Entry, race
+from mmscope.benchmark.timing import Entry, time_interleaved
 
 BEFORE, AFTER = 'before', 'after'
 
@@ -102,7 +102,9 @@ def compare_checkouts(
                     name: Entry(process.forward)
                     for name, process in workers.items()
                 }
-                result = race(entries, repeats, torch.device('cpu'))
+                result = time_interleaved(
+                    entries, repeats, torch.device('cpu')
+                )
             found[f'{arch}, batch {batch}'] = result.ratio(AFTER, BEFORE)
     return found
 

@@ -17,7 +17,7 @@ from mmscope.analysis import StageCosts, mean_cost, model_costs
 from mmscope.analysis.detectors import sees_regions
 from mmscope.benchmark.exits import forced_run, gated_by
 from mmscope.benchmark.models import SCOPE, VIM
-from mmscope.benchmark.subjects import Contestant, Field, weight_bytes
+from mmscope.benchmark.subjects import Subject, Subjects, weight_bytes
 from mmscope.benchmark.timing import Run, synchronize
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import (
@@ -30,7 +30,7 @@ from mmscope.models import attach_gate, is_two_stage, observe
 
 
 @dataclass
-class Subject:
+class ConfigModel:
     """A model of a config with images that lie ready.
 
     Args:
@@ -83,7 +83,7 @@ class Subject:
         return run
 
 
-def open_subject(
+def open_config_model(
     config: str,
     checkpoint: str | None,
     num_images: int,
@@ -92,7 +92,7 @@ def open_subject(
     dtype: torch.dtype = torch.float32,
     backend: str = 'auto',
     cfg_options: dict | None = None,
-) -> Subject:
+) -> ConfigModel:
     """Build a config's model and load images of its test data.
 
     Args:
@@ -105,7 +105,7 @@ def open_subject(
         cfg_options (dict | None): Overrides by dotted key. Defaults to None.
 
     Returns:
-        Subject: Ready to be timed.
+        ConfigModel: Ready to be timed.
 
     Raises:
         UserError: If config, checkpoint or data are at fault.
@@ -119,9 +119,11 @@ def open_subject(
         attach_gate(model)
     items, load_ms = _load(build_dataloader(cfg).dataset, num_images)
     shape = input_shape(cfg, model)
-    subject = Subject(Path(config).stem, model, items, load_ms, shape, dtype)
-    _time_preprocessing(subject)
-    return subject
+    opened = ConfigModel(
+        Path(config).stem, model, items, load_ms, shape, dtype
+    )
+    _time_preprocessing(opened)
+    return opened
 
 
 def _load(dataset: Sequence[dict], number: int) -> tuple[list[dict], float]:
@@ -135,10 +137,10 @@ def _load(dataset: Sequence[dict], number: int) -> tuple[list[dict], float]:
     return items, 1e3 * (time.perf_counter() - start) / number
 
 
-def _time_preprocessing(subject: Subject) -> None:
+def _time_preprocessing(source: ConfigModel) -> None:
     """Note how long the data preprocessor takes in each forward."""
-    module = subject.model.data_preprocessor
-    device = next(subject.model.parameters()).device
+    module = source.model.data_preprocessor
+    device = next(source.model.parameters()).device
     started = [0.0]
 
     def start(*_: object) -> None:
@@ -147,106 +149,106 @@ def _time_preprocessing(subject: Subject) -> None:
 
     def stop(*_: object) -> None:
         synchronize(device)
-        subject.preprocess_s.append(time.perf_counter() - started[0])
+        source.preprocess_s.append(time.perf_counter() - started[0])
 
     module.register_forward_pre_hook(start)
     module.register_forward_hook(stop)
 
 
-def config_field(
-    subjects: Sequence[Subject],
+def config_subjects(
+    sources: Sequence[ConfigModel],
     exit_ratios: Sequence[float],
     thresholds: Sequence[float],
-) -> Field:
-    """List the contestants of some configs.
+) -> Subjects:
+    """List the subjects of some configs.
 
     Args:
-        subjects (Sequence[Subject]): Models.
+        sources (Sequence[ConfigModel]): Models.
         exit_ratios (Sequence[float]): Forced on those that can exit.
         thresholds (Sequence[float]): Exit thresholds, left to the gate.
 
     Returns:
-        Field: Each model, those that can exit once for each ratio and
+        Subjects: Each model, those that can exit once for each ratio and
         threshold.
     """
     found = []
-    for subject in subjects:
-        if not is_two_stage(subject.model):
-            found.append(_contestant(subject))
+    for source in sources:
+        if not is_two_stage(source.model):
+            found.append(_subject(source))
             continue
-        found += [_forced(subject, ratio) for ratio in exit_ratios]
-        found += [_gated(subject, threshold) for threshold in thresholds]
-    return Field(found)
+        found += [_forced(source, ratio) for ratio in exit_ratios]
+        found += [_gated(source, threshold) for threshold in thresholds]
+    return Subjects(found)
 
 
-def _contestant(
-    subject: Subject,
+def _subject(
+    source: ConfigModel,
     label: str = '',
     wrap: Callable[[Run], Run] = lambda run: run,
     exit_ratio: float | None = None,
-) -> Contestant:
-    two_stage = is_two_stage(subject.model)
-    costs = _costs(subject)
+) -> Subject:
+    two_stage = is_two_stage(source.model)
+    costs = _costs(source)
     macs = None
     if costs and (exit_ratio is not None or not two_stage):
         macs = mean_cost(costs, exit_ratio or 0.0)
     made: dict[int, Run] = {}
 
     def make(batch: int) -> Run:
-        made[batch] = wrap(subject.forward(batch))
+        made[batch] = wrap(source.forward(batch))
         return made[batch]
 
-    return Contestant(
-        subject.name + label,
+    return Subject(
+        source.name + label,
         SCOPE if two_stage else VIM,
         make,
         exit_ratio=exit_ratio,
         macs=macs,
-        weight_bytes=weight_bytes(subject.model),
-        model=subject.name,
-        images=len(subject.items),
-        details=lambda batch: _details(subject, made[batch], batch),
+        weight_bytes=weight_bytes(source.model),
+        model=source.name,
+        images=len(source.items),
+        details=lambda batch: _details(source, made[batch], batch),
     )
 
 
-def _forced(subject: Subject, ratio: float) -> Contestant:
-    return _contestant(
-        subject,
+def _forced(source: ConfigModel, ratio: float) -> Subject:
+    return _subject(
+        source,
         f' {100 * ratio:g} %',
-        lambda run: forced_run(subject.backbone, ratio, run),
+        lambda run: forced_run(source.backbone, ratio, run),
         ratio,
     )
 
 
-def _gated(subject: Subject, threshold: float) -> Contestant:
+def _gated(source: ConfigModel, threshold: float) -> Subject:
     def wrap(forward: Run) -> Run:
         def run() -> None:
-            with gated_by(subject.backbone, None, threshold):
+            with gated_by(source.backbone, None, threshold):
                 forward()
 
         return run
 
-    return _contestant(subject, f' η {threshold:g}', wrap)
+    return _subject(source, f' η {threshold:g}', wrap)
 
 
-def _costs(subject: Subject) -> StageCosts | None:
+def _costs(source: ConfigModel) -> StageCosts | None:
     # What a detector's box and mask heads cost depends on the proposals.
-    if sees_regions(subject.model):
+    if sees_regions(source.model):
         return None
-    return model_costs(subject.model, subject.shape, 'exact')
+    return model_costs(source.model, source.shape, 'exact')
 
 
-def _details(subject: Subject, run: Run, batch: int) -> dict:
+def _details(source: ConfigModel, run: Run, batch: int) -> dict:
     """Split the time, and count who exited; runs every batch once more."""
-    two_stage = is_two_stage(subject.model)
-    subject.preprocess_s.clear()
+    two_stage = is_two_stage(source.model)
+    source.preprocess_s.clear()
     # Another host's backbone has nothing to observe.
-    with observe(subject.model) if two_stage else nullcontext([]) as records:
-        for _ in range(max(len(subject.items) // batch, 1)):
+    with observe(source.model) if two_stage else nullcontext([]) as records:
+        for _ in range(max(len(source.items) // batch, 1)):
             run()
     found = {
-        'load_ms': subject.load_ms,
-        'preprocess_ms': 1e3 * statistics.median(subject.preprocess_s) / batch,
+        'load_ms': source.load_ms,
+        'preprocess_ms': 1e3 * statistics.median(source.preprocess_s) / batch,
     }
     if two_stage:
         exited = torch.cat([record.exited for record in records])

@@ -13,15 +13,15 @@ from mmscope.benchmark.memory import (
     peak_growth,
 )
 from mmscope.benchmark.predictions import add_predictions
-from mmscope.benchmark.subjects import Contestant, Field
+from mmscope.benchmark.subjects import Subject, Subjects
 from mmscope.benchmark.timing import (
     MIN_ROUNDS,
     WARM_UP,
     Entry,
     Run,
     over_budget,
-    race,
     stopwatch,
+    time_interleaved,
 )
 
 GIB = 2**30
@@ -37,7 +37,7 @@ class Limits:
         device (torch.device): Where everything runs.
         repeats (int): Timed rounds of each cell.
         budget_s (float): Wall-clock seconds of each cell, see
-            :func:`race`. Defaults to 60.
+            :func:`time_interleaved`. Defaults to 60.
         budget_gib (float | None): Memory of one forward beside the weights;
             None for seven tenths of what is free. Defaults to None.
     """
@@ -75,8 +75,8 @@ class Grid:
     """What was measured.
 
     Args:
-        rows (list[dict]): One for each contestant of each cell.
-        skipped (list[dict]): ``contestant``, cell and ``reason``.
+        rows (list[dict]): One for each subject of each cell.
+        skipped (list[dict]): ``subject``, cell and ``reason``.
     """
 
     rows: list[dict] = field(default_factory=list)
@@ -87,7 +87,7 @@ def measure_grid(
     archs: Sequence[str],
     batches: Sequence[int],
     resolutions: Sequence[int],
-    build: Callable[[str, int], Field],
+    build: Callable[[str, int], Subjects],
     limits: Limits,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Grid:
@@ -97,7 +97,7 @@ def measure_grid(
         archs (Sequence[str]): Architectures.
         batches (Sequence[int]): Images of a forward.
         resolutions (Sequence[int]): Image sides in pixels.
-        build (Callable): Architecture and resolution to contestants.
+        build (Callable): Architecture and resolution to subjects.
         limits (Limits): Budgets, repeats, device.
         tell (Callable): Gets a line before each cell. Defaults to silence.
 
@@ -107,52 +107,52 @@ def measure_grid(
     grid = Grid()
     for arch in archs:
         for resolution in resolutions:
-            line_up = build(arch, resolution)
+            subjects = build(arch, resolution)
             for batch in sorted(batches):
                 cell = Cell(arch, batch, resolution)
                 tell(f'{arch}, {resolution} px, batch {batch}')
-                measure_cell(cell, line_up, limits, grid)
+                measure_cell(cell, subjects, limits, grid)
     return grid
 
 
 def measure_cell(
-    cell: Cell, line_up: Field, limits: Limits, grid: Grid
+    cell: Cell, subjects: Subjects, limits: Limits, grid: Grid
 ) -> None:
     """Measure one cell.
 
     Args:
         cell (Cell): Where.
-        line_up (Field): Who.
+        subjects (Subjects): Who.
         limits (Limits): Budgets, repeats, device.
         grid (Grid): Gets the rows.
     """
     where = vars(cell)
-    skipped = dict(line_up.absent)
-    racing = []
-    for contestant in line_up.contestants:
-        reason = why_not(contestant, cell.batch, limits)
+    skipped = dict(subjects.absent)
+    timed = []
+    for subject in subjects.subjects:
+        reason = why_not(subject, cell.batch, limits)
         if reason is None:
-            racing.append(contestant)
+            timed.append(subject)
         else:
-            skipped[contestant.name] = reason
-    rows = list(race_cell(racing, cell, limits, skipped))
+            skipped[subject.name] = reason
+    rows = list(race_cell(timed, cell, limits, skipped))
     grid.rows += add_predictions([{**where, **row} for row in rows])
     grid.skipped += [
-        {'contestant': name, **where, 'reason': reason}
+        {'subject': name, **where, 'reason': reason}
         for name, reason in skipped.items()
     ]
 
 
 def race_cell(
-    racing: Sequence[Contestant],
+    timed: Sequence[Subject],
     cell: Cell,
     limits: Limits,
     skipped: dict[str, str],
 ) -> Iterator[dict]:
-    """Time contestants that are known to run.
+    """Time subjects that are known to run.
 
     Args:
-        racing (Sequence[Contestant]): Who.
+        timed (Sequence[Subject]): Who.
         cell (Cell): Where.
         limits (Limits): Budgets, repeats, device.
         skipped (dict[str, str]): Gets the reasons of those who were too slow.
@@ -160,29 +160,29 @@ def race_cell(
     Yields:
         dict: A row of each who finished, without the cell and predictions.
     """
-    runs = {c.name: c.make(cell.batch) for c in racing}
-    result = race(
-        {c.name: Entry(runs[c.name], c.period(cell.batch)) for c in racing},
+    runs = {c.name: c.make(cell.batch) for c in timed}
+    result = time_interleaved(
+        {c.name: Entry(runs[c.name], c.period(cell.batch)) for c in timed},
         limits.repeats,
         limits.device,
         limits.budget_s,
     )
     skipped.update(result.skipped)
-    for contestant in racing:
-        if contestant.name not in result.timings:
+    for subject in timed:
+        if subject.name not in result.timings:
             continue
-        growth = peak_growth(runs[contestant.name], limits.device)
-        timing = result.timings[contestant.name]
+        growth = peak_growth(runs[subject.name], limits.device)
+        timing = result.timings[subject.name]
         yield {
-            'contestant': contestant.name,
-            'kind': contestant.kind,
-            'model': contestant.model or contestant.kind,
-            'exit_ratio': contestant.exit_ratio,
+            'subject': subject.name,
+            'kind': subject.kind,
+            'model': subject.model or subject.kind,
+            'exit_ratio': subject.exit_ratio,
             **timing.summary(cell.batch),
             'memory_mib': _mebibytes(growth),
-            'weights_mib': _mebibytes(contestant.weight_bytes),
-            'gmacs': contestant.macs and contestant.macs / 1e9,
-            **(contestant.details(cell.batch) if contestant.details else {}),
+            'weights_mib': _mebibytes(subject.weight_bytes),
+            'gmacs': subject.macs and subject.macs / 1e9,
+            **(subject.details(cell.batch) if subject.details else {}),
         }
 
 
@@ -190,7 +190,7 @@ def _mebibytes(number: int | None) -> float | None:
     return None if number is None else number / 2**20
 
 
-def why_not(contestant: Contestant, batch: int, limits: Limits) -> str | None:
+def why_not(subject: Subject, batch: int, limits: Limits) -> str | None:
     """Try smaller batches first, to learn whether the wanted one can run.
 
     Running out of memory ends a process on a CPU, and an hour is lost before
@@ -198,15 +198,15 @@ def why_not(contestant: Contestant, batch: int, limits: Limits) -> str | None:
     limit of the time.
 
     Args:
-        contestant (Contestant): Who.
+        subject (Subject): Who.
         batch (int): Images of a forward.
         limits (Limits): Budgets and device.
 
     Returns:
-        str | None: The reason not to race; None if it may.
+        str | None: The reason not to time it; None if it may.
     """
     try:
-        return _try(contestant, batch, limits)
+        return _try(subject, batch, limits)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -215,13 +215,13 @@ def why_not(contestant: Contestant, batch: int, limits: Limits) -> str | None:
         return f'out of memory: {str(error).splitlines()[0]}'
 
 
-def _try(contestant: Contestant, batch: int, limits: Limits) -> str | None:
-    rounds = (WARM_UP + min(MIN_ROUNDS, limits.repeats)) * contestant.period(
+def _try(subject: Subject, batch: int, limits: Limits) -> str | None:
+    rounds = (WARM_UP + min(MIN_ROUNDS, limits.repeats)) * subject.period(
         batch
     )
     size = 1
     while True:
-        run = contestant.make(size)
+        run = subject.make(size)
         run()
         seconds, growth = _look(run, limits.device, size)
         needed = growth * batch
@@ -231,7 +231,7 @@ def _try(contestant: Contestant, batch: int, limits: Limits) -> str | None:
                 f'{limits.bytes_left / GIB:.1f} GiB may be used'
             )
         if seconds * batch * rounds <= limits.budget_s or size == batch:
-            # What is still too slow is found out by the race itself.
+            # What is still too slow is found out by the timing itself.
             return None
         larger = min(GROWTH * size, batch)
         if seconds * larger > limits.budget_s / 4:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmscope.benchmark.grid import Cell, Grid, Limits, measure_cell
-from mmscope.benchmark.subjects import Contestant, Field
+from mmscope.benchmark.subjects import Subject, Subjects
 
 # Patches of 16 x 16 pixels: 196, 576, 1024, 2304, 4096 and 16,384 tokens.
 SIDES = (224, 384, 512, 768, 1024, 2048)
@@ -23,18 +23,18 @@ WORST_EXPONENT = 2.0
 
 @dataclass
 class Curve:
-    """One contestant along one axis.
+    """One subject along one axis.
 
     Args:
         axis (str): 'tokens', 'batch' or 'threads'.
-        contestant (str): Name.
+        subject (str): Name.
         x (list[float]): Positions.
         ms (list[float]): Median milliseconds of a forward.
         mib (list[float | None]): Memory of a forward.
     """
 
     axis: str
-    contestant: str
+    subject: str
     x: list[float]
     ms: list[float]
     mib: list[float | None]
@@ -108,7 +108,7 @@ class Growth:
 
     Args:
         arch (str): Architecture, for the report.
-        build (Callable): Image side to contestants.
+        build (Callable): Image side to subjects.
         limits (Limits): Budgets of each point, repeats, device.
         tell (Callable): Gets a line before each point. Defaults to silence.
     """
@@ -116,7 +116,7 @@ class Growth:
     def __init__(
         self,
         arch: str,
-        build: Callable[[int], Field],
+        build: Callable[[int], Subjects],
         limits: Limits,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -129,37 +129,39 @@ class Growth:
         """Measure one image of growing size; x counts its patches."""
         for side in sides:
             tokens = (side // PATCH) ** 2
-            line_up = self._affordable('tokens', tokens, self.build(side))
-            self._point('tokens', tokens, line_up, Cell(self.arch, 1, side))
+            subjects = self._affordable('tokens', tokens, self.build(side))
+            self._point('tokens', tokens, subjects, Cell(self.arch, 1, side))
 
     def batch(
         self, batches: Sequence[int] = BATCHES, side: int = SIDES[0]
     ) -> None:
         """Measure growing batches of images of one size."""
-        line_up = self.build(side)
+        subjects = self.build(side)
         for batch in batches:
             cell = Cell(self.arch, batch, side)
-            self._point('batch', batch, line_up, cell)
+            self._point('batch', batch, subjects, cell)
 
     def threads(
         self, numbers: Sequence[int], batch: int = 8, side: int = SIDES[0]
     ) -> None:
         """Measure one batch with growing numbers of threads."""
-        before, line_up = torch.get_num_threads(), self.build(side)
+        before, subjects = torch.get_num_threads(), self.build(side)
         try:
             for number in numbers:
                 torch.set_num_threads(number)
                 cell = Cell(self.arch, batch, side)
-                self._point('threads', number, line_up, cell)
+                self._point('threads', number, subjects, cell)
         finally:
             torch.set_num_threads(before)
 
-    def _affordable(self, axis: str, to: float, line_up: Field) -> Field:
+    def _affordable(
+        self, axis: str, to: float, subjects: Subjects
+    ) -> Subjects:
         """Leave out who would overrun the budget with its first forward."""
         budget = self.limits.budget_s
 
-        def reason(contestant: Contestant) -> str | None:
-            curve = self.curves.get((axis, contestant.name))
+        def reason(subject: Subject) -> str | None:
+            curve = self.curves.get((axis, subject.name))
             if curve is None:
                 return None
             seconds = expected_seconds(curve.x, curve.ms, to)
@@ -170,19 +172,21 @@ class Growth:
                 f'the points before, {budget:.3g} s are there for everybody'
             )
 
-        absent = {c.name: reason(c) for c in line_up.contestants}
+        absent = {c.name: reason(c) for c in subjects.subjects}
         absent = {name: why for name, why in absent.items() if why}
-        kept = [c for c in line_up.contestants if c.name not in absent]
+        kept = [c for c in subjects.subjects if c.name not in absent]
         return replace(
-            line_up, contestants=kept, absent={**line_up.absent, **absent}
+            subjects, subjects=kept, absent={**subjects.absent, **absent}
         )
 
-    def _point(self, axis: str, x: float, line_up: Field, cell: Cell) -> None:
+    def _point(
+        self, axis: str, x: float, subjects: Subjects, cell: Cell
+    ) -> None:
         self.tell(f'growth, {axis}: {x:g}')
         grid = Grid()
-        measure_cell(cell, line_up, self.limits, grid)
+        measure_cell(cell, subjects, self.limits, grid)
         for row in grid.rows:
-            name = row['contestant']
+            name = row['subject']
             curve = self.curves.setdefault(
                 (axis, name), Curve(axis, name, [], [], [])
             )
@@ -223,7 +227,7 @@ def growth_report(result: dict) -> str:
             )
         )
         lines.append(
-            f'- {curve["axis"]}, {curve["contestant"]}: '
+            f'- {curve["axis"]}, {curve["subject"]}: '
             f'{_exponents(curve)} ({points})'
         )
     return '\n'.join([*lines, *skipped_lines(result)])
@@ -232,7 +236,7 @@ def growth_report(result: dict) -> str:
 def skipped_lines(result: dict) -> list[str]:
     """Say what has no point in the curves, and why."""
     return [
-        f'- skipped: {x["contestant"]}, {x["axis"]} {x["x"]:g}: {x["reason"]}'
+        f'- skipped: {x["subject"]}, {x["axis"]} {x["x"]:g}: {x["reason"]}'
         for x in result['skipped']
     ]
 

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.timing import Entry, Run, race
+from mmscope.benchmark.timing import Entry, Run, time_interleaved
 from mmscope.models.layers import BidirectionalMamba
 from mmscope.ops import (
     available_backends,
@@ -90,7 +90,7 @@ def interleaved_medians(
         dict[str, float]: Median wall-clock milliseconds by name.
     """
     entries = {name: Entry(run) for name, run in runs.items()}
-    timings = race(entries, repeats, device).timings
+    timings = time_interleaved(entries, repeats, device).timings
     return {name: 1e3 * timing.median for name, timing in timings.items()}
 
 

@@ -17,7 +17,7 @@ from mmscope.evaluation.tables import Column, format_table
 
 GROWTH_COLUMNS = (
     Column('axis', 'over'),
-    Column('contestant', 'contestant'),
+    Column('subject', 'subject'),
     Column('time', 'p of time', '.2f'),
     Column('time_large', f'from {MANY_TOKENS} tokens', '.2f'),
     Column('memory', 'p of memory', '.2f'),
@@ -33,7 +33,7 @@ EXITS_COLUMNS = (
 )
 REDUCTION_COLUMNS = (
     Column('cell', 'cell'),
-    Column('contestant', 'contestant'),
+    Column('subject', 'subject'),
     Column('speed', 'images/s'),
     Column('times_vim', 'x ViM', '.2f'),
     Column('gmacs', 'GMACs', '.3f'),
@@ -157,7 +157,7 @@ def _saved(title: str, row: dict, vim: dict | None) -> dict:
     times = vim and row['images_per_s'] / vim['images_per_s']
     return {
         'cell': title,
-        'contestant': row['contestant'],
+        'subject': row['subject'],
         'speed': speed_with_quartiles(row),
         'times_vim': times,
         'gmacs': row['gmacs'],
@@ -180,7 +180,7 @@ def growth_section(result: dict) -> str:
     rows = [
         {
             'axis': curve['axis'],
-            'contestant': curve['contestant'],
+            'subject': curve['subject'],
             'time': curve['time_exponent'],
             'time_large': curve.get('time_exponent_large'),
             'memory': curve['memory_exponent'],

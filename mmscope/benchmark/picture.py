@@ -74,8 +74,8 @@ def grid_figure(rows: Sequence[dict]) -> Figure:
 
 def _draw_speeds(axes: Axes, rows: Sequence[dict]) -> None:
     sizes = list(dict.fromkeys(row['resolution'] for row in rows))
-    for name in dict.fromkeys(row['contestant'] for row in rows):
-        own = [row for row in rows if row['contestant'] == name]
+    for name in dict.fromkeys(row['subject'] for row in rows):
+        own = [row for row in rows if row['subject'] == name]
         speed = np.log10([row['images_per_s'] for row in own])
         spread = np.log10([row['images_per_s_iqr'] for row in own]).T
         axes.errorbar(
@@ -149,14 +149,14 @@ def _draw_growth(axes: Axes, curves: Sequence[dict], key: str) -> None:
         start = start or known[0]
         fitted = '' if exponent is None else f', p = {exponent:.2f}'
         colour = KIND_COLOURS.get(
-            curve['contestant'], SERIES[index % len(SERIES)]
+            curve['subject'], SERIES[index % len(SERIES)]
         )
         axes.plot(
             *zip(*known, strict=True),
             'o-',
             markersize=4,
             color=colour,
-            label=f'{curve["contestant"]}{fitted}',
+            label=f'{curve["subject"]}{fitted}',
         )
     axes.set_xscale('log')
     axes.set_yscale('log')

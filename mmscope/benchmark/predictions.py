@@ -18,7 +18,7 @@ def add_predictions(rows: Sequence[dict]) -> list[dict]:
     promised half of it.
 
     Args:
-        rows (Sequence[dict]): Rows of one cell, with ``contestant``,
+        rows (Sequence[dict]): Rows of one cell, with ``subject``,
             ``exit_ratio``, ``images_per_s`` and ``gmacs``.
 
     Returns:
@@ -60,7 +60,9 @@ def _saving(row: dict, anchor: dict) -> dict:
     }
 
 
-def losses(rows: Sequence[dict], exit_ratio: float = LOSS_RATIO) -> list[dict]:
+def slower_cases(
+    rows: Sequence[dict], exit_ratio: float = LOSS_RATIO
+) -> list[dict]:
     """List where MambaScope is slower than DeiT or ViM.
 
     Args:
@@ -69,7 +71,7 @@ def losses(rows: Sequence[dict], exit_ratio: float = LOSS_RATIO) -> list[dict]:
             0.5.
 
     Returns:
-        list[dict]: Cell, ``contestant``, ``rival``, ``times`` (its time over
+        list[dict]: Cell, ``subject``, ``rival``, ``times`` (its time over
         the rival's, above 1) and ``clear``: whether the quartiles of the two
         do not overlap.
     """
@@ -97,8 +99,8 @@ def _loss(ours: dict, rival: dict) -> dict:
         'arch': ours['arch'],
         'batch': ours['batch'],
         'resolution': ours['resolution'],
-        'contestant': ours['contestant'],
-        'rival': rival['contestant'],
+        'subject': ours['subject'],
+        'rival': rival['subject'],
         'times': rival['images_per_s'] / ours['images_per_s'],
         'clear': best < worst,
     }

@@ -11,8 +11,12 @@ import torch
 from mmscope.benchmark.growth import fit_exponent
 from mmscope.benchmark.models import DEIT, VIM
 from mmscope.benchmark.ops import benchmark_ops
-from mmscope.benchmark.subjects import PRODUCTS, Field, scope_name
-from mmscope.benchmark.timing import Entry, Race, race
+from mmscope.benchmark.subjects import PRODUCTS, Subjects, scope_name
+from mmscope.benchmark.timing import (
+    Entry,
+    InterleavedTimings,
+    time_interleaved,
+)
 
 HALF = scope_name(0.5)
 OPS_SHAPE = (8, 197, 768, 16)
@@ -48,7 +52,7 @@ def op_ratios(repeats: int) -> dict[str, float]:
 def model_ratios(
     arch: str,
     batch: int,
-    build: Callable[[str, int], Field],
+    build: Callable[[str, int], Subjects],
     repeats: int,
     device: torch.device,
 ) -> dict[str, list[float]]:
@@ -57,7 +61,7 @@ def model_ratios(
     Args:
         arch (str): Architecture.
         batch (int): Images of a forward.
-        build (Callable): Architecture and side to contestants.
+        build (Callable): Architecture and side to subjects.
         repeats (int): Timed rounds.
         device (torch.device): Where they run.
 
@@ -73,19 +77,19 @@ def model_ratios(
 
 
 def run_field(
-    line_up: Field, batch: int, repeats: int, device: torch.device
-) -> Race:
-    """Race everybody of a line-up, without a budget."""
+    subjects: Subjects, batch: int, repeats: int, device: torch.device
+) -> InterleavedTimings:
+    """InterleavedTimings everybody of a line-up, without a budget."""
     entries = {
         c.name: Entry(c.make(batch), c.period(batch))
-        for c in line_up.contestants
+        for c in subjects.subjects
     }
-    return race(entries, repeats, device)
+    return time_interleaved(entries, repeats, device)
 
 
 def growth_exponents(
     arch: str,
-    build: Callable[[str, int], Field],
+    build: Callable[[str, int], Subjects],
     repeats: int,
     device: torch.device,
     sides: Sequence[int] = GROWTH_SIDES,
@@ -94,7 +98,7 @@ def growth_exponents(
 
     Args:
         arch (str): Architecture.
-        build (Callable): Architecture and side to contestants.
+        build (Callable): Architecture and side to subjects.
         repeats (int): Timed rounds of each size.
         device (torch.device): Where they run.
         sides (Sequence[int]): Image sides. Defaults to 224, 512, 1024.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmscope.benchmark.models import VIM
-from mmscope.benchmark.predictions import LOSS_RATIO, losses, shares_won
+from mmscope.benchmark.predictions import LOSS_RATIO, shares_won, slower_cases
 from mmscope.benchmark.subjects import PRODUCTS
 from mmscope.evaluation.tables import Column, format_table
 
 COLUMNS = (
-    Column('contestant', 'contestant'),
+    Column('subject', 'subject'),
     Column('speed', 'images/s'),
     Column('p50', 'p50 ms', '.1f'),
     Column('p95', 'p95 ms', '.1f'),
@@ -71,7 +71,7 @@ def grid_report(result: dict, heading: str = '{}\n') -> str:
         None,
         [skipped_note(result['skipped']), _floor(rows), _shares(rows)],
     )
-    return '\n\n'.join([*parts, _losses(rows)])
+    return '\n\n'.join([*parts, _slower_cases(rows)])
 
 
 def cells(rows: Sequence[dict]) -> dict[str, list[dict]]:
@@ -96,7 +96,7 @@ def speed_with_quartiles(row: dict) -> str:
 
 def _shown(row: dict, vim: dict | None) -> dict:
     shown = {
-        'contestant': row['contestant'],
+        'subject': row['subject'],
         'speed': speed_with_quartiles(row),
         **{title: row.get(key) for title, key in PLAIN.items()},
     }
@@ -111,7 +111,7 @@ def _shown(row: dict, vim: dict | None) -> dict:
 def skipped_note(skipped: Sequence[dict]) -> str:
     """List who was not measured where, and why; '' if there is nobody."""
     lines = [
-        f'- {x["contestant"]}, {x["arch"]}, {x["resolution"]} px, batch '
+        f'- {x["subject"]}, {x["arch"]}, {x["resolution"]} px, batch '
         f'{x["batch"]}: {x["reason"]}'
         for x in skipped
     ]
@@ -122,7 +122,7 @@ def _floor(rows: Sequence[dict]) -> str:
     """Ratio of ViM's time to that of its matrix products."""
     lines = []
     for title, cell in cells(rows).items():
-        by_name = {row['contestant']: row for row in cell}
+        by_name = {row['subject']: row for row in cell}
         if {VIM, PRODUCTS} <= set(by_name):
             floor = by_name[PRODUCTS]['images_per_s']
             ratio = floor / by_name[VIM]['images_per_s']
@@ -139,10 +139,10 @@ def _shares(rows: Sequence[dict]) -> str:
     return f'share of the promised exit saving that was won, by batch: {found}'
 
 
-def _losses(rows: Sequence[dict]) -> str:
+def _slower_cases(rows: Sequence[dict]) -> str:
     if not any(row['exit_ratio'] == LOSS_RATIO for row in rows):
         return 'where MambaScope loses: unknown, nothing ran at half exits'
-    found = losses(rows)
+    found = slower_cases(rows)
     if not found:
         return (
             'where MambaScope with half of the images exiting is slower than '
@@ -150,7 +150,7 @@ def _losses(rows: Sequence[dict]) -> str:
         )
     lines = [
         f'- {x["arch"]}, {x["resolution"]} px, batch {x["batch"]}: '
-        f'{x["contestant"]} takes {x["times"]:.2f} x the time of {x["rival"]}'
+        f'{x["subject"]} takes {x["times"]:.2f} x the time of {x["rival"]}'
         + ('' if x['clear'] else ' (within the spread)')
         for x in found
     ]

@@ -38,7 +38,7 @@ EXIT_RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Subject:
     """One line of a table.
 
     Args:
@@ -55,7 +55,7 @@ class Contestant:
         images (int): Different images that its forwards go through; 0 if
             they see the same batch again. Defaults to 0.
         details (Callable | None): Number of images to further entries of its
-            row, asked for after the race. Defaults to None.
+            row, asked for after the timing. Defaults to None.
     """
 
     name: str
@@ -77,15 +77,15 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Field:
-    """Contestants of one architecture and resolution.
+class Subjects:
+    """Subjects of one architecture and resolution.
 
     Args:
-        contestants (list[Contestant]): In the order of the table.
+        subjects (list[Subject]): In the order of the table.
         absent (dict[str, str]): Who is missing, and why.
     """
 
-    contestants: list[Contestant]
+    subjects: list[Subject]
     absent: dict[str, str] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ def scope_name(exit_ratio: float) -> str:
 def images_of(
     resolution: int, dtype: torch.dtype, device: torch.device
 ) -> Callable[[int], Tensor]:
-    """Share random images among contestants.
+    """Share random images among subjects.
 
     Args:
         resolution (int): Side in pixels.
@@ -116,7 +116,7 @@ def images_of(
     return draw
 
 
-def line_up(
+def make_subjects(
     arch: str | dict,
     resolution: int,
     *,
@@ -129,8 +129,8 @@ def line_up(
     matmuls: bool = False,
     deit_arch: str | dict | None = None,
     reductions: Mapping[str, dict] | None = None,
-) -> Field:
-    """Build the contestants of one architecture and resolution.
+) -> Subjects:
+    """Build the subjects of one architecture and resolution.
 
     Args:
         arch (str | dict): 'tiny', 'small', 'base', or a dict of sizes.
@@ -139,18 +139,18 @@ def line_up(
         dtype (torch.dtype): Of weights and images. Defaults to float32.
         device (torch.device | str): Where they run. Defaults to 'cpu'.
         backend (str): Of the scan. Defaults to 'auto'.
-        exit_ratios (Sequence[float]): MambaScope's, one contestant each.
+        exit_ratios (Sequence[float]): MambaScope's, one subject each.
             Defaults to 0, 0.25, 0.5, 0.75, 1.
         refine_ratio (float): MambaScope's. Defaults to 0.8.
-        matmuls (bool): Whether ViM's matrix products race, too. Defaults to
-            False.
+        matmuls (bool): Whether ViM's matrix products are timed, too.
+            Defaults to False.
         deit_arch (str | dict | None): None for DeiT of the same name.
             Defaults to None.
         reductions (Mapping[str, dict] | None): Token reductions by name, one
-            contestant each. Defaults to None.
+            subject each. Defaults to None.
 
     Returns:
-        Field: Contestants with random weights, and who is absent.
+        Subjects: Subjects with random weights, and who is absent.
     """
     device = torch.device(device)
     draw = images_of(resolution, dtype, device)
@@ -174,7 +174,7 @@ def line_up(
         scope = build_scope(arch, resolution, neck, backend, refine_ratio)
         scope = cast(scope, dtype, device)
         found += _gated(scope, resolution, exit_ratios, draw)
-    return Field(found, absent)
+    return Subjects(found, absent)
 
 
 def _plain(
@@ -182,11 +182,11 @@ def _plain(
     model: nn.Module,
     draw: Callable[[int], Tensor],
     macs: float | None = None,
-) -> Contestant:
+) -> Subject:
     def make(batch: int) -> Run:
         return forward_run(model, draw(batch))
 
-    return Contestant(
+    return Subject(
         name, name, make, macs=macs, weight_bytes=weight_bytes(model)
     )
 
@@ -196,12 +196,12 @@ def _reduced(
     model: BenchmarkModel,
     resolution: int,
     draw: Callable[[int], Tensor],
-) -> Contestant:
+) -> Subject:
     def make(batch: int) -> Run:
         forward = forward_run(model, draw(batch))
         return reduced_run(model, batch, forward)
 
-    return Contestant(
+    return Subject(
         name,
         REDUCED,
         make,
@@ -216,10 +216,10 @@ def _gated(
     resolution: int,
     exit_ratios: Sequence[float],
     draw: Callable[[int], Tensor],
-) -> list[Contestant]:
+) -> list[Subject]:
     costs = model_macs(model, resolution)
     return [
-        Contestant(
+        Subject(
             scope_name(ratio),
             SCOPE,
             _maker(model, ratio, draw),
@@ -241,9 +241,9 @@ def _maker(
     return make
 
 
-def _products(vim: BenchmarkModel, resolution: int) -> Contestant:
+def _products(vim: BenchmarkModel, resolution: int) -> Subject:
     products = vim_products(vim, resolution)
-    return Contestant(
+    return Subject(
         PRODUCTS,
         PRODUCTS,
         lambda batch: products_run(products, batch),

@@ -17,7 +17,7 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Entry:
-    """Who takes part in a race.
+    """Who takes part in interleaved timing.
 
     Args:
         run (Callable): One forward.
@@ -84,8 +84,8 @@ class Timing:
 
 
 @dataclass
-class Race:
-    """Outcome of :func:`race`.
+class InterleavedTimings:
+    """Outcome of :func:`time_interleaved`.
 
     Args:
         timings (dict[str, Timing]): By name, of those who finished.
@@ -152,13 +152,13 @@ def turns(names: list[str], number: int) -> list[str]:
     return names[::-1] if number % 2 else list(names)
 
 
-def race(
+def time_interleaved(
     entries: Mapping[str, Entry],
     repeats: int,
     device: torch.device,
     budget_s: float | None = None,
     warm_up: int = WARM_UP,
-) -> Race:
+) -> InterleavedTimings:
     """Time rivals in turns, round by round.
 
     Args:
@@ -172,33 +172,35 @@ def race(
         warm_up (int): Rounds before the timed ones. Defaults to 2.
 
     Returns:
-        Race: Timings, and who was skipped why.
+        InterleavedTimings: Timings, and who was skipped why.
 
     Raises:
         ValueError: If there is no round.
     """
     if repeats < 1:
-        raise ValueError(f'a race needs at least 1 round, got {repeats}')
-    result, racing = Race(), dict(entries)
+        raise ValueError(
+            f'interleaved timing needs at least 1 round, got {repeats}'
+        )
+    result, timed = InterleavedTimings(), dict(entries)
     start = time.perf_counter()
     for number in range(warm_up):
         costs = {
-            name: sum(_laps(racing[name], device))
-            for name in turns(list(racing), number)
+            name: sum(_laps(timed[name], device))
+            for name in turns(list(timed), number)
         }
         rounds = min(MIN_ROUNDS, repeats) + warm_up - number - 1
         left = _left(budget_s, start)
         for name, reason in too_slow(costs, rounds, left).items():
             result.skipped[name] = reason
-            del racing[name]
+            del timed[name]
     for number in range(repeats):
         if number >= MIN_ROUNDS and _left(budget_s, start) < 0:
             break
-        for name in turns(list(racing), number):
-            laps = _laps(racing[name], device)
+        for name in turns(list(timed), number):
+            laps = _laps(timed[name], device)
             result.timings.setdefault(name, Timing()).rounds.append(laps)
     # As given, whoever came first in the last round.
-    result.timings = {n: result.timings[n] for n in racing}
+    result.timings = {n: result.timings[n] for n in timed}
     return result
 
 

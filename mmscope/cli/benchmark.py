@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 
 from mmscope import ops
-from mmscope.benchmark.configs import config_field, open_subject
+from mmscope.benchmark.configs import config_subjects, open_config_model
 from mmscope.benchmark.grid import (
     Cell,
     Grid,
@@ -50,7 +50,7 @@ from mmscope.benchmark.memory import memory_method
 from mmscope.benchmark.ops import benchmark_ops, ops_table
 from mmscope.benchmark.page import reductions_section
 from mmscope.benchmark.picture import grid_figure, growth_figure
-from mmscope.benchmark.predictions import losses
+from mmscope.benchmark.predictions import slower_cases
 from mmscope.benchmark.ratios import (
     growth_exponents,
     model_ratios,
@@ -65,7 +65,7 @@ from mmscope.benchmark.setting import (
     noise_note,
     setting_line,
 )
-from mmscope.benchmark.subjects import Field, line_up
+from mmscope.benchmark.subjects import Subjects, make_subjects
 from mmscope.cli.benchmark_arguments import parse_args
 from mmscope.cli.gpu_first import gpu_first
 from mmscope.cli.train_minutes import train_minutes
@@ -105,9 +105,9 @@ def check_device(args: argparse.Namespace) -> None:
         raise UserError(f'the {backend} backend cannot run: {reason}')
 
 
-def builder(args: argparse.Namespace, arch: str, resolution: int) -> Field:
-    """Build the contestants that the command line asks for."""
-    return line_up(
+def builder(args: argparse.Namespace, arch: str, resolution: int) -> Subjects:
+    """Build the subjects that the command line asks for."""
+    return make_subjects(
         arch,
         resolution,
         neck=args.neck,
@@ -151,7 +151,7 @@ def run_configs(args: argparse.Namespace) -> dict:
     number = max(args.images, *batches)
     checkpoints = args.checkpoint or [None] * len(args.config)
     subjects = [
-        open_subject(
+        open_config_model(
             config,
             checkpoint,
             number,
@@ -162,7 +162,7 @@ def run_configs(args: argparse.Namespace) -> dict:
         )
         for config, checkpoint in zip(args.config, checkpoints, strict=True)
     ]
-    field = config_field(subjects, args.exit_ratios, args.exit_thresholds)
+    field = config_subjects(subjects, args.exit_ratios, args.exit_thresholds)
     grid = Grid()
     sizes = dict.fromkeys('x'.join(map(str, s.shape)) for s in subjects)
     for batch in batches:
@@ -179,7 +179,7 @@ def describe_grid(args: argparse.Namespace, grid: Grid) -> dict:
         'memory': memory_method(args.device),
         'rows': grid.rows,
         'skipped': grid.skipped,
-        'losses': losses(grid.rows),
+        'slower_cases': slower_cases(grid.rows),
     }
 
 
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
         if args.threads:
             torch.set_num_threads(args.threads)
         if args.device.type == 'cpu':
-            # As tools/test.py does; it serves every contestant.
+            # As tools/test.py does; it serves every subject.
             keep_freed_memory()
         setting = describe_setting(args.device, args.dtype, args.backend)
         found, text = measure(args, setting)

@@ -146,7 +146,7 @@ def add_how(parser: argparse.ArgumentParser) -> None:
         '--budget-s',
         type=float,
         help='seconds of each cell (default: 60; with --growth: 20); the '
-        'slowest contestants are skipped until three rounds of the others fit',
+        'slowest subjects are skipped until three rounds of the others fit',
     )
     parser.add_argument(
         '--budget-gib',

@@ -23,7 +23,7 @@ MOST_BOXES = 20
 
 
 @dataclass
-class Scene:
+class FigureContent:
     """Views of one task, less the boxes that are not drawn.
 
     Args:
@@ -47,7 +47,7 @@ class Scene:
         classes: Sequence[str],
         palette: Sequence[Sequence[int]] | None,
         score_thr: float,
-    ) -> Scene:
+    ) -> FigureContent:
         """Choose what is drawn.
 
         Args:
@@ -58,7 +58,7 @@ class Scene:
             score_thr (float): Least score of a box.
 
         Returns:
-            Scene: The scene.
+            FigureContent: What a figure shows.
 
         Raises:
             ValueError: If there is no view.

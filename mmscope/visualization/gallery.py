@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmscope.visualization.figure_layout import SCORE_THR, Scene, add_legend
+from mmscope.visualization.figure_layout import (
+    SCORE_THR,
+    FigureContent,
+    add_legend,
+)
 from mmscope.visualization.panels import draw_content, draw_image, frame
 from mmscope.visualization.style import BLUE, GREEN
 from mmscope.visualization.views import ImageClass, ScopeView
@@ -40,15 +44,15 @@ def exit_gallery(
     Raises:
         ValueError: If there is no image.
     """
-    scene = Scene.of([*most, *least], classes, palette, score_thr)
-    most, least = scene.views[: len(most)], scene.views[len(most) :]
+    shown = FigureContent.of([*most, *least], classes, palette, score_thr)
+    most, least = shown.views[: len(most)], shown.views[len(most) :]
     groups = [
         ('most confident', GREEN, most),
         ('least confident', BLUE, least),
     ]
     groups = [group for group in groups if group[2]]
     columns = max(len(views) for _, _, views in groups)
-    rows = 1 if scene.shows(ImageClass) else 2
+    rows = 1 if shown.shows(ImageClass) else 2
     height, width = groups[0][2][0].image.shape[:2]
     cell = 2.5 * height / width
     figure = Figure(
@@ -62,15 +66,15 @@ def exit_gallery(
     for part, (title, colour, views) in zip(parts, groups, strict=True):
         part.suptitle(title, fontsize=12, color=colour, weight='bold')
         grid = part.subplots(rows, columns, squeeze=False)
-        _draw_group(grid, views, scene, notes or {})
-    add_legend(figure, scene.legend(truth=False))
+        _draw_group(grid, views, shown, notes or {})
+    add_legend(figure, shown.legend(truth=False))
     return figure
 
 
 def _draw_group(
     grid: np.ndarray,
     views: Sequence[ScopeView],
-    scene: Scene,
+    shown: FigureContent,
     notes: dict[str, str],
 ) -> None:
     for axes in grid.flat:
@@ -80,6 +84,6 @@ def _draw_group(
         draw_image(column[0], view)
         for bottom in column[1:]:
             frame(bottom)
-            draw_content(bottom, view, view.prediction, scene.styles)
+            draw_content(bottom, view, view.prediction, shown.styles)
         lines = [view.verdict(), notes.get(view.name)]
         column[0].set_title('\n'.join(filter(None, lines)), fontsize=8.5)

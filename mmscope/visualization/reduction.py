@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmscope.visualization.figure_layout import SCORE_THR, Scene
+from mmscope.visualization.figure_layout import SCORE_THR, FigureContent
 from mmscope.visualization.panels import draw_image
 from mmscope.visualization.regions import draw_groups, draw_kept
 from mmscope.visualization.rows import PANEL_WIDTH, Panel, rows_figure
@@ -44,8 +44,8 @@ def reduction_figure(
     Raises:
         ValueError: If there is no image.
     """
-    scene = Scene.of(views, classes, palette, score_thr)
-    figure, _, _ = rows_figure(scene, _panels(views), panel_width, score_thr)
+    shown = FigureContent.of(views, classes, palette, score_thr)
+    figure, _, _ = rows_figure(shown, _panels(views), panel_width, score_thr)
     return figure
 
 

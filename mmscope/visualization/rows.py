@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmscope.visualization.figure_layout import Scene, add_legend
+from mmscope.visualization.figure_layout import FigureContent, add_legend
 from mmscope.visualization.panels import draw_content, frame
 from mmscope.visualization.style import BLUE, INK
 from mmscope.visualization.views import Detections, ImageClass, View
@@ -24,7 +24,7 @@ Panel = tuple[str, Callable[[Axes, Any], None]]
 
 
 def rows_figure(
-    scene: Scene,
+    shown: FigureContent,
     panels: Sequence[Panel],
     panel_width: float,
     score_thr: float,
@@ -33,7 +33,7 @@ def rows_figure(
     """Draw the same panels for each image.
 
     Args:
-        scene (Scene): Images.
+        shown (FigureContent): Images.
         panels (Sequence[Panel]): From left to right; what the model found
             and what is true follow by themselves, unless an image has one
             class as a whole: that is in its label.
@@ -45,9 +45,9 @@ def rows_figure(
         tuple[Figure, np.ndarray, np.ndarray]: Figure, the panels' axes
         (images, columns), and thin empty axes below each column.
     """
-    panels = [*panels, *_contents(scene, panel_width >= LEAST_FOR_SCORES)]
-    figure, grid, below = _grid(scene.views, len(panels), panel_width)
-    for row, view, note in zip(grid, scene.views, scene.notes, strict=True):
+    panels = [*panels, *_contents(shown, panel_width >= LEAST_FOR_SCORES)]
+    figure, grid, below = _grid(shown.views, len(panels), panel_width)
+    for row, view, note in zip(grid, shown.views, shown.notes, strict=True):
         for axes, (_, draw) in zip(row, panels, strict=True):
             frame(axes)
             draw(axes, view)
@@ -58,23 +58,23 @@ def rows_figure(
             grid[-1][column].set_xlabel(
                 f'score at least {score_thr:g}', fontsize=8.5
             )
-    add_legend(figure, scene.legend(truth=True))
+    add_legend(figure, shown.legend(truth=True))
     return figure, grid, below
 
 
-def _contents(scene: Scene, with_scores: bool) -> list[Panel]:
-    if scene.shows(ImageClass):
+def _contents(shown: FigureContent, with_scores: bool) -> list[Panel]:
+    if shown.shows(ImageClass):
         return []
 
     def predicted(axes: Axes, view: View) -> None:
-        draw_content(axes, view, view.prediction, scene.styles, with_scores)
+        draw_content(axes, view, view.prediction, shown.styles, with_scores)
 
     def true(axes: Axes, view: View) -> None:
-        draw_content(axes, view, view.label, scene.styles)
+        draw_content(axes, view, view.label, shown.styles)
 
-    title = DETECTIONS if scene.shows(Detections) else 'prediction'
+    title = DETECTIONS if shown.shows(Detections) else 'prediction'
     panels: list[Panel] = [(title, predicted)]
-    if any(view.label is not None for view in scene.views):
+    if any(view.label is not None for view in shown.views):
         panels.append(('ground truth', true))
     return panels
 

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mmscope.visualization.figure_layout import SCORE_THR, Scene
+from mmscope.visualization.figure_layout import SCORE_THR, FigureContent
 from mmscope.visualization.panels import HEAT, draw_image, draw_importance
 from mmscope.visualization.regions import draw_refined
 from mmscope.visualization.rows import PANEL_WIDTH, Panel, rows_figure
@@ -50,23 +50,23 @@ def scope_figure(
     Raises:
         ValueError: If there is no image.
     """
-    scene = Scene.of(views, classes, palette, score_thr)
+    shown = FigureContent.of(views, classes, palette, score_thr)
     figure, grid, below = rows_figure(
-        scene,
-        _panels(scene),
+        shown,
+        _panels(shown),
         panel_width,
         score_thr,
         lambda view: GREEN if view.exited else BLUE,
     )
-    _state_threshold(grid[-1], scene.views[0])
+    _state_threshold(grid[-1], shown.views[0])
     _add_heat_bar(figure, below[1])
     return figure
 
 
-def _panels(scene: Scene) -> list[Panel]:
+def _panels(shown: FigureContent) -> list[Panel]:
     others = [
         (TITLES.get(metric, metric), partial(draw_importance, metric=metric))
-        for metric in scene.views[0].others
+        for metric in shown.views[0].others
     ]
     return [
         ('image', draw_image),

@@ -74,7 +74,7 @@ class ImageClass:
     score: float | None = None
 
 
-# A label map is (H', W') int of the same scene, at any resolution.
+# A label map is (H', W') int of the same image, at any resolution.
 Content = np.ndarray | Detections | ImageClass
 
 

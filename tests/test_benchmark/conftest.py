@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmscope.benchmark.grid import Limits
-from mmscope.benchmark.subjects import Contestant
+from mmscope.benchmark.subjects import Subject
 
 CPU = torch.device('cpu')
 
@@ -37,12 +37,12 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def sleeper(clock):
-    """Build contestants that sleep a given time for each image."""
+    """Build subjects that sleep a given time for each image."""
 
     def build(name, seconds, kind=None, **options):
         def make(batch):
             return lambda: clock.sleep(seconds * batch)
 
-        return Contestant(name, kind or name, make, **options)
+        return Subject(name, kind or name, make, **options)
 
     return build

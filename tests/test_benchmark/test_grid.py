@@ -16,9 +16,13 @@ from mmscope.benchmark.models import (
     build_vim,
     cast,
 )
-from mmscope.benchmark.predictions import add_predictions, losses, shares_won
+from mmscope.benchmark.predictions import (
+    add_predictions,
+    shares_won,
+    slower_cases,
+)
 from mmscope.benchmark.report import grid_report
-from mmscope.benchmark.subjects import Contestant, Field, line_up
+from mmscope.benchmark.subjects import Subject, Subjects, make_subjects
 from mmscope.models import VisionMamba
 from mmscope.runtime.memory import keep_freed_memory
 
@@ -31,7 +35,7 @@ CELL = Cell('small', 8, 224)
 def row(name, kind, speed, exit_ratio=None, gmacs=1.0, spread=0.0):
     return {
         **vars(CELL),
-        'contestant': name,
+        'subject': name,
         'kind': kind,
         'model': kind,
         'images_per_s': speed,
@@ -46,10 +50,10 @@ def row(name, kind, speed, exit_ratio=None, gmacs=1.0, spread=0.0):
 
 def test_a_slower_contestant_has_the_smaller_speed(sleeper, limits):
     grid = Grid()
-    field = Field([sleeper('fast', 0.001), sleeper('slow', 0.01)])
+    field = Subjects([sleeper('fast', 0.001), sleeper('slow', 0.01)])
     measure_cell(CELL, field, limits, grid)
     fast, slow = grid.rows
-    assert (fast['contestant'], slow['contestant']) == ('fast', 'slow')
+    assert (fast['subject'], slow['subject']) == ('fast', 'slow')
     assert slow['images_per_s'] == pytest.approx(100)
     assert fast['images_per_s'] == pytest.approx(1000)
     assert slow['latency_ms_p50'] == pytest.approx(80)
@@ -59,12 +63,12 @@ def test_who_is_over_budget_is_listed_and_the_others_are_measured(
     sleeper, limits
 ):
     limits = replace(limits, budget_s=2.0)
-    field = Field([sleeper('fast', 1e-4), sleeper('endless', 0.05)])
+    field = Subjects([sleeper('fast', 1e-4), sleeper('endless', 0.05)])
     grid = measure_grid(['small'], [1, 500], [224], lambda *_: field, limits)
-    measured = {(r['contestant'], r['batch']) for r in grid.rows}
+    measured = {(r['subject'], r['batch']) for r in grid.rows}
     assert measured == {('fast', 1), ('fast', 500), ('endless', 1)}
     (skipped,) = grid.skipped
-    assert (skipped['contestant'], skipped['batch']) == ('endless', 500)
+    assert (skipped['subject'], skipped['batch']) == ('endless', 500)
     assert 'over the time budget' in skipped['reason']
 
 
@@ -80,7 +84,7 @@ def test_what_would_not_fit_in_memory_is_not_begun(limits):
 
     grid = Grid()
     limits = replace(limits, budget_gib=0.5)
-    field = Field([Contestant('large', 'large', make)])
+    field = Subjects([Subject('large', 'large', make)])
     measure_cell(Cell('small', 64, 224), field, limits, grid)
     assert memory_method(CPU) == CPU_METHOD
     assert 'over the memory budget' in grid.skipped[0]['reason']
@@ -95,9 +99,9 @@ def test_running_out_of_memory_is_listed(limits):
         return run
 
     grid = Grid()
-    field = Field([Contestant('large', 'large', make)], {'DeiT': 'absent'})
+    field = Subjects([Subject('large', 'large', make)], {'DeiT': 'absent'})
     measure_cell(CELL, field, limits, grid)
-    reasons = {x['contestant']: x['reason'] for x in grid.skipped}
+    reasons = {x['subject']: x['reason'] for x in grid.skipped}
     assert reasons['DeiT'] == 'absent'
     assert reasons['large'].startswith('out of memory')
 
@@ -109,7 +113,7 @@ def test_another_failure_is_not_taken_for_a_lack_of_memory(limits):
 
         return run
 
-    field = Field([Contestant('broken', 'broken', make)])
+    field = Subjects([Subject('broken', 'broken', make)])
     with pytest.raises(RuntimeError, match='shapes differ'):
         measure_cell(CELL, field, limits, Grid())
 
@@ -130,7 +134,7 @@ def test_cells_are_timed_where_memory_cannot_be_measured(
 ):
     monkeypatch.setattr('mmscope.benchmark.memory._reset_peak', lambda: False)
     grid = Grid()
-    measure_cell(CELL, Field([sleeper('one', 1e-3)]), limits, grid)
+    measure_cell(CELL, Subjects([sleeper('one', 1e-3)]), limits, grid)
     assert grid.rows[0]['memory_mib'] is None
     assert memory_method(CPU).startswith('not measured')
 
@@ -140,7 +144,7 @@ def test_the_line_up_runs_with_every_neck_and_dtype(limits):
         embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64
     )
     for neck, dtype in (('none', torch.float32), ('fpn', torch.bfloat16)):
-        field = line_up(
+        field = make_subjects(
             TINY,
             64,
             neck=neck,
@@ -154,10 +158,10 @@ def test_the_line_up_runs_with_every_neck_and_dtype(limits):
         measure_cell(
             cell, field, replace(limits, repeats=1, budget_s=600), grid
         )
-        names = {r['contestant'] for r in grid.rows}
+        names = {r['subject'] for r in grid.rows}
         assert {VIM, 'matrix products of ViM'} <= names
         assert {f'{SCOPE} 0 %', f'{SCOPE} 50 %'} <= names
-        absent = {x['contestant'] for x in grid.skipped}
+        absent = {x['subject'] for x in grid.skipped}
         assert DEIT in names | absent
         assert all(r['images_per_s'] > 0 for r in grid.rows)
 
@@ -213,11 +217,11 @@ def test_every_loss_is_named_and_nothing_else():
         row('MambaScope 50 %', SCOPE, 100.0, 0.5, spread=5),
         row('MambaScope 0 %', SCOPE, 50.0, 0.0),
     ]
-    (loss,) = losses(rows)
+    (loss,) = slower_cases(rows)
     assert (loss['rival'], loss['times']) == ('DeiT', pytest.approx(1.2))
     assert loss['clear']
     rows[0]['images_per_s_iqr'] = [101.0, 130.0]
-    assert not losses(rows)[0]['clear']
+    assert not slower_cases(rows)[0]['clear']
     text = grid_report({'rows': rows, 'skipped': [], 'memory': 'none'})
     assert 'MambaScope 50 % takes 1.20 x the time of DeiT' in text
 

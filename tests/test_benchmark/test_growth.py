@@ -12,7 +12,7 @@ from mmscope.benchmark.growth import (
     growth_report,
     thread_counts,
 )
-from mmscope.benchmark.subjects import Contestant, Field
+from mmscope.benchmark.subjects import Subject, Subjects
 
 from .conftest import CPU
 
@@ -48,7 +48,7 @@ def test_points_over_the_budget_are_not_begun(clock):
         def make(batch):
             return lambda: clock.sleep(seconds)
 
-        return Field([Contestant('square', 'square', make)])
+        return Subjects([Subject('square', 'square', make)])
 
     growth = Growth('tiny', quadratic, Limits(CPU, 3, budget_s=5.0))
     # 1, 4 and a million tokens: the last would take a hundred years.
@@ -71,7 +71,7 @@ def test_threads_are_given_back():
         def make(batch):
             return lambda: seen.append(torch.get_num_threads())
 
-        return Field([Contestant('any', 'any', make)])
+        return Subjects([Subject('any', 'any', make)])
 
     growth = Growth('tiny', build, Limits(CPU, 1))
     growth.threads([1, 2])

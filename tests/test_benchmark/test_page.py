@@ -48,13 +48,13 @@ def test_exits_are_told_in_percent_beside_their_promise():
 def test_growth_tells_exponents_and_what_was_skipped():
     curve = dict(
         axis='tokens',
-        contestant='ViM',
+        subject='ViM',
         x=[196.0, 1024.0],
         time_exponent=0.91,
         time_exponent_large=None,
         memory_exponent=1.0,
     )
-    skipped = dict(contestant='DeiT', axis='tokens', x=16384, reason='slow')
+    skipped = dict(subject='DeiT', axis='tokens', x=16384, reason='slow')
     text = growth_section(
         {
             'setting': SETTING,

@@ -11,14 +11,14 @@ from mmscope.benchmark.ratios import (
     model_ratios,
     write_ratios,
 )
-from mmscope.benchmark.subjects import Field
+from mmscope.benchmark.subjects import Subjects
 
 from .conftest import CPU
 
 
 def test_ratios_of_times_are_ours_over_the_rivals(sleeper):
     def build(arch, side):
-        return Field(
+        return Subjects(
             [
                 sleeper(VIM, 0.02),
                 sleeper(PRODUCTS, 0.01),

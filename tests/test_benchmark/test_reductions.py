@@ -19,7 +19,7 @@ from mmscope.benchmark.reductions import (
     draw_directions,
     reduced_run,
 )
-from mmscope.benchmark.subjects import line_up
+from mmscope.benchmark.subjects import make_subjects
 from mmscope.models import observe
 from mmscope.registry import MODELS
 
@@ -56,9 +56,11 @@ def test_settings_are_those_of_the_imagenet_configs(arch):
 
 
 def test_who_has_no_published_setting_is_named():
-    field = line_up(TINY, 64, exit_ratios=(), deit_arch=DEIT, reductions={})
+    field = make_subjects(
+        TINY, 64, exit_ratios=(), deit_arch=DEIT, reductions={}
+    )
     assert set(REDUCTIONS) <= set(field.absent)
-    field = line_up(TINY, 64, exit_ratios=(), deit_arch=DEIT)
+    field = make_subjects(TINY, 64, exit_ratios=(), deit_arch=DEIT)
     assert not set(REDUCTIONS) & set(field.absent)
 
 
@@ -98,8 +100,10 @@ def test_the_others_are_left_alone():
 
 
 def test_the_line_up_has_them_with_fewer_macs_than_vim():
-    field = line_up(TINY, 64, exit_ratios=(), deit_arch=DEIT, reductions=SMALL)
-    found = {c.name: c for c in field.contestants}
+    field = make_subjects(
+        TINY, 64, exit_ratios=(), deit_arch=DEIT, reductions=SMALL
+    )
+    found = {c.name: c for c in field.subjects}
     for name in REDUCTIONS:
         assert found[name].kind == REDUCED
         assert 0 < found[name].macs < found[VIM].macs
@@ -111,7 +115,7 @@ def measured(name, kind, speed, gmacs, exit_ratio=None):
         'arch': 'small',
         'resolution': 224,
         'batch': 8,
-        'contestant': name,
+        'subject': name,
         'kind': kind,
         'model': name,
         'exit_ratio': exit_ratio,
@@ -131,9 +135,7 @@ def test_the_share_of_the_promised_saving_is_told():
     # 10 ms became 8 ms; 25 % were promised.
     assert rows[1]['saving_promised'] == pytest.approx(0.25)
     assert rows[1]['share_won'] == pytest.approx(0.8)
-    skipped = [
-        {**rows[0], 'contestant': DYVM, 'reason': 'over the time budget'}
-    ]
+    skipped = [{**rows[0], 'subject': DYVM, 'reason': 'over the time budget'}]
     text = reductions_section(
         {'rows': rows, 'skipped': skipped, 'setting': {'commit': 'abc'}}
     )

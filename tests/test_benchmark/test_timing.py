@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from mmscope.benchmark.timing import Entry, Timing, race, too_slow
+from mmscope.benchmark.timing import Entry, Timing, time_interleaved, too_slow
 
 CPU = torch.device('cpu')
 
@@ -13,7 +13,7 @@ CPU = torch.device('cpu')
 def test_rivals_take_turns_there_and_back():
     order = []
     entries = {n: Entry(lambda n=n: order.append(n)) for n in 'abc'}
-    race(entries, 2, CPU, warm_up=2)
+    time_interleaved(entries, 2, CPU, warm_up=2)
     assert ''.join(order) == 'abccbaabccba'
 
 
@@ -22,7 +22,7 @@ def test_a_rival_slower_by_a_real_sleep_is_reported_slower():
         'fast': Entry(lambda: time.sleep(0.001)),
         'slow': Entry(lambda: time.sleep(0.05)),
     }
-    result = race(entries, 3, CPU, warm_up=0)
+    result = time_interleaved(entries, 3, CPU, warm_up=0)
     fast, slow = (result.timings[n].summary(1) for n in ('fast', 'slow'))
     assert slow['images_per_s'] <= 1 / 0.05
     assert fast['images_per_s'] > slow['images_per_s']
@@ -34,7 +34,9 @@ def test_a_drifting_machine_favours_nobody(clock):
     def work():
         clock.sleep(1.0 + 0.01 * clock.now)
 
-    result = race({'first': Entry(work), 'last': Entry(work)}, 10, CPU)
+    result = time_interleaved(
+        {'first': Entry(work), 'last': Entry(work)}, 10, CPU
+    )
     assert result.ratio('first', 'last')[1] == pytest.approx(1, abs=1e-3)
 
 
@@ -62,7 +64,7 @@ def test_who_cannot_finish_is_skipped_with_a_reason_and_the_others_race(
         'fast': Entry(lambda: clock.sleep(0.001)),
         'slow': Entry(lambda: clock.sleep(0.3)),
     }
-    result = race(entries, 5, CPU, budget_s=0.8)
+    result = time_interleaved(entries, 5, CPU, budget_s=0.8)
     assert list(result.timings) == ['fast']
     assert 'over the time budget' in result.skipped['slow']
 
@@ -76,13 +78,13 @@ def test_the_slowest_go_first_and_only_until_the_others_fit():
 
 def test_rounds_end_with_the_budget_but_not_before_three(clock):
     entry = {'one': Entry(lambda: clock.sleep(0.02))}
-    result = race(entry, 1000, CPU, budget_s=0.5, warm_up=2)
+    result = time_interleaved(entry, 1000, CPU, budget_s=0.5, warm_up=2)
     # Two of the 25 forwards warm up, one more passes the limit.
     assert len(result.timings['one'].rounds) == pytest.approx(24, abs=1)
-    result = race(entry, 1000, CPU, budget_s=0.0, warm_up=0)
+    result = time_interleaved(entry, 1000, CPU, budget_s=0.0, warm_up=0)
     assert len(result.timings['one'].rounds) == 3
 
 
 def test_no_round_is_refused():
     with pytest.raises(ValueError, match='at least 1 round'):
-        race({}, 0, CPU)
+        time_interleaved({}, 0, CPU)

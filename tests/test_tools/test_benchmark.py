@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from mmscope.benchmark.subjects import line_up
+from mmscope.benchmark.subjects import make_subjects
 
 from .conftest import load_tool
 from .tiny import CONFIG, OPTIONS, VIM_CONFIG
@@ -45,9 +45,9 @@ def tool(monkeypatch):
     module = load_tool('benchmark.py')
 
     def small(arch, resolution, **options):
-        return line_up(TINY, resolution, deit_arch=TINY_DEIT, **options)
+        return make_subjects(TINY, resolution, deit_arch=TINY_DEIT, **options)
 
-    monkeypatch.setattr(module, 'line_up', small)
+    monkeypatch.setattr(module, 'make_subjects', small)
     return module
 
 
@@ -61,10 +61,10 @@ def test_the_grid_says_what_was_measured_where_and_how(tool, tmp_path, capsys):
         'memory',
         'rows',
         'skipped',
-        'losses',
+        'slower_cases',
     }
     assert set(result['setting']) == SETTING
-    cells = {(r['contestant'], r['batch']) for r in result['rows']}
+    cells = {(r['subject'], r['batch']) for r in result['rows']}
     assert {('MambaScope 50 %', 1), ('MambaScope 50 %', 2)} <= cells
     half = [r for r in result['rows'] if r['exit_ratio'] == 0.5]
     assert {
@@ -101,7 +101,7 @@ def test_growth_fits_exponents_of_time_and_memory(tool, tmp_path, capsys):
         ]
     )
     curves = json.loads(out.read_text())['growth']['curves']
-    vim = {c['axis']: c for c in curves if c['contestant'] == 'ViM'}
+    vim = {c['axis']: c for c in curves if c['subject'] == 'ViM'}
     assert vim['tokens']['x'] == [4, 16]
     assert vim['batch']['x'] == [1, 2]
     assert vim['threads']['x'] == [1]
@@ -150,7 +150,7 @@ def config_args(scenes, monkeypatch):
 def test_configs_are_timed_by_their_test_step(tool, config_args, capsys):
     tool.main([*config_args, '--exit-ratios', '0', '0.5', '--json'])
     rows = json.loads(capsys.readouterr().out)['rows']
-    names = [row['contestant'] for row in rows]
+    names = [row['subject'] for row in rows]
     assert names == [
         'mambascope_ti_upernet 0 %',
         'mambascope_ti_upernet 50 %',
@@ -178,7 +178,7 @@ def test_token_reductions_race_beside_vim(tool, tmp_path, capsys):
     cell = ['--arch', 'small', '--batch-sizes', '2', '--resolutions', '64']
     tool.main(['--reductions', *PATIENT, *cell, '--json', str(out)])
     result = json.loads(out.read_text())
-    found = {row['contestant'] for row in result['rows']}
+    found = {row['subject'] for row in result['rows']}
     assert found >= {'ViM', 'R-MeeTo', 'HiddenAlign', 'DyVM'}
     assert 'MambaScope 50 %' in found
     assert 'share won %' in capsys.readouterr().out

@@ -48,9 +48,9 @@ def test_the_dry_run_executes_every_step(tool, tmp_path, capsys):
     rows = [row for x in found['outcomes'] for row in x['rows']]
     assert all(row['ok'] for row in rows if 'ok' in row)
     reasons = {
-        row['contestant']: row['reason']
+        row['subject']: row['reason']
         for row in rows
-        if 'contestant' in row and 'reason' in row
+        if 'subject' in row and 'reason' in row
     }
     assert set(reasons) <= {'DeiT'}
     text = capsys.readouterr().out

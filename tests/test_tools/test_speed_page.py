@@ -32,7 +32,7 @@ def test_token_reductions_have_a_page_of_their_own(tmp_path, capsys):
     name = 'token_reduction_speed'
     page = shutil.copy(RESULTS / f'{name}.md', tmp_path)
     row = dict(arch='tiny', resolution=224, batch=1, kind='ViM')
-    row |= dict(contestant='ViM', images_per_s=9.0, gmacs=1.5)
+    row |= dict(subject='ViM', images_per_s=9.0, gmacs=1.5)
     row['images_per_s_iqr'] = [8.5, 9.5]
     result = {'setting': {'commit': 'abc'}, 'rows': [row], 'skipped': []}
     (tmp_path / f'{name}.json').write_text(json.dumps(result))

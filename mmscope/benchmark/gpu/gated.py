@@ -9,7 +9,7 @@ from mmscope.benchmark.gpu.models import EXIT_RATIOS, measure
 from mmscope.benchmark.gpu.scale import CellPlan, Scale
 from mmscope.benchmark.gpu.steps import Step
 from mmscope.benchmark.models import SCOPE, VIM
-from mmscope.benchmark.subjects import line_up
+from mmscope.benchmark.subjects import make_subjects
 
 BUDGET_S, LIMIT_S = 8.0, 45.0
 
@@ -30,13 +30,13 @@ def gated_steps(scale: Scale) -> Iterator[Step]:
 
 def _cell(plan: CellPlan, scale: Scale, left: float) -> list[dict]:
     with scale.device:
-        field = line_up(
+        field = make_subjects(
             scale.arch(plan.arch),
             plan.resolution,
             device=scale.device,
             exit_ratios=EXIT_RATIOS,
             deit_arch=scale.deit,
         )
-    ours = [c for c in field.contestants if c.kind in (VIM, SCOPE)]
+    ours = [c for c in field.subjects if c.kind in (VIM, SCOPE)]
     field = type(field)(ours)
     return measure(plan, field, scale, min(plan.budget_s, left))

@@ -76,16 +76,16 @@ def goals(record: Record) -> list[Goal]:
 
 
 def _speeds(rows: Iterable[dict], side: int) -> dict[str, float]:
-    """Images a second at the batch of the goals, by contestant.
+    """Images a second at the batch of the goals, by subject.
 
-    Where one raced in several cells, the first one counts: there everybody
+    Where one was timed in several cells, the first one counts: there everybody
     took part.
     """
     found: dict[str, float] = {}
     for row in rows:
         cell = (row['arch'], row['resolution'], row['batch'])
         if row.get('images_per_s') and cell == ('small', side, BATCH):
-            found.setdefault(row['contestant'], row['images_per_s'])
+            found.setdefault(row['subject'], row['images_per_s'])
     return found
 
 
@@ -144,7 +144,7 @@ def _shares(rows: Iterable[dict]) -> list[Goal]:
             row['exit_share_won'],
         )
         for row in rows
-        if row['contestant'] == HALF and row.get('exit_share_won') is not None
+        if row['subject'] == HALF and row.get('exit_share_won') is not None
     ]
     title = 'share of the saving won at 50 % exits'
     return found or [Goal(title, SHARE, None)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.timing import Entry, Run, race, stopwatch
+from mmscope.benchmark.timing import Entry, Run, stopwatch, time_interleaved
 
 GRAPH, CALLS = 'graph', 'calls'
 # A measured lap should last so long: launches and clocks are then nothing.
@@ -150,7 +150,8 @@ def race_laps(
         runs (dict[str, Callable]): What to time, by name.
         device (torch.device): Where they work.
         repeats (int): Timed rounds.
-        budget_s (float | None): See :func:`race`. Defaults to None.
+        budget_s (float | None): See :func:`time_interleaved`. Defaults to
+            None.
 
     Returns:
         dict[str, dict]: By name ``us`` (median microseconds of one run),
@@ -162,7 +163,7 @@ def race_laps(
     entries = {name: Entry(one.run) for name, one in laps.items()}
     # Each lap ran before, and a dry run on a CPU has no time to lose.
     rounds = WARM_UP_ROUNDS if device.type == 'cuda' else 0
-    result = race(entries, repeats, device, budget_s, rounds)
+    result = time_interleaved(entries, repeats, device, budget_s, rounds)
     found: dict[str, dict] = {
         name: {'reason': reason} for name, reason in result.skipped.items()
     }

@@ -15,7 +15,7 @@ from mmscope.benchmark.gpu.rival import (
     with_rival_mixers,
 )
 from mmscope.benchmark.gpu.scale import CellPlan, Scale
-from mmscope.benchmark.gpu.scope_graphs import DTYPE, graph_contestants
+from mmscope.benchmark.gpu.scope_graphs import DTYPE, graph_subjects
 from mmscope.benchmark.gpu.stand_in import stand_in
 from mmscope.benchmark.gpu.steps import Step, is_fatal
 from mmscope.benchmark.grid import Cell, Limits, race_cell
@@ -30,11 +30,11 @@ from mmscope.benchmark.models import (
 )
 from mmscope.benchmark.predictions import add_predictions
 from mmscope.benchmark.subjects import (
-    Contestant,
-    Field,
+    Subject,
+    Subjects,
     forward_run,
     images_of,
-    line_up,
+    make_subjects,
     weight_bytes,
 )
 from mmscope.benchmark.timing import Run
@@ -42,7 +42,7 @@ from mmscope.benchmark.timing import Run
 EXIT_RATIOS = (0.0, 0.5, 1.0)
 RIVAL = f'{VIM}, {MODULE}'
 # What building and the first runs, in which kernels are compiled, may take
-# beside the race.
+# beside the timing.
 FIRST_S, COMPILE_S = 60.0, 70.0
 
 
@@ -56,24 +56,24 @@ def autocast_run(run: Run, device: torch.device) -> Run:
     return cast_run
 
 
-def with_autocast(field: Field, device: torch.device) -> Field:
-    """Let all contestants run under autocast.
+def with_autocast(field: Subjects, device: torch.device) -> Subjects:
+    """Let all subjects run under autocast.
 
     Args:
-        field (Field): With weights in float32.
+        field (Subjects): With weights in float32.
         device (torch.device): Where they work.
 
     Returns:
-        Field: The same with other runs.
+        Subjects: The same with other runs.
     """
 
-    def wrap(contestant: Contestant) -> Contestant:
+    def wrap(subject: Subject) -> Subject:
         def make(batch: int) -> Run:
-            return autocast_run(contestant.make(batch), device)
+            return autocast_run(subject.make(batch), device)
 
-        return replace(contestant, make=make)
+        return replace(subject, make=make)
 
-    return replace(field, contestants=[wrap(one) for one in field.contestants])
+    return replace(field, subjects=[wrap(one) for one in field.subjects])
 
 
 def model_steps(scale: Scale) -> Iterator[Step]:
@@ -94,71 +94,71 @@ def model_steps(scale: Scale) -> Iterator[Step]:
 
 def _cell(plan: CellPlan, scale: Scale, left: float) -> list[dict]:
     with stand_in(MODULE, scale.dry_run):
-        line_up_cell = compiled_field if plan.compiled else eager_field
+        cell_subjects = compiled_subjects if plan.compiled else eager_subjects
         # Drawing the weights of seven models on a CPU takes its seconds.
         with scale.device:
-            field = line_up_cell(plan, scale)
+            field = cell_subjects(plan, scale)
         return measure(plan, field, scale, min(plan.budget_s, left))
 
 
 def measure(
-    plan: CellPlan, field: Field, scale: Scale, budget_s: float
+    plan: CellPlan, field: Subjects, scale: Scale, budget_s: float
 ) -> list[dict]:
     """Measure one cell under autocast.
 
     Args:
         plan (CellPlan): Where.
-        field (Field): Who, with weights in float32.
+        field (Subjects): Who, with weights in float32.
         scale (Scale): Device and repeats.
-        budget_s (float): Seconds of the race.
+        budget_s (float): Seconds of the timing.
 
     Returns:
         list[dict]: Rows as those of :func:`measure_cell`; those who did not
         run have ``reason`` in place of numbers.
     """
     field = with_autocast(field, scale.device)
-    racing, skipped = who_runs(field, plan.batch, scale.device)
+    timed, skipped = who_runs(field, plan.batch, scale.device)
     limits = Limits(scale.device, scale.repeats, budget_s * scale.patience)
     cell = Cell(plan.arch, plan.batch, plan.resolution)
-    rows = list(race_cell(racing, cell, limits, skipped))
+    rows = list(race_cell(timed, cell, limits, skipped))
     rows = add_predictions([{**vars(cell), **row} for row in rows])
     return rows + [
-        {'contestant': name, **vars(cell), 'reason': reason}
+        {'subject': name, **vars(cell), 'reason': reason}
         for name, reason in skipped.items()
     ]
 
 
 def who_runs(
-    field: Field, batch: int, device: torch.device
-) -> tuple[list[Contestant], dict[str, str]]:
+    field: Subjects, batch: int, device: torch.device
+) -> tuple[list[Subject], dict[str, str]]:
     """Run everybody once: what fails must not spoil the others' race.
 
     Args:
-        field (Field): Who.
+        field (Subjects): Who.
         batch (int): Images of a forward.
         device (torch.device): Where they work.
 
     Returns:
-        tuple[list[Contestant], dict[str, str]]: Those who ran, whose run is
+        tuple[list[Subject], dict[str, str]]: Those who ran, whose run is
         kept, and the others' reasons.
 
     Raises:
         RuntimeError: If one cost this process its GPU.
     """
-    racing, skipped = [], dict(field.absent)
-    for contestant in field.contestants:
+    timed, skipped = [], dict(field.absent)
+    for subject in field.subjects:
         try:
-            run = contestant.make(batch)
+            run = subject.make(batch)
             run()
         except Exception as error:
             if is_fatal(error):
                 raise
-            skipped[contestant.name] = _reason(error)
+            skipped[subject.name] = _reason(error)
             if device.type == 'cuda':
                 torch.cuda.empty_cache()
             continue
-        racing.append(replace(contestant, make=lambda _, run=run: run))
-    return racing, skipped
+        timed.append(replace(subject, make=lambda _, run=run: run))
+    return timed, skipped
 
 
 def _reason(error: Exception) -> str:
@@ -168,20 +168,21 @@ def _reason(error: Exception) -> str:
     return f'{type(error).__name__}: {first}'
 
 
-def eager_field(plan: CellPlan, scale: Scale) -> Field:
-    """Line everybody up as PyTorch runs them, and as graphs where wanted.
+def eager_subjects(plan: CellPlan, scale: Scale) -> Subjects:
+    """Prepare every subject as PyTorch runs them, and as graphs where wanted.
 
     Args:
         plan (CellPlan): Where.
         scale (Scale): Device, stand-ins for architectures.
 
     Returns:
-        Field: DeiT, ViM, MambaScope at three exit ratios, ViM on mamba-ssm's
-        kernels, graphs; ViM alone unless the architecture is 'small'.
+        Subjects: DeiT, ViM, MambaScope at three exit ratios, ViM on
+        mamba-ssm's kernels, graphs; ViM alone unless the architecture is
+        'small'.
     """
     arch, side, device = scale.arch(plan.arch), plan.resolution, scale.device
     small = plan.arch == 'small'
-    field = line_up(
+    field = make_subjects(
         arch,
         side,
         device=device,
@@ -189,8 +190,8 @@ def eager_field(plan: CellPlan, scale: Scale) -> Field:
         deit_arch=scale.deit,
     )
     if not small:
-        return Field([one for one in field.contestants if one.kind == VIM])
-    found, absent = list(field.contestants), dict(field.absent)
+        return Subjects([one for one in field.subjects if one.kind == VIM])
+    found, absent = list(field.subjects), dict(field.absent)
     draw = images_of(side, torch.float32, device)
     if reason := why_no_rival():
         absent[RIVAL] = reason
@@ -198,14 +199,14 @@ def eager_field(plan: CellPlan, scale: Scale) -> Field:
         rival = with_rival_mixers(build_vim(arch, side))
         found.append(plain(RIVAL, cast(rival, torch.float32, device), draw))
     if plan.graphs:
-        found += graph_contestants(plan, scale, draw)
-    return Field(found, absent)
+        found += graph_subjects(plan, scale, draw)
+    return Subjects(found, absent)
 
 
 def plain(
     name: str, model: nn.Module, draw: Callable[[int], Tensor]
-) -> Contestant:
-    """Make a contestant of a model that runs as it is.
+) -> Subject:
+    """Make a subject of a model that runs as it is.
 
     Args:
         name (str): Its name, also its kind.
@@ -213,16 +214,16 @@ def plain(
         draw (Callable): Number of images to images.
 
     Returns:
-        Contestant: Without a forced exit ratio.
+        Subject: Without a forced exit ratio.
     """
 
     def make(batch: int) -> Run:
         return forward_run(model, draw(batch))
 
-    return Contestant(name, name, make, weight_bytes=weight_bytes(model))
+    return Subject(name, name, make, weight_bytes=weight_bytes(model))
 
 
-def compiled_field(plan: CellPlan, scale: Scale) -> Field:
+def compiled_subjects(plan: CellPlan, scale: Scale) -> Subjects:
     """Line models up, eager and compiled.
 
     Args:
@@ -230,7 +231,7 @@ def compiled_field(plan: CellPlan, scale: Scale) -> Field:
         scale (Scale): Device, compiler.
 
     Returns:
-        Field: Each model twice.
+        Subjects: Each model twice.
     """
     arch, side, device = scale.arch(plan.arch), plan.resolution, scale.device
     draw = images_of(side, torch.float32, device)
@@ -249,4 +250,4 @@ def compiled_field(plan: CellPlan, scale: Scale) -> Field:
         compiled = torch.compile(model, backend=scale.compiler, dynamic=False)
         found.append(plain(name, model, draw))
         found.append(plain(f'{name}, compiled', compiled, draw))
-    return Field(found, absent)
+    return Subjects(found, absent)

@@ -57,7 +57,7 @@ OPERATORS = (
     Column('rival_name', 'which'),
 )
 SPEEDS = (
-    Column('contestant', 'contestant'),
+    Column('subject', 'subject'),
     Column('images_per_s', 'images/s', '.0f'),
     Column('iqr', 'quartiles'),
     Column('latency_ms_p50', 'ms', '.2f'),

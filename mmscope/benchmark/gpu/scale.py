@@ -31,10 +31,10 @@ class CellPlan:
         arch (str): 'tiny' or 'small'.
         resolution (int): Image side in pixels.
         batch (int): Images of a forward.
-        graphs (bool): Whether CUDA graphs race, too. Defaults to False.
-        compiled (tuple[str, ...]): Models that race compiled, against
+        graphs (bool): Whether CUDA graphs are timed, too. Defaults to False.
+        compiled (tuple[str, ...]): Models timed compiled, against
             themselves; then nobody else does. Defaults to none.
-        budget_s (float): Seconds of the race. Defaults to 10.
+        budget_s (float): Seconds of the timing. Defaults to 10.
     """
 
     arch: str

@@ -32,7 +32,7 @@ from mmscope.benchmark.models import (
     model_macs,
     why_no_deit,
 )
-from mmscope.benchmark.subjects import Contestant, weight_bytes
+from mmscope.benchmark.subjects import Subject, weight_bytes
 from mmscope.benchmark.timing import Run
 from mmscope.models import CoarseBranch, FineBranch
 
@@ -154,9 +154,7 @@ class ScopeGraphs:
         return cls.index_copy(0, stay, refined.to(cls.dtype))
 
 
-def graph_contestants(
-    plan: CellPlan, scale: Scale, draw: Draw
-) -> list[Contestant]:
+def graph_subjects(plan: CellPlan, scale: Scale, draw: Draw) -> list[Subject]:
     """List ViM and DeiT as graphs, and MambaScope by its branches.
 
     Args:
@@ -165,7 +163,7 @@ def graph_contestants(
         draw (Callable): Number of images to images.
 
     Returns:
-        list[Contestant]: Nothing is recorded until they are asked to run.
+        list[Subject]: Nothing is recorded until they are asked to run.
     """
     arch, side = scale.arch(plan.arch), plan.resolution
     found = [_recorded(f'{VIM}, graph', partial(build_vim, arch, side), draw)]
@@ -179,13 +177,13 @@ def graph_contestants(
         'fine branch, graph': lambda batch: graphs(batch).refining(),
     }
     found += [
-        Contestant(name, name, make, details=without_memory)
+        Subject(name, name, make, details=without_memory)
         for name, make in branches.items()
     ]
     costs = model_macs(scope, side)
 
-    def gated(ratio: float) -> Contestant:
-        return Contestant(
+    def gated(ratio: float) -> Subject:
+        return Subject(
             f'{SCOPE} {100 * ratio:g} %, graphs',
             GRAPHS,
             lambda batch: graphs(batch).gated(ratio),
@@ -200,7 +198,7 @@ def graph_contestants(
 
 def _recorded(
     name: str, build: Callable[[], nn.Module], draw: Draw
-) -> Contestant:
+) -> Subject:
     def make(batch: int) -> Run:
         images = draw(batch)
         with images.device:
@@ -210,4 +208,4 @@ def _recorded(
         # Copying the images to where the graph reads them belongs to it.
         return partial(recorded, images)
 
-    return Contestant(name, name, make, details=without_memory)
+    return Subject(name, name, make, details=without_memory)

@@ -29,7 +29,7 @@ from mmscope.benchmark.models import (
     build_vim,
     why_no_deit,
 )
-from mmscope.benchmark.subjects import Contestant, Field, weight_bytes
+from mmscope.benchmark.subjects import Subject, Subjects, weight_bytes
 from mmscope.benchmark.timing import Run
 from mmscope.models.losses import coarse_fine_kl
 
@@ -37,7 +37,7 @@ BUDGET_S, LIMIT_S = 12.0, 60.0
 
 
 def training_steps(scale: Scale) -> Iterator[Step]:
-    """List the race of training steps.
+    """List the timing of training steps.
 
     Args:
         scale (Scale): Batch and device.
@@ -54,11 +54,11 @@ def training_steps(scale: Scale) -> Iterator[Step]:
 def _race(plan: CellPlan, scale: Scale, left: float) -> list[dict]:
     with stand_in(MODULE, scale.dry_run):
         with scale.device:
-            field = training_field(plan, scale)
+            field = training_subjects(plan, scale)
         return measure(plan, field, scale, min(plan.budget_s, left))
 
 
-def training_field(plan: CellPlan, scale: Scale) -> Field:
+def training_subjects(plan: CellPlan, scale: Scale) -> Subjects:
     """Line up ViM, MambaScope, DeiT and ViM on mamba-ssm's kernels.
 
     Args:
@@ -66,7 +66,7 @@ def training_field(plan: CellPlan, scale: Scale) -> Field:
         scale (Scale): Device, stand-ins for architectures.
 
     Returns:
-        Field: Runs are whole steps; MambaScope trains both stages, fine
+        Subjects: Runs are whole steps; MambaScope trains both stages, fine
         regions selected.
     """
     arch, side = scale.arch(plan.arch), plan.resolution
@@ -84,15 +84,15 @@ def training_field(plan: CellPlan, scale: Scale) -> Field:
     else:
         builders[RIVAL] = lambda: with_rival_mixers(build_vim(arch, side))
     found = [
-        _contestant(name, build(), side, scale.device)
+        _subject(name, build(), side, scale.device)
         for name, build in builders.items()
     ]
-    return Field(found, absent)
+    return Subjects(found, absent)
 
 
-def _contestant(
+def _subject(
     name: str, model: nn.Module, side: int, device: torch.device
-) -> Contestant:
+) -> Subject:
     model.to(device).train()
 
     def make(batch: int) -> Run:
@@ -100,7 +100,7 @@ def _contestant(
         labels = torch.randint(CLASSES, (batch,), device=device)
         return training_run(model, images, labels)
 
-    return Contestant(name, name, make, weight_bytes=weight_bytes(model))
+    return Subject(name, name, make, weight_bytes=weight_bytes(model))
 
 
 def training_run(model: BenchmarkModel, images: Tensor, labels: Tensor) -> Run:

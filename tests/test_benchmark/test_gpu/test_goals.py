@@ -22,7 +22,7 @@ def speeds(part, cell=CELL, **images_per_s):
     rows = [
         {
             **cell,
-            'contestant': name,
+            'subject': name,
             'images_per_s': value,
             'images_per_s_iqr': [value, value],
             'latency_ms_p50': 1.0,
@@ -73,8 +73,8 @@ def test_one_wrong_tensor_and_one_failed_step_miss_parity(record):
 
 def test_shares_are_told_for_each_batch(record):
     rows = [
-        dict(CELL, contestant='MambaScope 50 %', exit_share_won=0.85),
-        dict(CELL, batch=1, contestant='MambaScope 50 %', exit_share_won=0.5),
+        dict(CELL, subject='MambaScope 50 %', exit_share_won=0.85),
+        dict(CELL, batch=1, subject='MambaScope 50 %', exit_share_won=0.5),
     ]
     record.put(Outcome('gated', 'one', DONE, 1.0, rows))
     name = 'share of the saving won at 50 % exits, batch'

@@ -9,7 +9,7 @@ from mmscope.benchmark.gpu.scale import CellPlan, full_scale, tiny_scale
 from mmscope.benchmark.gpu.scope_graphs import ScopeGraphs
 from mmscope.benchmark.gpu.training import losses
 from mmscope.benchmark.models import build_scope, build_vim, cast
-from mmscope.benchmark.subjects import Contestant, Field
+from mmscope.benchmark.subjects import Subject, Subjects
 
 from .conftest import CPU
 
@@ -21,15 +21,15 @@ def broken(batch):
 
 
 def test_one_who_fails_does_not_spoil_the_race():
-    field = Field(
+    field = Subjects(
         [
-            Contestant('large', 'large', broken),
-            Contestant('small', 'small', lambda batch: lambda: None),
+            Subject('large', 'large', broken),
+            Subject('small', 'small', lambda batch: lambda: None),
         ],
         {'absent': 'not installed'},
     )
-    racing, skipped = who_runs(field, 4, CPU)
-    assert [one.name for one in racing] == ['small']
+    timed, skipped = who_runs(field, 4, CPU)
+    assert [one.name for one in timed] == ['small']
     assert skipped['large'].startswith('out of memory: CUDA out of memory')
     assert skipped['absent'] == 'not installed'
 
