@@ -111,14 +111,28 @@ def unprefixed(node):
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=str)
-def test_header_says_row_host_command_and_both_scores(leaf):
+def test_header_says_row_host_command_cost_and_both_scores(leaf):
     text = (CONFIGS / leaf).read_text()
     header = re.match(r'"""(.*?)"""', text, re.DOTALL)[1]
-    assert 5 <= len(header.strip().splitlines()) <= 10
+    assert 5 <= len(header.strip().splitlines()) <= 11
     assert f'python tools/train.py configs/{leaf}' in header
-    for word in ('Host: ', 'Paper: ', 'Ours: '):
+    for word in ('Host: ', 'Cost: ', 'Paper: ', 'Ours: '):
         assert word in header
-    assert len(text.splitlines()) <= LENGTHS.get(str(leaf), 40)
+    assert len(text.splitlines()) <= LENGTHS.get(str(leaf), 42)
+
+
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_the_cost_in_a_header_is_the_schedule_of_the_config(leaf):
+    header = (CONFIGS / leaf).read_text().split('"""')[1]
+    said = re.search(r'^Cost: +(.*)$', header, re.MULTILINE)[1]
+    loop = load(leaf).train_cfg
+    stated = re.match(r'([\d,]+) (epochs|steps) of', said)
+    if stated is None:  # a small experiment that was timed
+        assert 'CPU core' in said
+        return
+    number, unit = int(stated[1].replace(',', '')), stated[2]
+    key = 'max_epochs' if unit == 'epochs' else 'max_iters'
+    assert loop[key] == number
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=str)

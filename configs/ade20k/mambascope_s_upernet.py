@@ -3,6 +3,7 @@
 Host:    mmsegmentation
 Weights: the same converter with --target mambascope, or a MambaScope file
 Command: python tools/train.py configs/ade20k/mambascope_s_upernet.py
+Cost:    160,000 steps of 16 images, both stages; not timed here
 Paper:   45.5 mIoU, 48 M parameters
 Ours:    46.79 M parameters; mIoU not trained here
 """

@@ -3,6 +3,7 @@
 Host:    mmsegmentation
 Weights: the same converter with --target mambascope, or a MambaScope file
 Command: python tools/train.py configs/ade20k/mambascope_ti_upernet.py
+Cost:    160,000 steps of 16 images, both stages; not timed here
 Paper:   41.3 mIoU, 13 M parameters
 Ours:    12.69 M parameters; mIoU not trained here
 """

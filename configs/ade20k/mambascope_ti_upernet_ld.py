@@ -2,6 +2,7 @@
 
 Host:    mmsegmentation
 Command: python tools/train.py configs/ade20k/mambascope_ti_upernet_ld.py
+Cost:    160,000 steps of 16 images, both stages; not timed here
 Paper:   silent about layer decay; 0.92 is what ViM's segmentation uses
 Ours:    12.69 M parameters; mIoU not trained here
 """

@@ -3,6 +3,7 @@
 Host:    mmsegmentation
 Weights: the converter with --source videomamba
 Command: python tools/train.py configs/ade20k/videomamba_ti_upernet.py
+Cost:    160,000 steps of 16 images; not timed here
 Paper:   no such row, nor in VideoMamba's
 Ours:    12.31 M parameters; mIoU not trained here
 """

@@ -3,6 +3,7 @@
 Host:    mmdetection
 Data:    MMSCOPE_BCCD=FOLDER (default data/bccd)
 Command: python tools/train.py configs/bccd/mambascope_ti_cascade_rcnn.py
+Cost:    3,000 steps of 8 images, both stages; not timed here
 Paper:   no such experiment
 Ours:    not trained; the half model stands in docs/results/bccd.md
 """

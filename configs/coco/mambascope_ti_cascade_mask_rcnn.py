@@ -3,6 +3,7 @@
 Host:    mmdetection
 Weights: the same converter with --target mambascope, or a MambaScope file
 Command: python tools/train.py configs/coco/mambascope_ti_cascade_mask_rcnn.py
+Cost:    380,000 steps of 64 images, both stages; not timed here
 Paper:   45.8 box AP, 39.4 mask AP, 30 M parameters, 321 GFLOPs
 Ours:    60.59 M parameters; AP not trained here
 """

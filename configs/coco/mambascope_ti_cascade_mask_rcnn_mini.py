@@ -5,6 +5,7 @@ Host:    mmdetection
 Data:    MMSCOPE_COCO=FOLDER; its first 12 training images
 Command:
 python tools/train.py configs/coco/mambascope_ti_cascade_mask_rcnn_mini.py
+Cost:    400 steps of 2 images, both stages; see docs/results/coco_mini.md
 Paper:   no such experiment
 Ours:    see docs/results/coco_mini.md
 """

@@ -3,6 +3,7 @@
 Host:    mmpretrain
 Weights: as in dyvm_ti.py
 Command: python tools/train.py configs/imagenet/dyvm_b.py
+Cost:    30 epochs of 1,281,167 images; not timed here
 Paper:   80.0 % top-1, 12.1 GFLOPs, 101 M parameters
 Ours:    100,631,134 parameters, 12.041 GMACs; not trained here
 Theirs:  4 x 32 images a step at lr 1.25e-5 (5e-5 x 128 / 512)

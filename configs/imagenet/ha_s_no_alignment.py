@@ -3,6 +3,7 @@
 Host:    mmpretrain
 Weights: as in ha_ti.py
 Command: python tools/train.py configs/imagenet/ha_s_no_alignment.py
+Cost:    30 epochs of 1,281,167 images; not timed here
 Paper:   no such row; ToP-ViM's: 75.4 % top-1 without, 78.8 % with alignment
 Ours:    25,796,584 parameters, 3.565 GMACs; not trained here
 Theirs:  released code is this one, and its log has 77.4 % before and 79.1 %

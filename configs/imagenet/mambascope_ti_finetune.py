@@ -6,6 +6,7 @@ Weights: tools/model_converters/vim_to_mmscope.py SRC DST --target mambascope
 Command: python tools/train.py configs/imagenet/mambascope_ti_finetune.py
          --cfg-options model.head.num_classes=5
          model.data_preprocessor.num_classes=5
+Cost:    30 epochs of your images, both stages; not timed here
 Paper:   no such experiment
 Ours:    not trained here
 """

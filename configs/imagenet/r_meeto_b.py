@@ -3,6 +3,7 @@
 Host:    mmpretrain
 Weights: as in r_meeto_ti.py
 Command: python tools/train.py configs/imagenet/r_meeto_b.py
+Cost:    15 epochs of 1,281,167 images; not timed here
 Paper:   81.3 % top-1, 13.2 GFLOPs
 Ours:    97,598,440 parameters, 13.109 GMACs (matching 0.045 more); not trained
 Theirs:  values of r_meeto_s.py; its EMA starts from the released EMA weights,

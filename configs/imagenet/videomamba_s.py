@@ -2,6 +2,7 @@
 
 Host:    mmpretrain
 Command: python tools/train.py configs/imagenet/videomamba_s.py
+Cost:    300 epochs of 1,281,167 images; not timed here
 Paper:   no such row; VideoMamba's: 81.2 % top-1, 4.3 GFLOPs (projections and
          patches alone, no scan), 26 M parameters
 Ours:    25,796,584 parameters, 5.076 GMACs; accuracy not trained here

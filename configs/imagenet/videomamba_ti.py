@@ -2,6 +2,7 @@
 
 Host:    mmpretrain
 Command: python tools/train.py configs/imagenet/videomamba_ti.py
+Cost:    300 epochs of 1,281,167 images; not timed here
 Paper:   no such row; VideoMamba's: 76.9 % top-1, 1.1 GFLOPs (projections and
          patches alone, no scan), 7 M parameters
 Ours:    7,148,008 parameters, 1.449 GMACs; accuracy not trained here
