@@ -186,10 +186,10 @@ class _OwnOnDemand(_OnDemand):
     """
 
     def __contains__(self, name: object) -> bool:
-        pending = self.modules.get(name) not in imported_modules
-        return dict.__contains__(self, name) or (
-            super().__contains__(name) and pending
-        )
+        if dict.__contains__(self, name):
+            return True
+        module = self.modules.get(name) if isinstance(name, str) else None
+        return module is not None and module not in imported_modules
 
 
 def _import_on_demand() -> None:

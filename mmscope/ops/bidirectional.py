@@ -103,10 +103,12 @@ def bidirectional_inner(
         raise ValueError(
             f'score must be one of {SCORES}, a function or None, got {score!r}'
         )
-    pair = (forward, backward)
-    fixed = all(isinstance(d, DirectionWeights) for d in pair)
-    if fixed:
-        check_inner_inputs(x, z, *pair)
+    fixed = None
+    if isinstance(forward, DirectionWeights) and isinstance(
+        backward, DirectionWeights
+    ):
+        fixed = (forward, backward)
+        check_inner_inputs(x, z, *fixed)
     if directions is not None and _all_run(directions):
         directions = None
     if mask is not None:
@@ -116,19 +118,16 @@ def bidirectional_inner(
         check_gaps('bidirectional_inner', 'x', x, gaps, shape)
     name = resolve_scan(backend, x)
     extras = (directions, mask, gaps)
-    plain = fixed and all(extra is None for extra in extras)
-    alone = callable(score) or _composing or not plain
-    if not alone and name == 'triton':
-        fused = _fused_triton
-    elif not alone and can_fuse(name, x, z, *forward, *backward):
-        fused = fused_inner
-    else:
-        y_f, y_b = _both(x, pair, backend, *extras)
-        # Both directions share the gate: (y_f g + y_b g) / 2.
-        y = (y_f + y_b) * (F.silu(z) * 0.5)
-        return y, _scored(score, y_f, y_b, z)
-    y, largest = fused(x, z, forward, backward, score is not None)
-    return y, F.softplus(largest).mean(0) if score else None
+    plain = all(extra is None for extra in extras)
+    if fixed and plain and not callable(score) and not _composing:
+        fused = _fused_triton if name == 'triton' else fused_inner
+        if name == 'triton' or can_fuse(name, x, z, *forward, *backward):
+            y, largest = fused(x, z, *fixed, score is not None)
+            return y, F.softplus(largest).mean(0) if score else None
+    y_f, y_b = _both(x, (forward, backward), backend, *extras)
+    # Both directions share the gate: (y_f g + y_b g) / 2.
+    y = (y_f + y_b) * (F.silu(z) * 0.5)
+    return y, _scored(score, y_f, y_b, z)
 
 
 def _all_run(directions: Tensor) -> bool:
@@ -163,7 +162,7 @@ def _both(
     found = []
     for place, direction in enumerate(pair):
         options = dict(mask=mask, gaps=None if gaps is None else gaps[place])
-        run = partial(
+        run: Callable[..., Tensor] = partial(
             scan_direction,
             direction=direction,
             reverse=place == 1,

@@ -158,7 +158,9 @@ def check_inner_inputs(
         A_log=(dim, d_state),
         D=(dim,),
     )
-    wanted = dict(z=(z, tuple(x.shape)))
+    wanted: dict[str, tuple[Tensor | None, tuple[int, ...]]] = dict(
+        z=(z, tuple(x.shape))
+    )
     for name, weights in zip(('forward', 'backward'), directions, strict=True):
         for field, weight in weights._asdict().items():
             wanted[f'{name}.{field}'] = (weight, shapes[field])

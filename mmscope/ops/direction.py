@@ -44,7 +44,7 @@ class DirectionWeights(NamedTuple):
         """Project to rank, B and C: (batch, seqlen, dt_rank + 2 d_state)."""
         return F.linear(u, self.x_proj)
 
-    def step(self, dt: Tensor) -> tuple[Tensor, Tensor | None]:
+    def step(self, dt: Tensor) -> tuple[Tensor, Tensor]:
         """Project to step sizes; the bias is left to the scan."""
         return F.linear(dt, self.dt_proj), self.dt_bias
 

@@ -74,9 +74,8 @@ def available_backends(
     Returns:
         tuple[str, ...]: Names, in the order of ``BACKENDS``.
     """
-    devices = [device]
-    if device is None:
-        devices = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
+    here = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
+    devices = here if device is None else [device]
     return tuple(
         backend
         for backend in BACKENDS

@@ -79,7 +79,7 @@ def selective_scan(
             name is unknown, or gaps come without ``delta_bias``.
     """
     check_scan_inputs(u, delta, A, B, C, D, z, delta_bias, gaps)
-    if gaps is not None:
+    if gaps is not None and delta_bias is not None:
         x, span = _fold_gaps(u, delta, delta_bias, delta_softplus, gaps)
         # The skip is of the real input.
         y = selective_scan(x, span, A, B, C, reverse=reverse, backend=backend)
@@ -90,13 +90,12 @@ def selective_scan(
     x, delta, B, C = (i.to(dtype) for i in (u, delta, B, C))
     z = z if z is None else z.to(dtype)
     exact = torch.promote_types(dtype, torch.float32)
-    A, D, delta_bias = (
-        i if i is None else i.to(exact) for i in (A, D, delta_bias)
-    )
+    D, delta_bias = (i if i is None else i.to(exact) for i in (D, delta_bias))
     name = resolve_scan(backend, x)
     # `save_states` is the autograd kernel's to set.
     y, _ = op(f'selective_scan_{name}')(
-        x, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, False
+        *(x, delta, A.to(exact), B, C, D, z, delta_bias),
+        *(delta_softplus, reverse, False),
     )
     return y.to(u.dtype)
 

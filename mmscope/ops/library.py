@@ -9,10 +9,11 @@ are in ``library_bidirectional.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 SCAN_BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 # Those with an op for the convolution; the reference is F.conv1d's.
@@ -86,9 +87,7 @@ def _needs_grad(inputs: tuple[Tensor | None, ...]) -> bool:
     )
 
 
-def _wanted(
-    grads: tuple[Tensor, ...], ctx: FunctionCtx
-) -> list[Tensor | None]:
+def _wanted(grads: tuple[Tensor, ...], ctx: Any) -> list[Tensor | None]:
     """Drop the gradients that nobody asked for."""
     needed = ctx.needs_input_grad[: len(grads)]
     return [
@@ -108,7 +107,7 @@ def _scan_autograd(name: str) -> Callable:
 
     class Scan(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: FunctionCtx, *args) -> tuple[Tensor, ...]:
+        def forward(ctx: Any, *args) -> tuple[Tensor, ...]:
             inputs = args[:_NUM_SCAN_INPUTS]
             ctx.options = args[_NUM_SCAN_INPUTS:]
             with torch._C._AutoDispatchBelowAutograd():
@@ -120,7 +119,7 @@ def _scan_autograd(name: str) -> Callable:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: FunctionCtx, grad: Tensor | None, *_: None) -> tuple:
+        def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple:
             if grad is None:
                 return (None,) * (_NUM_SCAN_INPUTS + len(ctx.options))
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
@@ -142,7 +141,7 @@ def _scan_fake(saves_states: bool) -> Callable:
     ) -> tuple[Tensor, Tensor]:
         save_states = args[-1]
         batch, seqlen, dim = u.shape
-        shape = (0,)
+        shape: tuple[int, ...] = (0,)
         if saves_states and save_states:
             chunks = (seqlen + CHUNK - 1) // CHUNK
             shape = (batch, chunks, A.shape[1], dim)
@@ -212,7 +211,7 @@ def _conv_autograd(name: str) -> Callable:
 
     class Conv(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: FunctionCtx, *args) -> Tensor:
+        def forward(ctx: Any, *args) -> Tensor:
             inputs = args[:_NUM_CONV_INPUTS]
             ctx.options = args[_NUM_CONV_INPUTS:]
             ctx.save_for_backward(*inputs)
@@ -221,7 +220,7 @@ def _conv_autograd(name: str) -> Callable:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: FunctionCtx, grad: Tensor) -> tuple:
+        def backward(ctx: Any, grad: Tensor) -> tuple:
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
             return (*_wanted(grads, ctx), *[None] * len(ctx.options))
 

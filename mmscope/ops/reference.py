@@ -84,7 +84,7 @@ def selective_scan_reference(
         # A threshold this high makes softplus exact to rounding in float64.
         delta = F.softplus(delta, threshold=50)
     span = delta
-    if gaps is not None:
+    if gaps is not None and delta_bias is not None:
         idle = F.softplus(delta_bias.to(dtype), threshold=50)
         span = delta + gaps.to(dtype).unsqueeze(-1) * idle
     sequences = [u.to(dtype), delta, B.to(dtype), C.to(dtype), span]

@@ -69,6 +69,6 @@ def scan_backward(
         B.sum(0).to(inputs.dtypes[0]),
         C.sum(0).to(inputs.dtypes[1]),
         D if D is None else D.sum((1, 2)),
-        z if z is None else z.sum(0).to(inputs.z.dtype),
+        None if z is None or inputs.z is None else z.sum(0).to(inputs.z.dtype),
         bias if bias is None else bias.sum((1, 2)),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
@@ -89,7 +91,7 @@ class ScanInputs:
         """Whether the dtype keeps more than bfloat16, so kernels must too."""
         return self.u.dtype != torch.bfloat16
 
-    def flags(self, plan: Plan) -> dict[str, object]:
+    def flags(self, plan: Plan) -> dict[str, Any]:
         """Return the constants that every scan kernel is compiled for."""
         states = triton.next_power_of_2(self.d_state)
         fits = self.dim % plan.channels == 0 and states == self.d_state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import triton
@@ -36,6 +36,7 @@ SPAN = 128
 # Programs that are wanted at least: two for each of the four schedulers of
 # 132 multiprocessors, so that one computes while the other waits.
 ENOUGH_PROGRAMS = 1024
+MaybeTensor = TypeVar('MaybeTensor', Tensor, Tensor | None)
 
 
 class Plan(NamedTuple):
@@ -105,17 +106,15 @@ def alignment(*tensors: Tensor | None) -> int:
     return found
 
 
-def options_for(
-    capability: int, sizes: dict[str, object]
-) -> dict[str, object]:
+def options_for(capability: int, sizes: dict[str, Any]) -> dict[str, Any]:
     """Return the constants of a launch with those that its GPU needs.
 
     Args:
         capability (int): Compute capability, such as 90 of 9.0.
-        sizes (dict[str, object]): What a kernel is compiled for.
+        sizes (dict[str, Any]): What a kernel is compiled for.
 
     Returns:
-        dict[str, object]: The same, with the registers of a thread that this
+        dict[str, Any]: The same, with the registers of a thread that this
         GPU's code takes.
     """
     if capability < BLACKWELL or sizes.get('maxnreg') is None:
@@ -131,15 +130,15 @@ def _capability(device: torch.device) -> int:
 
 
 def launch(
-    kernel: object, grid: tuple[int, ...], *args: object, **sizes: object
+    kernel: Any, grid: tuple[int, ...], *args: object, **sizes: Any
 ) -> None:
     """Start a kernel on the device of its tensors.
 
     Args:
-        kernel (object): A ``triton.jit`` function.
+        kernel (Any): A ``triton.jit`` function.
         grid (tuple[int, ...]): Programs along up to three axes.
         *args (object): Tensors and numbers; None for an absent tensor.
-        **sizes (object): Constants that the kernel is compiled for.
+        **sizes (Any): Constants that the kernel is compiled for.
 
     Raises:
         ValueError: If the grid has more programs than CUDA takes.
@@ -164,7 +163,7 @@ def launch(
         kernel[grid](*args, **sizes)
 
 
-def last_dense(x: Tensor | None) -> Tensor | None:
+def last_dense(x: MaybeTensor) -> MaybeTensor:
     """Return a tensor whose last axis is contiguous, as kernels read it."""
     return x if x is None or x.stride(-1) == 1 else x.contiguous()
 
