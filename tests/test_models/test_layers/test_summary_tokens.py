@@ -93,9 +93,8 @@ def test_impossible_summary_tokens_are_refused(position, count, message):
 @given(KINDS, st.integers(1, 4), st.integers(1, 4))
 def test_resizing_leaves_summary_entries_and_a_constant_alone(kind, h, w):
     size = PositionTable((3, 2), kind).num_entries
-    table = kind.insert(
-        torch.full((1, 6, 2), 0.5), torch.randn(1, kind.count, 2)
-    )
+    entries = torch.randn(1, kind.count, 2)
+    table = kind.insert(torch.full((1, 6, 2), 0.5), entries)
     resized = resize_pos_embed(table, (3, 2), (h, w), kind)
     assert resized.shape == (1, h * w + kind.count, 2)
     assert size == 6 + kind.count
