@@ -33,7 +33,9 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+ifeq ($(STACK),onedl)
 	$(BIN)/mypy
+endif
 
 test: lint
 	$(BIN)/python -m pytest

@@ -9,14 +9,13 @@ with ``--no-build-isolation``.
 from __future__ import annotations
 
 import os
-import shutil
+import runpy
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-SOURCE_FOLDER = Path('mmscope/ops/csrc')
 EXTRAS = ('onedl', 'openmmlab', 'cuda', 'dev')
 
 
@@ -38,9 +37,10 @@ def say_loudly(reason: str) -> None:
     """Tell on stderr that the op is left out, and what to do."""
     rule = '*' * 72
     print(
-        f'{rule}\nmmscope installs WITHOUT its compiled scan: {reason}\n'
-        'CPU runs will use the slow `reference` backend and warn about it.\n'
-        'Once that is fixed: pip install --no-build-isolation -e .\n'
+        f'{rule}\nmmscope installs WITHOUT its compiled scan: {reason}.\n'
+        'With a compiler it is compiled on first use, into a cache;\n'
+        'elsewhere CPU runs use the slow `reference` backend and say so.\n'
+        'To build it now: pip install --no-build-isolation -e .\n'
         f'{rule}',
         file=sys.stderr,
     )
@@ -48,32 +48,32 @@ def say_loudly(reason: str) -> None:
 
 def compiled_op() -> dict:
     """Return the setup() arguments that build the op, empty if it cannot."""
-    sources = sorted(map(str, SOURCE_FOLDER.glob('*.cpp')))
-    if not sources:
-        return {}
+    build = runpy.run_path(str(ROOT / 'mmscope/ops/build.py'))
+    sources = [str(path.relative_to(ROOT)) for path in build['sources']()]
     try:
         import torch
         from torch.utils.cpp_extension import BuildExtension, CppExtension
     except ImportError as error:
-        say_loudly(f'torch cannot be imported ({error}).')
+        say_loudly(f'torch cannot be imported ({error})')
         return {}
-    if shutil.which(os.environ.get('CXX') or 'c++') is None:
-        say_loudly('there is no C++ compiler (c++, or the one named by CXX).')
+    if reason := build['why_no_compiler']():
+        say_loudly(reason)
         return {}
     major, minor = torch.__version__.split('.')[:2]
-    # No -march: the op picks AVX2 or AVX-512 at run time, so that a build
-    # from one machine never dies of an illegal instruction on another.
-    openmp = ['-fopenmp'] if sys.platform.startswith('linux') else []
     extension = CppExtension(
         f'mmscope.ops._C_torch{major}{minor}',
         sources,
-        depends=sorted(map(str, SOURCE_FOLDER.glob('*.h'))),
-        extra_compile_args=['-O3', *openmp],
-        extra_link_args=openmp,
+        depends=sorted(map(str, Path('mmscope/ops/csrc').glob('*.h'))),
+        define_macros=[('Py_LIMITED_API', '0x030a0000')],
+        extra_compile_args=build['COMPILE_ARGS'],
+        extra_link_args=build['LINK_ARGS'],
+        # One file for every Python from 3.10 on.
+        py_limited_api=True,
     )
     return {
         'ext_modules': [extension],
         'cmdclass': {'build_ext': BuildExtension},
+        'options': {'bdist_wheel': {'py_limited_api': 'cp310'}},
     }
 
 

@@ -7,6 +7,8 @@ import os
 
 import torch
 
+from . import build
+
 BUILD_COMMAND = 'pip install --no-build-isolation -e .'
 ISA_VARIABLE = 'MMSCOPE_CPU_ISA'
 # The kernels that came last: an extension without them is an older build.
@@ -41,7 +43,11 @@ def load() -> str | None:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        return f'the compiled extension {name} is not there{fix}'
+        # A second library with the same operators would end the process.
+        loaded = has_kernel(NEWEST_KERNELS[0])
+        reason = 'another is loaded' if loaded else build.load_compiled()
+        if reason:
+            return f'the compiled extension {name} is not there: {reason}{fix}'
     except (ImportError, OSError) as error:
         return (
             f'the compiled extension {name} cannot be loaded ({error}); it '

@@ -96,6 +96,7 @@ def test_op_is_named_after_torch_and_built_for_any_processor(
     major, minor = torch.__version__.split('.')[:2]
     assert extension.name == f'mmscope.ops._C_torch{major}{minor}'
     flags = str(extension.extra_compile_args)
+    assert extension.py_limited_api
     assert '-march' not in flags
     assert '-fopenmp' in flags
 
@@ -132,9 +133,11 @@ def test_make_test_sets_up_checks_style_and_ends_with_pytest(stack):
     ).stdout.splitlines()
     commands = [line for line in lines if not line.startswith('make')]
     assert f'STACK={stack}' in commands[0]
+    mypy = [[f'.venv-{stack}/bin/mypy']] if stack == 'onedl' else []
     assert [line.split()[:2] for line in commands[1:]] == [
         [f'.venv-{stack}/bin/ruff', 'check'],
         [f'.venv-{stack}/bin/ruff', 'format'],
+        *mypy,
         [f'.venv-{stack}/bin/python', '-m'],
     ]
     assert commands[-1].endswith('pytest')

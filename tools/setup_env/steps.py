@@ -102,12 +102,11 @@ def install_torch(env: Environment, repair: bool) -> None:
 
 
 def op_file(env: Environment) -> str:
-    """Return the pattern of the compiled op's file for this environment."""
+    """Return the name of the compiled op's file for this environment."""
     pins = read_requirements(env.stack.build_file)
     torch = next(pin for pin in pins if pin.startswith('torch=='))
     major, minor = torch.removeprefix('torch==').split('.')[:2]
-    python = ''.join(map(str, python_version(env.python) or ()))
-    return f'_C_torch{major}{minor}.cpython-{python}-*.so'
+    return f'_C_torch{major}{minor}.abi3.so'
 
 
 def op_is_there(env: Environment) -> bool:
@@ -115,20 +114,23 @@ def op_is_there(env: Environment) -> bool:
     if shutil.which(os.environ.get('CXX') or 'c++') is None:
         say('no C++ compiler: CPU runs use the slow `reference` scan')
         return True
-    has_sources = any(SOURCES.glob('*.cpp'))
-    return not has_sources or any(SOURCES.parent.glob(op_file(env)))
+    return (SOURCES.parent / op_file(env)).is_file()
 
 
 def install_package(env: Environment) -> None:
     """Install mmscope in place, and compile its op."""
     # Both stacks may build in one checkout.
     with locked(ROOT / '.venv-build.lock'):
+        # Python would prefer what older versions built for itself alone.
+        for stale in SOURCES.parent.glob('_C_torch*.cpython-*.so'):
+            stale.unlink()
         env.pip('mmscope', '--no-build-isolation', '-e', ROOT)
 
 
 def source_texts() -> tuple[str, ...]:
     """Return all that the installed package is built from."""
-    files = [ROOT / 'setup.py', ROOT / 'mmscope/version.py']
+    files = [ROOT / 'setup.py', SOURCES.parent / 'build.py']
+    files.append(ROOT / 'mmscope/version.py')
     files += sorted(SOURCES.glob('*'))
     return tuple(f'{path.name}\n{path.read_text()}' for path in files)
 

@@ -1,4 +1,5 @@
-// The module of the CPU kernels, and which instruction set they use.
+// The module of the CPU operators, and which instruction set they use. The
+// operators are included: reading the headers of torch is what takes long.
 #include <Python.h>
 
 #include <torch/library.h>
@@ -6,6 +7,9 @@
 #include <string>
 
 #include "ops.h"
+#include "ops_inner.h"
+#include "ops_rows.h"
+#include "ops_scan.h"
 
 namespace mmscope {
 namespace {

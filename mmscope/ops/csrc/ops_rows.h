@@ -1,4 +1,6 @@
 // Convolution and norm, which work on rows, as operators of torch.
+#pragma once
+
 #include <torch/library.h>
 
 #include <tuple>

@@ -1,4 +1,6 @@
 // The selective scan as operators of torch.
+#pragma once
+
 #include <torch/library.h>
 
 #include <tuple>

@@ -1,4 +1,6 @@
 // Both directions of a mixer between its two projections, for inference.
+#pragma once
+
 #include <torch/library.h>
 
 #include <tuple>

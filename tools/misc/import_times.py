@@ -1,0 +1,6 @@
+"""Time what importing each public part costs."""
+
+from mmscope.cli.import_times import main
+
+if __name__ == '__main__':
+    main()
