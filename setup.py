@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 EXTRAS = ('onedl', 'openmmlab', 'cuda', 'dev')
@@ -72,23 +74,60 @@ def compiled_op() -> dict:
     )
     return {
         'ext_modules': [extension],
-        'cmdclass': {'build_ext': BuildExtension},
+        'cmdclass': {
+            'build_ext': BuildExtension,
+            'build_py': BuildWithConfigs,
+        },
         'options': {'bdist_wheel': {'py_limited_api': 'cp310'}},
     }
 
 
+class BuildWithConfigs(build_py):
+    """Puts configs and tools where OpenMMLab's ``mim`` looks for them."""
+
+    def run(self) -> None:
+        """Copy modules, then configs and tools."""
+        super().run()
+        target = Path(self.build_lib) / 'mmscope/.mim'
+        for folder in ('configs', 'tools'):
+            shutil.copytree(
+                ROOT / folder,
+                target / folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns('__pycache__', 'setup_env'),
+            )
+
+
 os.chdir(ROOT)
+op = compiled_op()
 setup(
     name='mmscope',
     version=read_version(),
     description='MambaScope and Vision Mamba as OpenMMLab plugins',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=[
+        *('vision mamba', 'early exit', 'adaptive inference'),
+        *('openmmlab', 'mmsegmentation', 'mmdetection', 'mmpretrain'),
+    ],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: C++',
+        'Programming Language :: Python :: 3 :: Only',
+        *(f'Programming Language :: Python :: 3.{v}' for v in (10, 11, 12)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Typing :: Typed',
+    ],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['mmscope', 'mmscope.*']),
-    package_data={'mmscope.ops': ['csrc/*']},
+    package_data={'mmscope': ['py.typed'], 'mmscope.ops': ['csrc/*']},
     # Neither stack: each would overwrite the packages of the other.
     install_requires=['torch>=2.1'],
     extras_require={name: read_requirements(name) for name in EXTRAS},
-    **compiled_op(),
+    entry_points={'console_scripts': ['mmscope=mmscope.cli.main:main']},
+    **{'cmdclass': {'build_py': BuildWithConfigs}, **op},
 )

@@ -120,6 +120,8 @@ def scan_report() -> dict[str, str | None]:
 def pinned(stack: str, distribution: str) -> str:
     """Return the tested requirement for a distribution, quoted."""
     path = ROOT / f'requirements/{stack}.txt'
+    if not path.is_file():  # installed from a wheel
+        return distribution
     for line in path.read_text(encoding='utf-8').splitlines():
         if line.startswith(f'{distribution}=='):
             return line
@@ -233,11 +235,11 @@ def rows(report: dict) -> list[tuple[str, str]]:
     return table
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--json', action='store_true', help='print JSON')
-    report_as_json = parser.parse_args().json
+    report_as_json = parser.parse_args(argv).json
     # Some hosts print when they are imported: not into the JSON.
     with contextlib.redirect_stdout(sys.stderr):
         report = collect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -12,6 +11,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmscope.errors import UserError
+
+from .configs import find_config
 
 # default_scope -> what to install.
 HOSTS = {
@@ -35,12 +36,7 @@ def load_config(args: argparse.Namespace) -> Config:
         UserError: If the file is missing or cannot be read, or an override
             does not fit.
     """
-    path = Path(args.config)
-    if not path.is_file():
-        raise UserError(
-            f'config {path} does not exist (looked in {Path.cwd()})'
-            f'{_similar(path)}'
-        )
+    path = find_config(args.config)
     try:
         cfg = Config.fromfile(str(path))
     except Exception as error:
@@ -66,14 +62,6 @@ def load_config(args: argparse.Namespace) -> Config:
         or str(Path('work_dirs') / path.stem)
     )
     return cfg
-
-
-def _similar(path: Path) -> str:
-    """' Did you mean ...' with the nearest config below the same root."""
-    root = next((p for p in path.parents if p.is_dir()), Path.cwd())
-    names = {p.name: p for p in root.rglob('*.py')} if root.name else {}
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f'. Did you mean {names[near[0]]}?' if near else ''
 
 
 def check_host(cfg: Config) -> None:

@@ -1,0 +1,90 @@
+"""The configs that come with the package, by name."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from mmscope.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# In a wheel (where OpenMMLab's `mim` looks, too), and in a checkout.
+# The data sets of the paper: a bare name means theirs.
+PAPER = ('imagenet', 'ade20k', 'coco')
+FOLDERS = (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs')
+
+
+def configs_folder() -> Path:
+    """Return where the configs are.
+
+    Raises:
+        UserError: If this installation has none.
+    """
+    for folder in FOLDERS:
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f'this installation has no configs (looked in {FOLDERS[0]} and '
+        f'{FOLDERS[1]}): install mmscope again, or name a config by its path'
+    )
+
+
+def config_names() -> dict[str, Path]:
+    """List the configs of the package.
+
+    Returns:
+        dict[str, Path]: Name such as 'ade20k/vim_ti_upernet' -> file.
+    """
+    folder = configs_folder()
+    found = sorted(folder.rglob('*.py'))
+    return {
+        path.relative_to(folder).with_suffix('').as_posix(): path
+        for path in found
+        if '_base_' not in path.parts
+    }
+
+
+def find_config(name: str | Path) -> Path:
+    """Find a config by its path, or one of the package by its name.
+
+    Args:
+        name (str | Path): A file; or the name of a config of the package
+            with its folder, 'camvid/vim_ti_upernet'; or without, where that
+            is clear: 'vim_ti_upernet' is that of the paper's data sets.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        UserError: If there is none, or several have that name.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    names = config_names()
+    wanted = Path(name).as_posix().removesuffix('.py')
+    wanted = wanted.removeprefix('configs/')
+    if wanted in names:
+        return names[wanted]
+    same = [key for key in names if key.rpartition('/')[2] == wanted]
+    paper = [key for key in same if key.partition('/')[0] in PAPER]
+    for clear in (same, paper):
+        if len(clear) == 1:
+            return names[clear[0]]
+    if same:
+        raise UserError(
+            f'several configs are called {name}: say {" or ".join(same)}'
+        )
+    raise UserError(
+        f'config {name} does not exist: it is no file (looked in '
+        f'{Path.cwd()}) and no config of the package (`mmscope config` lists '
+        f'them){_similar(Path(name), names)}'
+    )
+
+
+def _similar(path: Path, names: dict[str, Path]) -> str:
+    """' Did you mean ...' with what is called nearly the same."""
+    near = [p for p in path.parent.glob('*.py') if path.parent.is_dir()]
+    known = {file.stem: name for name, file in names.items()}
+    known.update({file.stem: str(file) for file in near})
+    found = difflib.get_close_matches(path.stem, known, n=1)
+    return f'. Did you mean {known[found[0]]}?' if found else ''
