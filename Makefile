@@ -4,11 +4,14 @@
 #   STACK=openmmlab  the OpenMMLab originals on torch 2.1
 #   PYTHON=...       interpreter for the environment (default: search)
 #   VENV=...         its folder (default: .venv-<stack>)
+#   OPS=1            compile mmcv's ops, which detection needs (10 to 20
+#                    minutes, once); `make test` does
 #   MMCV_CUDA=1      compile mmcv's CUDA ops too (needs nvcc)
 #   BENCH_JSON=...   where `make bench` writes its ratios
 
 STACK ?= onedl
 VENV ?= .venv-$(STACK)
+OPS ?= 0
 BIN = $(VENV)/bin
 BENCH_JSON ?= docs/results/bench.json
 # Set-up itself runs with any Python 3.9 or later.
@@ -22,10 +25,10 @@ help:
 	@echo 'make lint   set up, check style only'
 	@echo 'make bench  set up, measure speed ratios: $(BENCH_JSON)'
 	@echo 'make setup  make or refresh the virtual environment'
-	@echo 'options:    STACK=onedl|openmmlab PYTHON=... VENV=... MMCV_CUDA=1'
+	@echo 'options:    STACK=onedl|openmmlab PYTHON=... VENV=... OPS=1 MMCV_CUDA=1'
 
 setup:
-	@STACK=$(STACK) VENV=$(VENV) PYTHON=$(PYTHON) $(SETUP)
+	@STACK=$(STACK) VENV=$(VENV) OPS=$(OPS) PYTHON=$(PYTHON) $(SETUP)
 
 demo: setup
 	$(BIN)/python tools/demo.py
@@ -37,6 +40,8 @@ ifeq ($(STACK),onedl)
 	$(BIN)/mypy
 endif
 
+# All hosts are tested.
+test: OPS = 1
 test: lint
 	$(BIN)/python -m pytest
 

@@ -217,3 +217,38 @@ def test_environment_of_another_python_is_not_replaced(bare_env, tmp_path):
     with pytest.raises(SetupError, match='asks for another'):
         steps.prepare(bare_env, str(python))
     assert bare_env.python.exists()
+
+
+@pytest.fixture
+def without_ops(env):
+    env.ops = False
+    return env
+
+
+def test_without_ops_nothing_is_compiled_and_mmdet_is_not_asked(without_ops):
+    without_ops.broken_modules = {'mmcv.ops', 'mmdet.models'}
+    assert steps.refresh(without_ops)
+    assert without_ops.titles() == NAMES
+    first = installs(without_ops, 'mmcv')[0]
+    assert first == [*FORCED, 'onedl-mmcv==2.3.6']
+    assert not any('--no-build-isolation' in c for c in first)
+
+
+def test_ops_that_are_there_stay(env, wheel):
+    steps.refresh(env)
+    env.commands.clear()
+    env.ops = False
+    steps.keep_ops(env)
+    assert env.ops
+    assert not steps.refresh(env)
+
+
+def test_ops_are_added_to_an_environment_without_them(without_ops, wheel):
+    steps.refresh(without_ops)
+    steps.keep_ops(without_ops)
+    assert not without_ops.ops
+    without_ops.commands.clear()
+    without_ops.ops = True
+    steps.refresh(without_ops)
+    assert without_ops.titles() == ['mmcv']
+    assert [*FORCED, str(wheel)] in installs(without_ops, 'mmcv')

@@ -17,7 +17,7 @@ import time
 
 from .environment import Environment, say
 from .stacks import ROOT, STACKS, SetupError, locked
-from .steps import prepare, refresh
+from .steps import keep_ops, prepare, refresh
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,6 +45,13 @@ def parse_arguments() -> argparse.Namespace:
         default=variables.get('MMCV_CUDA') == '1',
         help="compile mmcv's CUDA ops too (needs nvcc of torch's version)",
     )
+    parser.add_argument(
+        '--ops',
+        action='store_true',
+        default=variables.get('OPS') == '1',
+        help="compile mmcv's ops, which detection needs (10 to 20 minutes); "
+        'ops that are there stay',
+    )
     return parser.parse_args()
 
 
@@ -65,10 +72,12 @@ def set_up(arguments: argparse.Namespace) -> None:
         )
     stack = STACKS[arguments.stack]
     folder = ROOT / (arguments.venv or f'.venv-{stack.name}')
-    env = Environment(stack, folder, arguments.mmcv_cuda)
+    ops = arguments.ops or arguments.mmcv_cuda
+    env = Environment(stack, folder, arguments.mmcv_cuda, ops)
     with locked(folder.with_name(f'{folder.name}.lock')) as descriptor:
         env.descriptors.append(descriptor)
         prepare(env, arguments.python or None)
+        keep_ops(env)
         worked = refresh(env)
     seconds = time.monotonic() - start
     state = 'is ready' if worked else 'was up to date'

@@ -45,11 +45,13 @@ class Environment:
         stack (Stack): What is installed in it.
         folder (Path): Where it is.
         cuda (bool): Whether mmcv's CUDA ops are compiled too.
+        ops (bool): Whether mmcv's ops are compiled, which detection needs.
     """
 
     stack: Stack
     folder: Path
     cuda: bool = False
+    ops: bool = True
     descriptors: list[int] = field(default_factory=list)
 
     @property
@@ -136,13 +138,17 @@ class Environment:
                 '\n'.join(tail) + f'\n{title} failed; all output: {path}'
             )
 
-    def pip(self, title: str, *arguments: str | Path) -> None:
+    def pip(
+        self,
+        title: str,
+        *arguments: str | Path,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         """Install into the environment; the stack's versions are fixed."""
         files = (self.stack.build_file, self.stack.hosts_file)
         fixed = [text for path in files for text in ('-c', str(path))]
-        self.run(
-            title, [self.python, '-m', 'pip', 'install', *fixed, *arguments]
-        )
+        command = [self.python, '-m', 'pip', 'install', *fixed, *arguments]
+        self.run(title, command, **(variables or {}))
 
 
 def wait(process: subprocess.Popen, progress: Callable[[], str]) -> None:

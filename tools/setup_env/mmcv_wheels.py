@@ -20,6 +20,8 @@ import platform, sys, torch
 version = ''.join(map(str, sys.version_info[:2]))
 print(f'cp{version}-{platform.machine()}-torch{torch.__version__}')
 """
+# Both kinds of mmcv have one name and version: pip's cache mixes them up.
+EXACT = ('--no-cache-dir', '--force-reinstall', '--no-deps')
 
 
 class MmcvWheels:
@@ -84,14 +86,33 @@ class MmcvWheels:
 
     def failure(self, wheel: Path) -> str:
         """Install a wheel; return why its ops do not load, '' if they do."""
-        exact = ('--no-cache-dir', '--force-reinstall', '--no-deps')
-        self.env.pip('mmcv', *exact, wheel)
+        self.env.pip('mmcv', *EXACT, wheel)
+        self.install_needs()
+        return self.env.broken(['mmcv.ops']).get('mmcv.ops', '')
+
+    def install_without_ops(self) -> None:
+        """Install mmcv's Python code alone, which mmdet does not run on.
+
+        onedl's setup compiles where it can import torch, the original's where
+        it is told to.
+        """
+        onedl = self.env.stack.name == 'onedl'
+        isolation = () if onedl else ('--no-build-isolation',)
+        self.env.pip(
+            'mmcv',
+            *(*EXACT, *isolation, self.requirement),
+            variables={'MMCV_WITH_OPS': '0'},
+        )
+        self.install_needs()
+
+    def install_needs(self) -> None:
+        """Install what mmcv imports."""
         hosts = self.env.stack.host_requirements
         engine = [text for text in hosts if 'mmengine' in text]
         self.env.pip('mmcv', self.requirement, *engine)
         if self.env.broken(['mmengine']):
             # pip counts files that the other stack took away as installed.
-            self.env.pip('mmcv', *exact, *engine)
+            self.env.pip('mmcv', *EXACT, *engine)
         # Not the fault of the wheel, so not a reason to compile it again.
         for name, error in self.env.broken(['cv2', 'mmengine']).items():
             raise SetupError(
@@ -99,7 +120,6 @@ class MmcvWheels:
                 'missing, install it (libGL.so.1 on Debian, Ubuntu: apt '
                 'install libgl1 libglib2.0-0) and run the same command again.'
             )
-        return self.env.broken(['mmcv.ops']).get('mmcv.ops', '')
 
     def build(self) -> Path:
         """Compile a wheel; what an interrupted build left is used again."""

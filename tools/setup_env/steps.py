@@ -135,6 +135,33 @@ def source_texts() -> tuple[str, ...]:
     return tuple(f'{path.name}\n{path.read_text()}' for path in files)
 
 
+def mmcv_step(env: Environment, base: tuple[str, ...]) -> Step:
+    """Return the step that installs mmcv, with compiled ops or without."""
+    wheels, requirement = MmcvWheels, env.stack.mmcv_requirement
+    if not env.ops:
+        return Step(
+            'mmcv',
+            'mmcv without compiled ops: seconds (detection needs OPS=1)',
+            (*base, requirement, 'without ops'),
+            lambda repair: wheels(env).install_without_ops(),
+            ('mmcv.transforms',),
+        )
+    return Step(
+        'mmcv',
+        'mmcv with its ops: seconds if cached, else 10 to 20 minutes',
+        (*base, requirement, f'cuda {env.cuda}'),
+        lambda repair: wheels(env).install(),
+        ('mmcv.ops',),
+    )
+
+
+def keep_ops(env: Environment) -> None:
+    """Ask for compiled ops where they are there already."""
+    wanted, env.ops = env.ops, True
+    mmcv = next(step for step in plan(env) if step.name == 'mmcv')
+    env.ops = wanted or is_done(env, mmcv)
+
+
 def plan(env: Environment) -> list[Step]:
     """Return the steps of a stack, in the order that works."""
     stack = env.stack
@@ -148,19 +175,15 @@ def plan(env: Environment) -> list[Step]:
             lambda repair: install_torch(env, repair),
             ('torch', 'torchvision'),
         ),
-        Step(
-            'mmcv',
-            'mmcv with its ops: seconds if cached, else 10 to 20 minutes',
-            (*base, stack.mmcv_requirement, f'cuda {env.cuda}'),
-            lambda repair: MmcvWheels(env).install(),
-            ('mmcv.ops',),
-        ),
+        mmcv_step(env, base),
         Step(
             'hosts',
             'mmengine, mmsegmentation, mmdetection, mmpretrain: a minute',
             (*base, *stack.host_requirements),
             lambda repair: install_hosts(env, repair),
-            ('mmseg.models', 'mmdet.models', 'mmpretrain.models'),
+            # Without compiled ops mmdet cannot be imported.
+            ('mmseg.models', 'mmpretrain.models')
+            + (('mmdet.models',) if env.ops else ()),
         ),
         Step(
             'dev',
@@ -198,7 +221,7 @@ def refresh(env: Environment) -> bool:
     if all(is_done(env, step) for step in steps):
         if not env.broken(modules):
             return False
-    elif not MmcvWheels.any_cached(env.stack):
+    elif env.ops and not MmcvWheels.any_cached(env.stack):
         require_compiler(env.python)  # now, not after the long download
     for number, step in enumerate(steps, start=1):
         title = f'[{number}/{len(steps)}] {step.name}'
