@@ -152,10 +152,10 @@ def run(args: argparse.Namespace) -> str | None:
         raise UserError(f'--insert {document} does not exist')
     old = document.read_text() if document else ''
     sweeps = named_sweeps(args, old)
-    results = [SweepResult.read(path).to_dict() for path in sweeps.values()]
-    report = comparison(results, list(sweeps))
+    runs = {name: SweepResult.read(path) for name, path in sweeps.items()}
+    report = comparison(runs)
     if args.picture and not args.check:
-        save(curve_figure(results, list(sweeps)), args.picture)
+        save(curve_figure(runs), args.picture)
     if document is None:
         return report
     linked = f'{link(sweeps, document)}\n\n{report}'

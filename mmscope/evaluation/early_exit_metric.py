@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmscope.analysis import StageCosts
 from mmscope.evaluation.image_costs import image_costs
-from mmscope.evaluation.record_metric import RecordMetric
+from mmscope.evaluation.record_metric import ImageStatistics, RecordMetric
 from mmscope.models.scoping import ExitRecord, TwoStage, is_two_stage
 from mmscope.registry import METRICS
+
+
+@dataclass
+class ImageExits(ImageStatistics):
+    """What the forwards (windows, views) of one image add up to.
+
+    Args:
+        exited (float): Fraction of the forwards. Defaults to 0.
+        confidence (float | None): Mean over them; None without a gate.
+            Defaults to None.
+    """
+
+    exited: float = 0.0
+    confidence: float | None = None
 
 
 @METRICS.register_module()
@@ -71,7 +85,7 @@ class EarlyExitMetric(RecordMetric):
 
     def summarise(
         self, records: Sequence[ExitRecord], num_images: int, outside: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[ImageExits]:
         """Sum up exits and costs: see :func:`summarise_image`."""
         costs = image_costs(self.backbone, records, outside, self.convention)
         return [
@@ -83,7 +97,7 @@ def summarise_image(
     records: Sequence[ExitRecord],
     costs: Sequence[Sequence[StageCosts]],
     row: int,
-) -> dict[str, Any]:
+) -> ImageExits:
     """Sum one image over its forwards (windows, views).
 
     Args:
@@ -93,8 +107,7 @@ def summarise_image(
         row (int): Place of the image in the batch.
 
     Returns:
-        dict[str, Any]: ``exited`` (fraction of the forwards), ``confidence``
-        (mean, None without a gate), ``tokens`` and ``macs`` (sums).
+        ImageExits: Sums and means.
     """
     exits = [bool(record.exited[row]) for record in records]
     tokens = sum(
@@ -105,12 +118,13 @@ def summarise_image(
         cost[row].exited if gone else cost[row].full
         for cost, gone in zip(costs, exits, strict=True)
     )
-    return {
-        'exited': sum(exits) / len(exits),
-        'confidence': _mean_confidence([r.confidence for r in records], row),
-        'tokens': tokens,
-        'macs': macs,
-    }
+    confidence = _mean_confidence([r.confidence for r in records], row)
+    return ImageExits(
+        tokens=tokens,
+        macs=macs,
+        exited=sum(exits) / len(exits),
+        confidence=confidence,
+    )
 
 
 def _mean_confidence(
