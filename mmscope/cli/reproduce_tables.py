@@ -36,12 +36,11 @@ with contextlib.redirect_stdout(sys.stderr):
 
     from mmscope.analysis.markers import update_document
     from mmscope.analysis.paper import TABLES
-    from mmscope.analysis.paper_results import Results
-    from mmscope.analysis.paper_tables import Section, build
     from mmscope.errors import UserError, user_errors
     from mmscope.evaluation.loading import build_model, open_config
-    from mmscope.evaluation.sweep import SweepResult
-    from mmscope.evaluation.tables import Column, format_table
+    from mmscope.evaluation.paper_tables import Section, build
+    from mmscope.evaluation.sweep_result import SweepResult
+    from mmscope.evaluation.tables import format_table, to_records
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = {'ade20k': 'mmseg', 'coco': 'mmdet'}
@@ -207,8 +206,7 @@ def markdown(
     for section in sections:
         table = section.table
         parts.append(f'**{table.source}. {table.title}**')
-        columns = [Column(*spec) for spec in section.columns]
-        parts.append(format_table(section.rows, columns))
+        parts.append(format_table(section.frame, section.columns))
         if table.notes:
             parts.append('\n'.join(f'- {note}' for note in table.notes))
     parts.append(sources(sweeps))
@@ -221,7 +219,7 @@ def sources(sweeps: dict[str, SweepResult]) -> str:
         return 'No model of these tables was trained here.'
     lines = [
         f'- `{key}`: {sweep.meta.get("config", "unknown config")}, '
-        f'{len(sweep.images)} images of split {sweep.meta.get("split")!r}'
+        f'{sweep.num_images} images of split {sweep.meta.get("split")!r}'
         for key, sweep in sweeps.items()
     ]
     return 'Our accuracies are those of:\n\n' + '\n'.join(lines)
@@ -234,7 +232,7 @@ def to_json(sections: dict[str, Section]) -> str:
             name: {
                 'source': section.table.source,
                 'title': section.table.title,
-                'rows': section.rows,
+                'rows': to_records(section.frame),
                 'notes': section.table.notes,
             }
             for name, section in sections.items()
@@ -258,8 +256,7 @@ def run(args: argparse.Namespace) -> str | None:
         ValueError: If the document is at fault or out of date.
     """
     sweeps = {k: read_sweep(k, v) for k, v in find_sweeps(args).items()}
-    results = Results({k: sweep.to_dict() for k, sweep in sweeps.items()})
-    sections = {name: build(name, results, open_model) for name in args.tables}
+    sections = {name: build(name, sweeps, open_model) for name in args.tables}
     if args.json:
         return to_json(sections)
     report = markdown(list(sections.values()), sweeps, not args.block)
