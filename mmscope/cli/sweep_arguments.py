@@ -22,8 +22,8 @@ def parse_sweep_args(
             None.
 
     Returns:
-        argparse.Namespace: Checked arguments; ``choose_on`` is 'val' where
-        it is not given.
+        argparse.Namespace: Checked arguments; ``chooses`` says whether there
+        is a target, ``choose_on`` is 'val' where it is not given.
     """
     parser = argparse.ArgumentParser(
         description=description,
@@ -46,132 +46,69 @@ def parse_sweep_args(
 
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is swept."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--split',
-        choices=SPLITS,
-        default='test',
-        help='data to evaluate: test_dataloader (default) or val_dataloader',
+    add, many = parser.add_argument, {'nargs': '+', 'default': []}
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    text = 'data to evaluate: test_dataloader (default) or val_dataloader'
+    add('--split', choices=SPLITS, default='test', help=text)
+    text = 'thresholds between all exit and nobody (default: 9)'
+    add('--num-quantiles', type=int, default=9, metavar='N', help=text)
+    text = 'thresholds to evaluate beside the quantiles, such as 0.5 0.55'
+    add('--thresholds', type=float, metavar='ETA', help=text, **many)
+    text = 'settings of the backbone to evaluate the same weights with'
+    add('--vary', metavar='KEY=VALUE,VALUE', help=text, **many)
+    conventions = sorted(DIRECTIONS, reverse=True)
+    text = 'scan directions counted: one (paper) or both (exact)'
+    add('--convention', choices=conventions, default='paper', help=text)
+    text = (
+        'random exits to compare each threshold with (default: '
+        f'{NUM_DRAWS}); a draw takes 0.1 s on COCO val, else next to nothing'
     )
-    parser.add_argument(
-        '--num-quantiles',
-        type=int,
-        default=9,
-        metavar='N',
-        help='thresholds between all exit and nobody (default: 9)',
-    )
-    parser.add_argument(
-        '--thresholds',
-        type=float,
-        nargs='+',
-        default=[],
-        metavar='ETA',
-        help='thresholds to evaluate beside the quantiles, such as 0.5 0.55',
-    )
-    parser.add_argument(
-        '--vary',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE,VALUE',
-        help='settings of the backbone to evaluate the same weights with',
-    )
-    parser.add_argument(
-        '--convention',
-        choices=sorted(DIRECTIONS, reverse=True),
-        default='paper',
-        help='scan directions counted: one (paper) or both (exact)',
-    )
-    parser.add_argument(
-        '--num-draws',
-        type=int,
-        default=NUM_DRAWS,
-        metavar='N',
-        help='random exits to compare each threshold with (default: '
-        f'{NUM_DRAWS}); a draw takes 20 ms on COCO val, else next to nothing',
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the random exits'
-    )
-    parser.add_argument(
-        '--batch-size', type=int, help="images a batch (default: config's)"
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config overrides'
-    )
+    add('--num-draws', type=int, default=NUM_DRAWS, metavar='N', help=text)
+    add('--seed', type=int, default=0, help='seed of the random exits')
+    text = "images a batch (default: config's)"
+    add('--batch-size', type=int, help=text)
+    add('--device', help='such as cpu or cuda:0')
+    text = 'config overrides'
+    add('--cfg-options', nargs='+', action=DictAction, help=text)
 
 
 def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a threshold."""
     target = parser.add_mutually_exclusive_group()
-    target.add_argument(
-        '--target-flops',
-        type=float,
-        metavar='G',
-        help='choose the most accurate threshold of at most that many mean '
-        'GMACs an image',
+    text = (
+        'choose the most accurate threshold of at most that many mean GMACs '
+        'an image'
     )
-    target.add_argument(
-        '--max-drop',
-        type=float,
-        metavar='POINTS',
-        help='choose the cheapest threshold whose score is at most that far '
-        'below that of nobody exiting',
+    target.add_argument('--target-flops', type=float, metavar='G', help=text)
+    text = (
+        'choose the cheapest threshold whose score is at most that far below '
+        'that of nobody exiting'
     )
-    parser.add_argument(
-        '--choose-on',
-        choices=SPLITS,
-        help='data to choose the threshold, and to fit the temperature, on '
-        '(default: val)',
+    target.add_argument('--max-drop', type=float, metavar='POINTS', help=text)
+    text = (
+        'data to choose the threshold, and to fit the temperature, on '
+        '(default: val)'
     )
-    parser.add_argument(
-        '--calibrate',
-        action='store_true',
-        help='fit a temperature to the coarse predictions before',
-    )
-    parser.add_argument(
-        '--save-threshold',
-        metavar='FILE',
-        help='write the chosen threshold as JSON',
-    )
+    parser.add_argument('--choose-on', choices=SPLITS, help=text)
+    text = 'fit a temperature to the coarse predictions before'
+    parser.add_argument('--calibrate', action='store_true', help=text)
+    text = 'write the chosen threshold as JSON'
+    parser.add_argument('--save-threshold', metavar='FILE', help=text)
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is timed and where things are written."""
-    parser.add_argument(
-        '--name', help='name of the model in picture and table'
-    )
-    parser.add_argument('--out-dir', help='folder for JSON, CSV and picture')
-    parser.add_argument(
-        '--baseline-json',
-        nargs='+',
-        default=[],
-        metavar='FILE',
-        help='sweeps to draw beside this one',
-    )
-    parser.add_argument(
-        '--json',
-        nargs='?',
-        const='-',
-        metavar='FILE',
-        help='write JSON to FILE, or to stdout instead of the table',
-    )
-    parser.add_argument(
-        '--no-images',
-        action='store_true',
-        help='leave the results of single images out of the JSON',
-    )
-    parser.add_argument(
-        '--speed-images',
-        type=int,
-        default=16,
-        metavar='N',
-        help='images timed in real gated runs; 0 times nothing (default: 16)',
-    )
-    parser.add_argument(
-        '--repeats',
-        type=int,
-        default=3,
-        help='timed repeats, of which the median counts (default: 3)',
-    )
+    add = parser.add_argument
+    text = 'images timed in real gated runs; 0 times nothing (default: 16)'
+    add('--speed-images', type=int, default=16, metavar='N', help=text)
+    text = 'timed repeats, of which the median counts (default: 3)'
+    add('--repeats', type=int, default=3, help=text)
+    add('--name', help='name of the model in picture and table')
+    add('--out-dir', help='folder for JSON, CSV and picture')
+    text = 'sweeps to draw beside this one'
+    add('--baseline-json', nargs='+', default=[], metavar='FILE', help=text)
+    text = 'write JSON to FILE, or to stdout instead of the table'
+    add('--json', nargs='?', const='-', metavar='FILE', help=text)
+    text = 'leave the results of single images out of the JSON'
+    add('--no-images', action='store_true', help=text)

@@ -33,7 +33,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ with contextlib.redirect_stdout(sys.stderr):
         measure_throughput,
         representative_images,
     )
+    from mmscope.evaluation.calibration import Calibration
     from mmscope.evaluation.curves import operating_point
     from mmscope.evaluation.endpoint_images import EndpointImages
     from mmscope.evaluation.exit_endpoints import score_variants
@@ -72,30 +73,20 @@ with contextlib.redirect_stdout(sys.stderr):
 
 
 def run(args: argparse.Namespace) -> SweepResult:
-    """Load, calibrate, score, choose, sweep and time.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        SweepResult: With speeds and a description of the run.
-    """
+    """Load, calibrate, score, choose, sweep and time."""
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
     wanted = check_thresholds(model, args.thresholds)
     variants = [Variant(), *combinations(args.vary)]
-    fitted = None
-    if args.calibrate:
-        loader = build_dataloader(cfg, args.choose_on, args.batch_size)
-        fitted = calibrate(model, loader)
+    fitted = fit(args, cfg, model) if args.calibrate else None
     loader, scored = score_split(args, cfg, model, args.split, variants)
     meta = describe(args, model, scored[0])
     if fitted is not None:
-        meta['calibration'] = {
-            **fitted.to_meta(),
-            'split': args.choose_on,
-            'same_images': fitted.names == list(scored[0].table['name']),
-        }
+        names = scored[0].table['name'].tolist()
+        same = {'same_images': fitted.names == names}
+        meta['calibration'] = (
+            fitted.to_meta() | {'split': args.choose_on} | same
+        )
     if args.chooses:
         meta['chosen'] = choose(args, cfg, model, scored[0])
         wanted.append(meta['chosen']['exit_threshold'])
@@ -106,15 +97,23 @@ def run(args: argparse.Namespace) -> SweepResult:
     )
     if args.speed_images > 0:
         add_speed(result, model, loader, args)
-    names = [variant.name for variant in variants[1:]]
-    result.variants = {
-        name: other.rows for name, other in zip(names, others, strict=True)
-    }
-    if args.out_dir:
-        write_variants(zip(names, others, strict=True), args.out_dir)
+    for variant, other in zip(variants[1:], others, strict=True):
+        other.meta = {**meta, 'name': variant.name}
+        result.variants[variant.name] = other.rows
+        if args.out_dir:
+            file = variant.name.replace(', ', ',') + '.json'
+            other.to_json(Path(args.out_dir) / 'variants' / file)
     if args.no_images:
         result.images = result.images[:0]
     return result
+
+
+def fit(
+    args: argparse.Namespace, cfg: Config, model: nn.Module
+) -> Calibration:
+    """Fit the temperature of the model's gate, and set it."""
+    loader = build_dataloader(cfg, args.choose_on, args.batch_size)
+    return calibrate(model, loader)
 
 
 def score_split(
@@ -124,19 +123,7 @@ def score_split(
     split: str,
     variants: Sequence[Variant] = (Variant(),),
 ) -> tuple[DataLoader, list[EndpointImages]]:
-    """Score the images of a split at both exits.
-
-    Args:
-        args (argparse.Namespace): Command line.
-        cfg (Config): Its config.
-        model (nn.Module): The swept model.
-        split (str): 'val' or 'test'.
-        variants (Sequence[Variant]): Settings. Defaults to the model's own.
-
-    Returns:
-        tuple[DataLoader, list[EndpointImages]]: Loader, and images for each
-        variant.
-    """
+    """Score a split at both exits; give its loader and each variant's."""
     loader = build_dataloader(cfg, split, args.batch_size)
     # Of this loader: a detector's score knows the objects of its images.
     score = default_score(model, loader)
@@ -166,12 +153,6 @@ def choose(
     reported: EndpointImages,
 ) -> dict[str, Any]:
     """Choose a threshold on one split, and save it where that is asked for.
-
-    Args:
-        args (argparse.Namespace): Command line with one target.
-        cfg (Config): Its config.
-        model (nn.Module): The swept model.
-        reported (EndpointImages): Images of the swept split.
 
     Returns:
         dict[str, Any]: The fields of ``ExitChoice``; ``reported``, the
@@ -226,14 +207,7 @@ def add_speed(
     loader: DataLoader,
     args: argparse.Namespace,
 ) -> None:
-    """Time real gated runs at the thresholds of the curve.
-
-    Args:
-        result (SweepResult): Gets the speeds.
-        model (nn.Module): The swept model.
-        loader (DataLoader): The swept data.
-        args (argparse.Namespace): Command line.
-    """
+    """Time real gated runs at the thresholds of the curve."""
     confidence = result.images.get('confidence')
     chosen = representative_images(
         confidence, len(result.images), args.speed_images
@@ -249,26 +223,10 @@ def add_speed(
     )
 
 
-def write_variants(
-    found: Iterable[tuple[str, SweepResult]], folder: str | Path
-) -> None:
-    """Write the JSON of each variant."""
-    for name, result in found:
-        result.meta = {**result.meta, 'name': name}
-        file = name.replace(', ', ',') + '.json'
-        result.to_json(Path(folder) / 'variants' / file)
-
-
 def write(
     result: SweepResult, folder: str | Path, baselines: Sequence[SweepResult]
 ) -> None:
-    """Write JSON, CSV, table and picture.
-
-    Args:
-        result (SweepResult): The sweep.
-        folder (str | Path): Made if missing.
-        baselines (Sequence[SweepResult]): Sweeps to draw beside it.
-    """
+    """Write JSON, CSV, table, and a picture with baselines beside it."""
     folder = Path(folder)
     result.to_json(folder / 'sweep.json')
     result.rows.to_csv(folder / 'sweep.csv', index=False)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mmscope.analysis import StageCosts
 from mmscope.evaluation.image_costs import image_costs
@@ -86,29 +85,19 @@ class EarlyExitMetric(RecordMetric):
     def summarise(
         self, records: Sequence[ExitRecord], num_images: int, outside: float
     ) -> list[ImageExits]:
-        """Sum up exits and costs: see :func:`summarise_image`."""
+        """Sum up exits and costs: image by image."""
         costs = image_costs(self.backbone, records, outside, self.convention)
         return [
-            summarise_image(records, costs, row) for row in range(num_images)
+            _summarise_image(records, costs, row) for row in range(num_images)
         ]
 
 
-def summarise_image(
+def _summarise_image(
     records: Sequence[ExitRecord],
     costs: Sequence[Sequence[StageCosts]],
     row: int,
 ) -> ImageExits:
-    """Sum one image over its forwards (windows, views).
-
-    Args:
-        records (Sequence[ExitRecord]): One a forward.
-        costs (Sequence[Sequence[StageCosts]]): Of each forward, one an
-            image.
-        row (int): Place of the image in the batch.
-
-    Returns:
-        ImageExits: Sums and means.
-    """
+    """Sum one image of the batch over its forwards."""
     exits = [bool(record.exited[row]) for record in records]
     tokens = sum(
         record.coarse_tokens + (0 if gone else int(record.added_tokens[row]))
@@ -118,19 +107,13 @@ def summarise_image(
         cost[row].exited if gone else cost[row].full
         for cost, gone in zip(costs, exits, strict=True)
     )
-    confidence = _mean_confidence([r.confidence for r in records], row)
+    sure = [record.confidence for record in records]
+    confidence = None
+    if all(batch is not None for batch in sure):
+        confidence = float(torch.stack([b[row].float() for b in sure]).mean())
     return ImageExits(
         tokens=tokens,
         macs=macs,
         exited=sum(exits) / len(exits),
         confidence=confidence,
     )
-
-
-def _mean_confidence(
-    confidences: Sequence[Tensor | None], row: int
-) -> float | None:
-    if any(confidence is None for confidence in confidences):
-        return None
-    rows = torch.stack([confidence[row].float() for confidence in confidences])
-    return float(rows.mean())

@@ -205,7 +205,8 @@ def test_the_tool_reports_and_stores_variants(
         ]
     )
     printed = capsys.readouterr().out
-    assert '| same weights with' in printed
+    assert '| weights of' in printed
+    assert '| score_metric=random ' in printed
     stored = json.loads((out / 'sweep.json').read_text())['variants']
     assert [entry['settings'] for entry in stored] == [
         'score_metric=detail',
