@@ -1,14 +1,14 @@
-"""COCO's average precision of any choice of detections, fast.
+"""COCO's average precision of any of the detections, fast.
 
 Precision after each detection, the best of it at or beyond each of 101
 recalls, averaged: what ``COCOeval.accumulate`` does, to its last decision on
-ties. But everything that does not depend on the choice is done once, the
-sort above all, and a choice of detections costs one cumulative sum over all
-of them and a few steps over the right ones.
+ties. But everything that does not depend on which detections count is done
+once, the sort above all, and scoring some of them costs one cumulative sum
+over all and a few steps over the right ones.
 
-pycocotools itself takes 2.4 s for each choice among 5,000 images of 80
+pycocotools itself takes 2.4 s for each set of exits of 5,000 images of 80
 categories (500,000 detections, one core), this 0.10 s. A sweep scores 55
-choices a threshold, random exits and all: 100 thresholds would take
+sets a threshold, random exits and all: 100 thresholds would take
 pycocotools 3.7 hours, and 4 minutes even without the random exits.
 """
 

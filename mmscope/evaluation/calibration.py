@@ -154,15 +154,9 @@ def mean_nll(
 ) -> float:
     """Compute the mean negative log-likelihood.
 
-    Args:
-        logits (Tensor): As for :func:`fit_temperature`.
-        targets (Tensor): As for :func:`fit_temperature`.
-        meaning (str): As for :func:`fit_temperature`.
-        temperature (float): T. Defaults to 1.
-
     Returns:
-        float: Nats: cross-entropy of a row, or binary cross-entropy of an
-        entry.
+        float: Nats, of arguments as :func:`fit_temperature` has them:
+        cross-entropy of a row, or binary cross-entropy of an entry.
     """
     softmax, total = meaning == 'softmax', 0.0
     for some, wanted in _chunks(logits, targets):
@@ -184,14 +178,8 @@ def calibration_error(
     share of that class in the target; independent logits by each
     probability and whether the class is there.
 
-    Args:
-        logits (Tensor): As for :func:`fit_temperature`.
-        targets (Tensor): As for :func:`fit_temperature`.
-        meaning (str): As for :func:`fit_temperature`.
-        temperature (float): T. Defaults to 1.
-
     Returns:
-        float: Percent.
+        float: Percent, of arguments as :func:`fit_temperature` has them.
     """
     gaps, number = np.zeros(NUM_BINS), 0
     for some, right in _chunks(logits, targets):

@@ -19,7 +19,7 @@ class ClassificationScore(AdditiveScore):
     The statistics of an image are (right, right among five, 1, gap in each
     of 15 bins). The bin is that of the predicted class's probability p, the
     gap is right - p. So summed statistics give the expected calibration
-    error of any mixture of exits: sum over the bins of |gap|, over n (Guo et
+    error of any set of exits: sum over the bins of |gap|, over n (Guo et
     al., On Calibration of Modern Neural Networks, Eq. 3).
 
     Args:

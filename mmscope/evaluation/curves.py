@@ -1,4 +1,4 @@
-"""From both ends of every image to the whole accuracy-cost curve.
+"""From both exits of every image to the whole accuracy-cost curve.
 
 Once each image is scored after the coarse and after the fine stage, every
 threshold is arithmetic: the images at or above it count with their coarse

@@ -55,21 +55,15 @@ def evaluating(model: nn.Module) -> Iterator[TokenBackbone]:
 
 @dataclass
 class _Run:
-    """One batch, predicted at one exit.
+    """One batch, predicted at one exit."""
 
-    Args:
-        table (pd.DataFrame): ``name``, and what the score describes of the
-            truth.
-        predictions (pd.DataFrame): What it describes of the predictions.
-        statistics (list): Of each image.
-        records (list[Record]): Of the forwards.
-        outside (float): MACs an image of neck and heads.
-    """
-
+    # ``name``, and what the score describes of the truth.
     table: pd.DataFrame
+    # What it describes of the predictions.
     predictions: pd.DataFrame
     statistics: list
     records: list[Record]
+    # MACs an image of neck and heads.
     outside: float
 
     @property
@@ -103,22 +97,7 @@ def score_endpoints(
     score: ImageScore,
     convention: str = 'paper',
 ) -> EndpointImages:
-    """Predict every image twice: everyone exits, nobody exits.
-
-    Args:
-        model (nn.Module): Host model.
-        dataloader (Iterable): Test batches.
-        score (ImageScore): Task score.
-        convention (str): How MACs are counted. Defaults to 'paper'.
-
-    Returns:
-        EndpointImages: A backbone without early exit has neither confidence
-        nor coarse statistics.
-
-    Raises:
-        ValueError: If there is no image or the convention is unknown.
-        RuntimeError: See :func:`sweep`.
-    """
+    """Predict every image twice, as it is: see :func:`score_variants`."""
     return score_variants(model, dataloader, score, [Variant()], convention)[0]
 
 
@@ -129,7 +108,7 @@ def score_variants(
     variants: Sequence[Variant],
     convention: str = 'paper',
 ) -> list[EndpointImages]:
-    """The same with several settings, in one pass over the data.
+    """Predict every image twice a variant: all exit, nobody exits.
 
     Args:
         model (nn.Module): Host model; it is left as it was.
@@ -139,7 +118,9 @@ def score_variants(
         convention (str): How MACs are counted. Defaults to 'paper'.
 
     Returns:
-        list[EndpointImages]: One a variant.
+        list[EndpointImages]: One a variant, after one pass over the data. A
+        backbone without early exit has neither confidence nor coarse
+        statistics.
 
     Raises:
         ValueError: If there is no image, the convention is unknown, or the
@@ -183,7 +164,7 @@ def _predict_gated(
     counter: SharedCostCounter,
     convention: str,
 ) -> _Batch:
-    """Predict one batch at both ends."""
+    """Predict one batch at both exits."""
     backbone = attach_gate(model)
     backbone.gate.check_trained()
     # Both runs write into the same data samples: measure in between.
@@ -222,11 +203,7 @@ def _predict_gated(
 
 
 class AllKinds(WrappedGate):
-    """Decides as the model's own gate, and notes what others would say.
-
-    Args:
-        gate (Gate): The model's own.
-    """
+    """Decides as the model's own gate, and notes what others would say."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(gate)

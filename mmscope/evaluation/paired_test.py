@@ -146,8 +146,8 @@ def paired_test(hypothesis: Hypothesis, sweeps: Sweeps) -> PairedTest:
             stage that a side needs.
     """
     better, worse = hypothesis.better, hypothesis.worse
-    first, at_better = side_scores(better, sweeps)
-    second, at_worse = side_scores(worse, sweeps)
+    first, at_better = _side_scores(better, sweeps)
+    second, at_worse = _side_scores(worse, sweeps)
     if list(first.index) != list(second.index):
         raise ValueError(
             f'{better} and {worse} were scored on different images '
@@ -176,20 +176,8 @@ def _verdict(lead: float, error: float) -> str:
     return 'held' if lead > 0 else 'not held'
 
 
-def side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:
-    """Score every image for one side.
-
-    Args:
-        side (Side): Run and stage.
-        sweeps (Mapping[str, SweepResult]): By name.
-
-    Returns:
-        tuple[pd.Series, str]: Score in percent by image name, and what there
-        is to say about the threshold.
-
-    Raises:
-        ValueError: See :func:`paired_test`.
-    """
+def _side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:
+    """Score every image in percent, and say how the threshold came about."""
     sweep = _find(sweeps, side.run)
     coarse, fine = (f'{stage}_{sweep.score}' for stage in STAGES)
     if not len(sweep.images):
@@ -245,12 +233,5 @@ def _find(sweeps: Sweeps, name: str) -> SweepResult:
 
 
 def format_tests(tests: Sequence[PairedTest]) -> str:
-    """Show tests as a Markdown table.
-
-    Args:
-        tests (Sequence[PairedTest]): Of :func:`paired_test`.
-
-    Returns:
-        str: A table.
-    """
+    """Show tests as a Markdown table."""
     return format_table(map(asdict, tests), COLUMNS)

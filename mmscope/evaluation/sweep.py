@@ -82,19 +82,7 @@ def sweep_images(
     seed: int = 0,
     thresholds: Sequence[float] = (),
 ) -> SweepResult:
-    """Evaluate every threshold on images that are scored at both exits.
-
-    Args:
-        images (EndpointImages): The images.
-        num_quantiles (int): As for :func:`sweep`. Defaults to 9.
-        convention (str): How the MACs were counted. Defaults to 'paper'.
-        num_draws (int): As for :func:`sweep`. Defaults to 50.
-        seed (int): As for :func:`sweep`. Defaults to 0.
-        thresholds (Sequence[float]): As for :func:`sweep`. Defaults to none.
-
-    Returns:
-        SweepResult: The curve, or one row for a model without early exit.
-    """
+    """Do the same with images that are scored at both exits."""
     quality, name = None, images.scored.name
     if images.confidence is None:
         nobody = np.zeros(len(images.table), dtype=bool)
