@@ -146,7 +146,7 @@ def representative_images(
     """
     order = np.arange(num_images)
     if confidence is not None:
-        order = np.argsort(confidence, kind='stable')
+        order = np.argsort(np.asarray(confidence), kind='stable')
     number = min(number, num_images)
     ranks = (np.arange(number) + 0.5) * num_images / number
     return sorted(order[ranks.astype(int)].tolist())

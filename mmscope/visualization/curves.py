@@ -204,7 +204,7 @@ def _draw_gains(axes: Axes, result: SweepResult) -> None:
 
 def _draw_trend(axes: Axes, confidence: pd.Series, gain: pd.Series) -> None:
     """Mark the mean gain of equally many images a bin."""
-    order = np.argsort(confidence, kind='stable')
+    order = np.argsort(confidence.to_numpy(), kind='stable')
     groups = np.array_split(order, TREND_BINS)
     axes.plot(
         [confidence.iloc[group].mean() for group in groups],
