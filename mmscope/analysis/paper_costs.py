@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from mmscope.analysis.costs import StageCosts, first_grid, stage_costs
-from mmscope.analysis.model_costs import add_heads
+from mmscope.analysis.detectors import Regions, count_behind, find_regions
+from mmscope.analysis.model_costs import add_heads, closed_form
 from mmscope.models import MambaScope, TokenBackbone, VisionMamba
 
 CLASSES = 1000
@@ -111,6 +112,66 @@ def classifier(key: str, refine_ratio: float | None = None) -> ModelCosts:
     return ModelCosts(
         _params(backbone) + _params(head), costs('paper'), costs('exact')
     )
+
+
+@dataclass(frozen=True)
+class DetectorCosts:
+    """One detector, costed at the image size that it is made for.
+
+    Args:
+        params (int): Parameters.
+        side (int): Side of the square image in pixels.
+        regions (Regions): What reaches its heads at most.
+        channels (int): Of the maps that its heads see.
+        paper (StageCosts): MACs, one scan direction.
+        exact (StageCosts): MACs, both directions.
+    """
+
+    params: int
+    side: int
+    regions: Regions
+    channels: int
+    paper: StageCosts
+    exact: StageCosts
+
+
+def detector(model: nn.Module) -> DetectorCosts:
+    """Cost a two-stage detector.
+
+    Args:
+        model (nn.Module): On the ``meta`` device.
+
+    Returns:
+        DetectorCosts: The backbone by its closed form, everything behind it
+        counted as it runs.
+    """
+    backbone = model.backbone
+    shape = backbone.img_size
+    regions = find_regions(model)
+    outside = count_behind(model, shape, regions)
+    return DetectorCosts(
+        _params(model),
+        shape[0],
+        regions,
+        model.rpn_head.in_channels,
+        *(
+            closed_form(model, shape, outside, name)
+            for name in ('paper', 'exact')
+        ),
+    )
+
+
+def break_even(vim: StageCosts, scope: StageCosts) -> float:
+    """Find the exit ratio at which both stages cost what one ViM does.
+
+    Args:
+        vim (StageCosts): The single stage.
+        scope (StageCosts): Coarse and fine stage, with the same heads.
+
+    Returns:
+        float: r of coarse + (1 - r) * (fine + reuse) = vim.
+    """
+    return (scope.full - vim.full) / (scope.fine + scope.reuse)
 
 
 def _params(module: nn.Module) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mmscope.benchmark import worker
-from mmscope.benchmark.timing import Entry, time_interleaved
+from mmscope.evaluation.interleaved_timing import Entry, time_interleaved
 
 BEFORE, AFTER = 'before', 'after'
 

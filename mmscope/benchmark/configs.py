@@ -18,8 +18,8 @@ from mmscope.analysis.detectors import sees_regions
 from mmscope.benchmark.exits import forced_run, gated_by
 from mmscope.benchmark.models import SCOPE, VIM
 from mmscope.benchmark.subjects import Subject, Subjects, weight_bytes
-from mmscope.benchmark.timing import Run, synchronize
 from mmscope.errors import UserError
+from mmscope.evaluation.interleaved_timing import Run, synchronize
 from mmscope.evaluation.loading import (
     build_dataloader,
     build_model,

@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 from mmscope.models.scoping import (
     Gate,
     TwoStage,

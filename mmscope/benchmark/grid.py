@@ -14,7 +14,7 @@ from mmscope.benchmark.memory import (
 )
 from mmscope.benchmark.predictions import add_predictions
 from mmscope.benchmark.subjects import Subject, Subjects
-from mmscope.benchmark.timing import (
+from mmscope.evaluation.interleaved_timing import (
     MIN_ROUNDS,
     WARM_UP,
     Entry,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mmscope.benchmark.timing import Run, synchronize
+from mmscope.evaluation.interleaved_timing import Run, synchronize
 
 STATUS = Path('/proc/self/status')
 CLEAR_REFS = Path('/proc/self/clear_refs')

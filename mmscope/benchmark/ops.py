@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.timing import Entry, Run, time_interleaved
+from mmscope.evaluation.interleaved_timing import Entry, Run, time_interleaved
 from mmscope.models.layers import BidirectionalMamba
 from mmscope.ops import (
     available_backends,

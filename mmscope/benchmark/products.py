@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmscope.benchmark.models import BenchmarkModel
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 
 
 @dataclass(frozen=True)

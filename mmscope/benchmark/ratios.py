@@ -12,7 +12,7 @@ from mmscope.benchmark.growth import fit_exponent
 from mmscope.benchmark.models import DEIT, VIM
 from mmscope.benchmark.ops import benchmark_ops
 from mmscope.benchmark.subjects import PRODUCTS, Subjects, scope_name
-from mmscope.benchmark.timing import (
+from mmscope.evaluation.interleaved_timing import (
     Entry,
     InterleavedTimings,
     time_interleaved,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmscope.benchmark.models import BenchmarkModel, build_vim
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 from mmscope.models import TokenBackbone
 from mmscope.models.reduction import DyVM, forced_decisions
 

@@ -31,7 +31,7 @@ from mmscope.benchmark.reductions import (
     reduced_run,
     unpublished,
 )
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 
 PRODUCTS = 'matrix products of ViM'
 EXIT_RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -41,24 +41,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'sweeps',
-        nargs='*',
-        help='JSON files of sweep_threshold.py (default: those that --insert '
-        'links)',
-    )
-    parser.add_argument(
-        '--names', nargs='+', help='names of the models, one a file'
-    )
-    parser.add_argument(
-        '--insert', metavar='MD', help='Markdown file with the two markers'
-    )
-    parser.add_argument('--picture', metavar='PNG', help='curve picture')
-    parser.add_argument(
-        '--check',
-        action='store_true',
-        help='fail unless --insert is already up to date',
-    )
+    add = parser.add_argument
+    text = 'JSON of sweep_threshold.py (default: those that --insert links)'
+    add('sweeps', nargs='*', help=text)
+    add('--names', nargs='+', help='names of the models, one a file')
+    add('--insert', metavar='MD', help='Markdown file with the two markers')
+    add('--picture', metavar='PNG', help='curve picture')
+    text = 'fail unless --insert is already up to date'
+    add('--check', action='store_true', help=text)
     args = parser.parse_args(argv)
     if args.names and len(args.names) != len(args.sweeps):
         parser.error(
@@ -71,18 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def linked_sweeps(text: str, document: Path) -> dict[str, Path]:
-    """Find the sweeps that the report in a document was made of.
-
-    Args:
-        text (str): The document.
-        document (Path): Its file.
-
-    Returns:
-        dict[str, Path]: JSON file by name of the model.
-
-    Raises:
-        UserError: If there are none.
-    """
+    """Find the files by model that the report in a document links."""
     begin, end = markers(TOOL)
     report = text.partition(begin)[2].partition(end)[0]
     found = re.findall(r'\[([^]]+)\]\(([^)]+\.json)\)', report)
@@ -95,15 +74,7 @@ def linked_sweeps(text: str, document: Path) -> dict[str, Path]:
 
 
 def link(sweeps: dict[str, Path], document: Path) -> str:
-    """Write where the numbers come from.
-
-    Args:
-        sweeps (dict[str, Path]): JSON file by name of the model.
-        document (Path): The file that will hold the links.
-
-    Returns:
-        str: A line of Markdown.
-    """
+    """Write where the numbers come from, for a document."""
     links = (
         f'[{name}]({Path(os.path.relpath(path, document.parent)).as_posix()})'
         for name, path in sweeps.items()
@@ -112,18 +83,7 @@ def link(sweeps: dict[str, Path], document: Path) -> str:
 
 
 def named_sweeps(args: argparse.Namespace, text: str) -> dict[str, Path]:
-    """List the files to compare by the name of their model.
-
-    Args:
-        args (argparse.Namespace): Command line.
-        text (str): The document, '' without one.
-
-    Returns:
-        dict[str, Path]: JSON file by name.
-
-    Raises:
-        UserError: If two models have one name.
-    """
+    """List the files to compare by the name of their model."""
     if not args.sweeps:
         return linked_sweeps(text, Path(args.insert))
     files = [Path(path) for path in args.sweeps]
@@ -136,26 +96,16 @@ def named_sweeps(args: argparse.Namespace, text: str) -> dict[str, Path]:
 
 
 def run(args: argparse.Namespace) -> str | None:
-    """Compare, and write what is asked for.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        str | None: The report, None where it went into a document.
-
-    Raises:
-        UserError: If a file is at fault, or the document is out of date.
-    """
+    """Compare; give the report where it goes into no document."""
     document = Path(args.insert) if args.insert else None
     if document is not None and not document.is_file():
         raise UserError(f'--insert {document} does not exist')
     old = document.read_text() if document else ''
     sweeps = named_sweeps(args, old)
-    results = [SweepResult.read(path).to_dict() for path in sweeps.values()]
-    report = comparison(results, list(sweeps))
+    runs = {name: SweepResult.read(path) for name, path in sweeps.items()}
+    report = comparison(runs)
     if args.picture and not args.check:
-        save(curve_figure(results, list(sweeps)), args.picture)
+        save(curve_figure(runs), args.picture)
     if document is None:
         return report
     linked = f'{link(sweeps, document)}\n\n{report}'

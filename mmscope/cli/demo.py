@@ -267,7 +267,7 @@ def evaluate(
     model = build_model(cfg, str(checkpoint))
     loader = build_dataloader(cfg, 'test')
     result = sweep(model, loader, NUM_QUANTILES)
-    thresholds = [row['threshold'] for row in result.rows]
+    thresholds = result.rows['threshold'].tolist()
     result.add_throughput(
         measure_throughput(
             model,
@@ -291,7 +291,7 @@ def evaluate(
             model, loader.dataset, folder / 'exits.png', result.images, 4
         )
     )
-    figure = curve_figure([result.to_dict()], [result.meta['name']])
+    figure = curve_figure({result.meta['name']: result})
     files.append(save(figure, folder / 'curve.png'))
     result.to_json(Path(args.work_dir) / 'sweep.json')
     return result, priors, files
@@ -299,7 +299,7 @@ def evaluate(
 
 def _spread(result: SweepResult, number: int) -> list[int]:
     """Images from the most to the least confident, evenly spread."""
-    order = np.argsort([-image['confidence'] for image in result.images])
+    order = np.argsort(-result.images['confidence'].to_numpy())
     picks = np.linspace(0, len(order) - 1, min(number, len(order)))
     return [int(order[int(pick)]) for pick in picks]
 

@@ -1,26 +1,32 @@
-"""Hold claims about runs against their sweeps, image by image.
+"""Test hypotheses about runs on their sweeps, image by image.
 
-    python tools/analysis_tools/paired_test.py CLAIMS.json SWEEP.json ...
-        [--json JUDGED.json] [--insert MD]
-    python tools/analysis_tools/paired_test.py --judged JUDGED.json
+    python tools/analysis_tools/paired_test.py HYPOTHESES.json SWEEP.json ...
+        [--json TESTED.json] [--insert MD]
+    python tools/analysis_tools/paired_test.py --tested TESTED.json
         --insert MD [--check]
 
-CLAIMS.json is a list of {"claim", "better", "worse", "margin"}, see
-mmscope/evaluation/claims.py; sides name sweeps by their file stems. The
-judged claims are small enough to keep beside a report; the second form
-writes the report from them, or with --check fails if it is out of date.
+HYPOTHESES.json is a list of {"claim", "better", "worse", "margin"}, see
+mmscope/evaluation/paired_test.py; sides name sweeps by their file stems. The
+results are small enough to keep beside a report; the second form writes the
+report from them, or with --check fails if it is out of date.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation import SweepResult
-from mmscope.evaluation.paired_test import claims_table, judge
+from mmscope.evaluation.paired_test import (
+    Hypothesis,
+    PairedTest,
+    format_tests,
+    paired_test,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,10 +35,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('claims', nargs='?', help='claims to judge')
+    parser.add_argument('hypotheses', nargs='?', help='hypotheses to test')
     parser.add_argument('sweeps', nargs='*', help='JSON of sweep_threshold.py')
-    parser.add_argument('--json', help='write the judged claims here')
-    parser.add_argument('--judged', help='claims judged before')
+    parser.add_argument('--json', help='write the results here')
+    parser.add_argument('--tested', help='results of before')
     parser.add_argument('--insert', metavar='MD', help='document to write in')
     parser.add_argument(
         '--check',
@@ -40,51 +46,50 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='fail unless --insert is already up to date',
     )
     args = parser.parse_args(argv)
-    if bool(args.claims) == bool(args.judged):
-        parser.error('give either claims with their sweeps, or --judged')
+    if bool(args.hypotheses) == bool(args.tested):
+        parser.error('give either hypotheses with their sweeps, or --tested')
     if args.check and not args.insert:
         parser.error('--check needs --insert')
     return args
 
 
-def judged_claims(args: argparse.Namespace) -> list[dict]:
-    """Judge claims, or read those that were.
+def run_tests(args: argparse.Namespace) -> list[PairedTest]:
+    """Test hypotheses, or read the results of before.
 
     Args:
         args (argparse.Namespace): Command line.
 
     Returns:
-        list[dict]: Of :func:`mmscope.evaluation.paired_test.judge`.
+        list[PairedTest]: One a hypothesis.
 
     Raises:
         UserError: If two sweeps have one name or a file is no list.
-        ValueError: If a claim does not fit its sweeps.
+        ValueError: If a hypothesis does not fit its sweeps.
     """
-    claims = json.loads(Path(args.judged or args.claims).read_text())
-    if not isinstance(claims, list):
-        raise UserError(
-            f'{args.judged or args.claims} holds no list of claims'
-        )
-    if args.judged:
-        return claims
+    file = args.tested or args.hypotheses
+    entries = json.loads(Path(file).read_text())
+    if not isinstance(entries, list):
+        raise UserError(f'{file} holds no list')
+    if args.tested:
+        return [PairedTest(**entry) for entry in entries]
     names = [Path(path).stem for path in args.sweeps]
     if len(set(names)) < len(names):
         raise UserError(f'sweeps need different file names, got {names}')
-    sweeps = {
-        name: SweepResult.read(path).to_dict()
-        for name, path in zip(names, args.sweeps, strict=True)
-    }
-    return [judge(claim, sweeps) for claim in claims]
+    sweeps = dict(zip(names, map(SweepResult.read, args.sweeps), strict=True))
+    return [
+        paired_test(Hypothesis.from_json(entry), sweeps) for entry in entries
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     with user_errors(ValueError, OSError, KeyError, TypeError):
-        judged = judged_claims(args)
+        tests = run_tests(args)
         if args.json:
-            Path(args.json).write_text(json.dumps(judged, indent=1) + '\n')
-        table = claims_table(judged)
+            text = json.dumps([asdict(test) for test in tests], indent=1)
+            Path(args.json).write_text(text + '\n')
+        table = format_tests(tests)
         if args.insert:
             update_document(args.insert, 'paired_test', table, args.check)
     if not args.insert:

@@ -36,12 +36,11 @@ with contextlib.redirect_stdout(sys.stderr):
 
     from mmscope.analysis.markers import update_document
     from mmscope.analysis.paper import TABLES
-    from mmscope.analysis.paper_results import Results
-    from mmscope.analysis.paper_tables import Section, build
     from mmscope.errors import UserError, user_errors
     from mmscope.evaluation.loading import build_model, open_config
-    from mmscope.evaluation.sweep import SweepResult
-    from mmscope.evaluation.tables import Column, format_table
+    from mmscope.evaluation.paper_tables import Section, build
+    from mmscope.evaluation.sweep_result import SweepResult
+    from mmscope.evaluation.tables import format_table, to_records
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = {'ade20k': 'mmseg', 'coco': 'mmdet'}
@@ -62,41 +61,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        '--tables',
-        nargs='+',
-        choices=list(TABLES),
-        default=list(TABLES),
-        metavar='NAME',
-        help=f'of {", ".join(TABLES)} (default: all)',
-    )
-    parser.add_argument(
-        '--results',
-        nargs='+',
-        default=[],
-        metavar='NAME=FILE',
-        help='JSON of sweep_threshold.py by the stem of the config',
-    )
-    parser.add_argument(
-        '--results-dir',
-        metavar='DIR',
-        help='folder of such files (default: docs/results/imagenet)',
-    )
+    add, all_of_them = parser.add_argument, list(TABLES)
+    names = {'choices': all_of_them, 'default': all_of_them, 'nargs': '+'}
+    text = f'of {", ".join(TABLES)} (default: all)'
+    add('--tables', metavar='NAME', help=text, **names)
+    text = 'JSON of sweep_threshold.py by the stem of the config'
+    add('--results', nargs='+', default=[], metavar='NAME=FILE', help=text)
+    text = 'folder of such files (default: docs/results/imagenet)'
+    add('--results-dir', metavar='DIR', help=text)
     output = parser.add_mutually_exclusive_group()
-    output.add_argument(
-        '--json', action='store_true', help='print numbers as JSON'
-    )
-    output.add_argument(
-        '--insert', metavar='MD', help='Markdown file with the two markers'
-    )
-    parser.add_argument(
-        '--block', metavar='NAME', help='place in the document of --insert'
-    )
-    parser.add_argument(
-        '--check',
-        action='store_true',
-        help='fail unless --insert is already up to date',
-    )
+    text = 'print numbers as JSON'
+    output.add_argument('--json', action='store_true', help=text)
+    text = 'Markdown file with the two markers'
+    output.add_argument('--insert', metavar='MD', help=text)
+    add('--block', metavar='NAME', help='place in the document of --insert')
+    text = 'fail unless --insert is already up to date'
+    add('--check', action='store_true', help=text)
     args = parser.parse_args(argv)
     for name in ('check', 'block'):
         if getattr(args, name) and not args.insert:
@@ -115,17 +95,7 @@ def known_runs() -> dict[str, str]:
 
 
 def find_sweeps(args: argparse.Namespace) -> dict[str, Path]:
-    """Find the result files by the name of their run.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        dict[str, Path]: Files; those named on the command line win.
-
-    Raises:
-        UserError: If a folder does not exist or a name has no table.
-    """
+    """Find the result files by run; those of the command line win."""
     known = known_runs()
     folder = Path(args.results_dir or RESULTS)
     if args.results_dir and not folder.is_dir():
@@ -147,18 +117,7 @@ def find_sweeps(args: argparse.Namespace) -> dict[str, Path]:
 
 
 def read_sweep(key: str, path: Path) -> SweepResult:
-    """Read a result file that stands for a run.
-
-    Args:
-        key (str): Name of the run.
-        path (Path): JSON file.
-
-    Returns:
-        SweepResult: The sweep.
-
-    Raises:
-        UserError: If it says that it is of another data set.
-    """
+    """Read the file of a run, and refuse one of another data set."""
     sweep = SweepResult.read(path)
     runs = known_runs()
     config = Path(sweep.meta.get('config', ''))
@@ -171,15 +130,7 @@ def read_sweep(key: str, path: Path) -> SweepResult:
 
 
 def open_model(folder: str, stem: str) -> nn.Module | None:
-    """Build a config's model without memory for its weights.
-
-    Args:
-        folder (str): In configs/.
-        stem (str): Of a file in it.
-
-    Returns:
-        nn.Module | None: On the ``meta`` device; None without its host.
-    """
+    """Build a config's model on ``meta``; None without its host."""
     if find_spec(HOSTS[folder]) is None:
         return None
     cfg = open_config(str(ROOT / f'configs/{folder}/{stem}.py'))
@@ -193,22 +144,12 @@ def markdown(
     sweeps: dict[str, SweepResult],
     intro: bool = True,
 ) -> str:
-    """Format everything for people.
-
-    Args:
-        sections (list[Section]): Tables.
-        sweeps (dict[str, SweepResult]): Where accuracies come from.
-        intro (bool): Whether to say what the numbers are. Defaults to True.
-
-    Returns:
-        str: Markdown.
-    """
+    """Format everything for people, with where accuracies come from."""
     parts = [INTRO] if intro else []
     for section in sections:
         table = section.table
         parts.append(f'**{table.source}. {table.title}**')
-        columns = [Column(*spec) for spec in section.columns]
-        parts.append(format_table(section.rows, columns))
+        parts.append(format_table(section.frame, section.columns))
         if table.notes:
             parts.append('\n'.join(f'- {note}' for note in table.notes))
     parts.append(sources(sweeps))
@@ -221,7 +162,7 @@ def sources(sweeps: dict[str, SweepResult]) -> str:
         return 'No model of these tables was trained here.'
     lines = [
         f'- `{key}`: {sweep.meta.get("config", "unknown config")}, '
-        f'{len(sweep.images)} images of split {sweep.meta.get("split")!r}'
+        f'{sweep.num_images} images of split {sweep.meta.get("split")!r}'
         for key, sweep in sweeps.items()
     ]
     return 'Our accuracies are those of:\n\n' + '\n'.join(lines)
@@ -234,7 +175,7 @@ def to_json(sections: dict[str, Section]) -> str:
             name: {
                 'source': section.table.source,
                 'title': section.table.title,
-                'rows': section.rows,
+                'rows': to_records(section.frame),
                 'notes': section.table.notes,
             }
             for name, section in sections.items()
@@ -245,21 +186,9 @@ def to_json(sections: dict[str, Section]) -> str:
 
 
 def run(args: argparse.Namespace) -> str | None:
-    """Build the tables and bring them where they are wanted.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        str | None: What to print, None where it went into a document.
-
-    Raises:
-        UserError: If a result file is at fault.
-        ValueError: If the document is at fault or out of date.
-    """
+    """Build the tables; give what is to be printed, if anything."""
     sweeps = {k: read_sweep(k, v) for k, v in find_sweeps(args).items()}
-    results = Results({k: sweep.to_dict() for k, sweep in sweeps.items()})
-    sections = {name: build(name, results, open_model) for name in args.tables}
+    sections = {name: build(name, sweeps, open_model) for name in args.tables}
     if args.json:
         return to_json(sections)
     report = markdown(list(sections.values()), sweeps, not args.block)

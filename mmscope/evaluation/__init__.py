@@ -4,7 +4,7 @@ from mmscope.evaluation.calibration import calibrate, fit_temperature
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
-from mmscope.evaluation.exit_endpoints import score_both_ends
+from mmscope.evaluation.exit_endpoints import score_endpoints
 from mmscope.evaluation.gated_scores import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.evaluation.sweep import sweep
@@ -27,6 +27,6 @@ __all__ = [
     'fit_temperature',
     'measure_throughput',
     'representative_images',
-    'score_both_ends',
+    'score_endpoints',
     'sweep',
 ]

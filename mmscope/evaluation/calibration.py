@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from mmscope.evaluation.classification import NUM_BINS, bin_index
@@ -21,8 +22,8 @@ from mmscope.models.losses import map_targets, multi_label_targets
 
 # Where a temperature is looked for.
 LOWEST, HIGHEST = 0.01, 100.0
-# Halvings of the logarithm's interval: to 1e-12 of T.
-STEPS = 44
+# Rows that are in float64 at a time.
+CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,8 @@ class Calibration:
     ece: float
     names: list[str]
 
-    def to_meta(self) -> dict:
-        """Give the numbers as a report needs them.
-
-        Returns:
-            dict: Everything; ``num_images`` in place of names.
-        """
+    def to_meta(self) -> dict[str, float]:
+        """Give the numbers; ``num_images`` in place of names."""
         found = dict(vars(self))
         return {**found, 'num_images': len(found.pop('names'))}
 
@@ -61,8 +58,9 @@ def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
 
     The deciding prediction counts: the classes of the host's head, the
     presence of classes of an exit head, or its map where the gate decides by
-    'map'. The coarse stage runs once over the data; all logits are kept in
-    float64, 8 bytes for each image and class (map: cell and class).
+    'map'. The coarse stage runs once over the data; logits and targets
+    are kept in float32, 8 bytes for each image and class (map: cell and
+    class).
 
     Args:
         model (nn.Module): Host model with weights; its gate gets the
@@ -91,21 +89,23 @@ def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
     logits, targets = map(torch.cat, zip(*pairs, strict=True))
     meaning = _meaning(backbone)
     temperature = fit_temperature(logits, targets, meaning)
-    found = {}
-    for suffix, value in (('_before', 1.0), ('', temperature)):
-        scaled = logits / value
-        found[f'nll{suffix}'] = mean_nll(scaled, targets, meaning)
-        found[f'ece{suffix}'] = calibration_error(scaled, targets, meaning)
     backbone.gate.temperature = temperature
-    return Calibration(temperature, **found, names=names)
+    return Calibration(
+        temperature,
+        nll_before=mean_nll(logits, targets, meaning),
+        nll=mean_nll(logits, targets, meaning, temperature),
+        ece_before=calibration_error(logits, targets, meaning),
+        ece=calibration_error(logits, targets, meaning, temperature),
+        names=names,
+    )
 
 
 def fit_temperature(logits: Tensor, targets: Tensor, meaning: str) -> float:
     """Find the T that minimises the negative log-likelihood of logits / T.
 
     Guo et al., On Calibration of Modern Neural Networks, section 4.2. The
-    likelihood is convex in 1 / T, so that halving an interval by the sign of
-    its slope finds the one minimum, in float64 and the same each time.
+    likelihood is convex in 1 / T, so that its slope has one root, found in
+    float64 and the same each time.
 
     Args:
         logits (Tensor): (m, C).
@@ -121,7 +121,6 @@ def fit_temperature(logits: Tensor, targets: Tensor, meaning: str) -> float:
             likelihood has no minimum there: every prediction is right, or
             they are worse than none.
     """
-    logits, targets = logits.double(), targets.double()
     if not logits.numel():
         raise ValueError('no image has labels to fit a temperature to')
     if not logits.isfinite().all():
@@ -129,79 +128,93 @@ def fit_temperature(logits: Tensor, targets: Tensor, meaning: str) -> float:
             'coarse logits are not finite, so no temperature fits: the '
             'weights diverged in training'
         )
+
+    def slope(log_t: float) -> float:
+        return _slope(logits, targets, meaning, math.exp(log_t))
+
     low, high = math.log(LOWEST), math.log(HIGHEST)
     # The slope in 1 / T falls with T.
-    if _slope(logits, targets, meaning, LOWEST) <= 0:
+    if slope(low) <= 0:
         raise ValueError(
             'no temperature fits: every coarse prediction is right, and the '
             f'likelihood grows down to T = {LOWEST}; calibrate on images '
             'that the model was not trained on, and on more of them'
         )
-    if _slope(logits, targets, meaning, HIGHEST) >= 0:
+    if slope(high) >= 0:
         raise ValueError(
             'no temperature fits: coarse predictions say less than a guess, '
             f'and the likelihood grows up to T = {HIGHEST}; is it the right '
             'checkpoint, and are the classes in its order?'
         )
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        if _slope(logits, targets, meaning, math.exp(middle)) > 0:
-            low = middle
-        else:
-            high = middle
-    return math.exp((low + high) / 2)
+    return math.exp(brentq(slope, low, high, xtol=1e-12))
 
 
-def mean_nll(logits: Tensor, targets: Tensor, meaning: str) -> float:
+def mean_nll(
+    logits: Tensor, targets: Tensor, meaning: str, temperature: float = 1.0
+) -> float:
     """Compute the mean negative log-likelihood.
 
-    Args:
-        logits (Tensor): As for :func:`fit_temperature`.
-        targets (Tensor): As for :func:`fit_temperature`.
-        meaning (str): As for :func:`fit_temperature`.
-
     Returns:
-        float: Nats: cross-entropy of a row, or binary cross-entropy of an
-        entry.
+        float: Nats, of arguments as :func:`fit_temperature` has them:
+        cross-entropy of a row, or binary cross-entropy of an entry.
     """
-    if meaning == 'softmax':
-        return float(-(targets * logits.log_softmax(-1)).sum(-1).mean())
-    return float(F.binary_cross_entropy_with_logits(logits, targets))
+    softmax, total = meaning == 'softmax', 0.0
+    for some, wanted in _chunks(logits, targets):
+        if softmax:
+            total -= (wanted * (some / temperature).log_softmax(-1)).sum()
+        else:
+            total += F.binary_cross_entropy_with_logits(
+                some / temperature, wanted, reduction='sum'
+            )
+    return float(total) / (len(logits) if softmax else logits.numel())
 
 
-def calibration_error(logits: Tensor, targets: Tensor, meaning: str) -> float:
+def calibration_error(
+    logits: Tensor, targets: Tensor, meaning: str, temperature: float = 1.0
+) -> float:
     """Compute the expected calibration error in 15 equal bins.
 
     Guo et al., Eq. 3. A softmax is judged by the largest probability and the
     share of that class in the target; independent logits by each
     probability and whether the class is there.
 
-    Args:
-        logits (Tensor): As for :func:`fit_temperature`.
-        targets (Tensor): As for :func:`fit_temperature`.
-        meaning (str): As for :func:`fit_temperature`.
-
     Returns:
-        float: Percent.
+        float: Percent, of arguments as :func:`fit_temperature` has them.
     """
-    if meaning == 'softmax':
-        sure, chosen = logits.softmax(-1).max(-1)
-        right = targets.gather(-1, chosen[:, None])[:, 0]
-    else:
-        sure, right = logits.sigmoid().flatten(), targets.flatten()
-    sure, right = sure.double().cpu().numpy(), right.double().cpu().numpy()
-    gaps = np.bincount(bin_index(sure), right - sure, NUM_BINS)
-    return float(100 * np.abs(gaps).sum() / len(sure))
+    gaps, number = np.zeros(NUM_BINS), 0
+    for some, right in _chunks(logits, targets):
+        if meaning == 'softmax':
+            sure, chosen = (some / temperature).softmax(-1).max(-1)
+            right = right.gather(-1, chosen[:, None])[:, 0]
+        else:
+            sure = (some / temperature).sigmoid().flatten()
+            right = right.flatten()
+        bins = bin_index(sure.numpy(force=True))
+        gap = (right - sure).numpy(force=True)
+        gaps += np.bincount(bins, gap, NUM_BINS)
+        number += len(sure)
+    return float(100 * np.abs(gaps).sum() / number)
 
 
 def _slope(
     logits: Tensor, targets: Tensor, meaning: str, temperature: float
-) -> Tensor:
+) -> float:
     """Slope of the likelihood's negative logarithm in 1 / T."""
-    scaled = logits / temperature
-    softmax = meaning == 'softmax'
-    probs = scaled.softmax(-1) if softmax else scaled.sigmoid()
-    return ((probs - targets) * logits).sum()
+    total = 0.0
+    for some, wanted in _chunks(logits, targets):
+        scaled = some / temperature
+        softmax = meaning == 'softmax'
+        probs = scaled.softmax(-1) if softmax else scaled.sigmoid()
+        total += float(((probs - wanted) * some).sum())
+    return total
+
+
+def _chunks(
+    logits: Tensor, targets: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give some rows after the other in float64."""
+    pairs = zip(logits.split(CHUNK), targets.split(CHUNK), strict=True)
+    return ((some.double(), wanted.double()) for some, wanted in pairs)
 
 
 def _meaning(backbone: TwoStage) -> str:
@@ -212,7 +225,7 @@ def _meaning(backbone: TwoStage) -> str:
 def _predicted(
     backbone: TwoStage, imgs: Tensor, samples: Sequence[Any]
 ) -> tuple[Tensor, Tensor]:
-    """Deciding logits and targets of what has labels, (m, C) float64."""
+    """Deciding logits and targets of what has labels, (m, C) float32."""
     gate, coarse = backbone.gate, backbone.forward_coarse(backbone.pad(imgs))
     if gate.kind == MAP:
         logits = gate.map_logits(coarse.tokens)
@@ -221,8 +234,8 @@ def _predicted(
     else:
         logits = gate.logits(coarse.cls)
         targets = multi_label_targets(samples, logits.shape[-1])
-    logits = logits.double().cpu().flatten(0, -2)
-    targets = targets.double().cpu().flatten(0, -2)
+    logits = logits.float().cpu().flatten(0, -2)
+    targets = targets.float().cpu().flatten(0, -2)
     known = ~targets.isnan().any(-1)
     if _meaning(backbone) == 'softmax' and gate.kind != MAP:
         _check_single(targets[known])

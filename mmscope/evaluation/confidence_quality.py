@@ -1,48 +1,95 @@
-"""What the confidence knows about who gains from refinement."""
+"""Whether the confidence tells who gains from refinement."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.integrate import trapezoid
+from scipy.stats import pearsonr, spearmanr
 
-from mmscope.evaluation.curves import (
-    NUM_DRAWS,
-    curve_rows,
-    plain,
-    quantile_thresholds,
-)
-from mmscope.evaluation.endpoint_images import BothEnds
+from mmscope.evaluation.classification import NUM_BINS, bin_index
+from mmscope.evaluation.curves import NUM_DRAWS, curve, quantile_thresholds
+from mmscope.evaluation.endpoint_images import EndpointImages
+from mmscope.evaluation.tables import from_records, to_records
 
 # Thresholds at which kinds of confidence are compared.
 KIND_QUANTILES = 19
 
 
-def confidence_quality(ends: BothEnds) -> dict:
-    """Ask whether the confidence knows who gains from refinement.
+@dataclass
+class ConfidenceQuality:
+    """What is known of the confidence that decides.
 
     Args:
-        ends (BothEnds): Images scored at both exits.
+        order_quality (float | None): See :func:`order_quality`.
+        scores (pd.DataFrame): See :func:`score_correlations`.
+        kinds (pd.DataFrame): See :func:`compare_kinds`.
+        bins (pd.DataFrame): See :func:`confidence_bins`; empty for what is
+            no classifier. Defaults to empty.
+    """
+
+    order_quality: float | None
+    scores: pd.DataFrame
+    kinds: pd.DataFrame
+    bins: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain numbers, lists and dicts."""
+        frames = {
+            name: to_records(value)
+            for name, value in vars(self).items()
+            if isinstance(value, pd.DataFrame) and len(value)
+        }
+        return {'order_quality': self.order_quality, **frames}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ConfidenceQuality:
+        """Read what :meth:`to_json` gave, or files of before 2026-12.
+
+        There ``scores`` is a dict by score, with ``gain`` and
+        ``coarse_score`` inside.
+        """
+        scores = content.get('scores', [])
+        if isinstance(scores, dict):
+            named = [{'score': name, **row} for name, row in scores.items()]
+            flat = pd.json_normalize(named, sep='_')
+            scores = flat.to_dict('records')
+        return cls(
+            content.get('order_quality'),
+            from_records(scores),
+            from_records(content.get('kinds', [])),
+            from_records(content.get('bins', [])),
+        )
+
+
+def score_correlations(images: EndpointImages) -> pd.DataFrame:
+    """Ask whether the confidence tells who gains from refinement.
+
+    Args:
+        images (EndpointImages): Images scored at both exits.
 
     Returns:
-        dict: For each per-image score, ``pearson`` and ``spearman`` of the
-        confidence with the gain (a useful confidence: negative) and with the
-        coarse score (positive), and the mean gain.
+        pd.DataFrame: For each per-image ``score``, ``gain_pearson`` and
+        ``gain_spearman``, the confidence's correlations with the gain (a
+        useful one: negative), ``coarse_score_pearson`` and
+        ``coarse_score_spearman`` (positive), and ``mean_gain`` in points.
     """
-    coarse = ends.scored.per_image('coarse')
-    found = {}
-    for name, gain in ends.gains().items():
-        known = ~np.isnan(gain)
-        confidence = ends.confidence[known]
-        found[name] = {
-            'mean_gain': plain(gain[known].mean()) if known.any() else None,
-            'gain': correlations(confidence, gain[known]),
-            'coarse_score': correlations(confidence, coarse[name][known]),
-        }
-    return found
+    coarse, rows = images.scored.per_image('coarse'), []
+    for name, gain in images.gains().items():
+        known = gain.notna().to_numpy()
+        confidence = images.confidence[known]
+        row = {'score': name, 'mean_gain': gain.mean()}
+        for key, values in (('gain', gain), ('coarse_score', coarse[name])):
+            found = correlations(confidence, values[known].to_numpy())
+            row |= {f'{key}_{kind}': value for kind, value in found.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def correlations(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
+def correlations(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Correlate two variables linearly and by rank.
 
     Args:
@@ -50,80 +97,87 @@ def correlations(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
         y (np.ndarray): (n,).
 
     Returns:
-        dict[str, float | None]: ``pearson`` and ``spearman``; None where one
+        dict[str, float]: ``pearson`` and ``spearman``; NaN where one
         variable does not vary.
     """
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return {'pearson': np.nan, 'spearman': np.nan}
     return {
-        'pearson': _pearson(x, y),
-        'spearman': _pearson(_ranks(x), _ranks(y)),
+        'pearson': float(pearsonr(x, y).statistic),
+        'spearman': float(spearmanr(x, y).statistic),
     }
 
 
-def order_quality(rows: list[dict], name: str) -> float | None:
+def order_quality(rows: pd.DataFrame, score: str) -> float | None:
     """Place the gate between random exits (0) and the oracle (1).
 
     Args:
-        rows (list[dict]): Curve from :func:`curve_rows`.
-        name (str): Name of the score.
+        rows (pd.DataFrame): From :func:`curve`.
+        score (str): Name of the score.
 
     Returns:
         float | None: Area between the curve and the random one over the
         exit ratio, as a share of the oracle's; None if order cannot matter.
     """
-    if any(row[name] is None for row in rows):
-        return None
-    ratios = np.array([row['exit_ratio'] for row in rows])
-    random, own, oracle = (
-        np.array([row[key] for row in rows])
-        for key in ('random', name, 'oracle')
+    own, room = (
+        trapezoid(rows[name] - rows['random'], rows['exit_ratio'])
+        for name in (score, 'oracle')
     )
-    room = _area(ratios, oracle - random)
-    if abs(room) < 1e-9:
+    if np.isnan(room) or abs(room) < 1e-9:
         return None
-    return float(_area(ratios, own - random) / room)
+    return float(own / room)
 
 
 def compare_kinds(
-    ends: BothEnds, num_draws: int = NUM_DRAWS, seed: int = 0
-) -> list[dict]:
+    images: EndpointImages, num_draws: int = NUM_DRAWS, seed: int = 0
+) -> pd.DataFrame:
     """Ask which kind of confidence would order the exits best.
 
     Args:
-        ends (BothEnds): Images scored at both exits.
+        images (EndpointImages): Images scored at both exits.
         num_draws (int): Random exits to compare with. Defaults to 50.
         seed (int): Seed of the random exits. Defaults to 0.
 
     Returns:
-        list[dict]: ``kind``, ``pearson`` and ``spearman`` with the gain, and
-        ``order_quality``, one a kind.
+        pd.DataFrame: ``kind``, ``pearson`` and ``spearman`` with the gain,
+        and ``order_quality``, one row a kind.
     """
-    gain = ends.primary_gain()
-    compared = []
-    for kind, confidence in ends.kinds.items():
-        other = replace(ends, confidence=confidence)
+    gain, rows = images.primary_gain(), []
+    for kind, values in images.kinds.items():
+        confidence = values.to_numpy()
+        table = images.table.assign(confidence=confidence)
         thresholds = quantile_thresholds(confidence, KIND_QUANTILES)
-        rows = curve_rows(other, thresholds, num_draws, seed)
-        quality = order_quality(rows, ends.scored.name)
-        found = {**correlations(confidence, gain), 'order_quality': quality}
-        compared.append({'kind': kind, **found})
-    return compared
+        found = curve(
+            replace(images, table=table), thresholds, num_draws, seed
+        )
+        rows.append(
+            {
+                'kind': kind,
+                **correlations(confidence, gain),
+                'order_quality': order_quality(found, images.scored.name),
+            }
+        )
+    return from_records(rows)
 
 
-def _area(x: np.ndarray, y: np.ndarray) -> float:
-    # The rows run from everyone exits down to nobody.
-    return float(((x[:-1] - x[1:]) * (y[1:] + y[:-1]) / 2).sum())
+def confidence_bins(
+    confidence: np.ndarray, coarse: np.ndarray, fine: np.ndarray
+) -> pd.DataFrame:
+    """Count the images at each confidence, and who is right there.
 
+    Args:
+        confidence (np.ndarray): After the coarse stage, (n,).
+        coarse (np.ndarray): Coarse score of each image in percent, (n,).
+        fine (np.ndarray): Fine score of each image in percent, (n,).
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float | None:
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Rank values from 0; ties share their mean rank."""
-    _, group, sizes = np.unique(
-        values, return_inverse=True, return_counts=True
-    )
-    last = np.cumsum(sizes)
-    return (last - (sizes + 1) / 2)[group]
+    Returns:
+        pd.DataFrame: 15 bins: ``lower``, ``upper``, ``count``,
+        ``confidence`` (mean), ``coarse`` and ``fine`` (mean score), NaN in
+        an empty bin.
+    """
+    images = {'confidence': confidence, 'coarse': coarse, 'fine': fine}
+    groups = pd.DataFrame(images).groupby(bin_index(confidence))
+    bins = np.arange(NUM_BINS)
+    edges = {'lower': bins / NUM_BINS, 'upper': (bins + 1) / NUM_BINS}
+    count = groups.size().reindex(bins, fill_value=0)
+    return pd.DataFrame({**edges, 'count': count}).join(groups.mean())

@@ -1,4 +1,4 @@
-"""From both ends of every image to the whole accuracy-cost curve.
+"""From both exits of every image to the whole accuracy-cost curve.
 
 Once each image is scored after the coarse and after the fine stage, every
 threshold is arithmetic: the images at or above it count with their coarse
@@ -7,9 +7,12 @@ predictions, the others with their fine ones.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from mmscope.evaluation.endpoint_images import BothEnds
+import numpy as np
+import pandas as pd
+
+from mmscope.evaluation.endpoint_images import EndpointImages
 
 NOBODY_EXITS = 2.0
 NUM_DRAWS = 50
@@ -36,8 +39,7 @@ def quantile_thresholds(
     """
     if num_quantiles < 0:
         raise ValueError(f'num_quantiles is at least 0, got {num_quantiles}')
-    if np.isnan(confidence).any():
-        raise ValueError('some confidences are NaN; the exit head diverged')
+    check_confidence(confidence)
     values = np.unique(confidence.astype(np.float64))
     between = (values[1:] + values[:-1]) / 2
     inner = set()
@@ -49,26 +51,40 @@ def quantile_thresholds(
     return [0.0, *sorted(inner), NOBODY_EXITS]
 
 
-def curve_rows(
-    ends: BothEnds,
-    thresholds: list[float],
+def check_confidence(confidence: np.ndarray) -> None:
+    """Refuse NaN.
+
+    Args:
+        confidence (np.ndarray): (n,).
+
+    Raises:
+        ValueError: If a confidence is NaN.
+    """
+    if np.isnan(confidence).any():
+        raise ValueError('some confidences are NaN; the exit head diverged')
+
+
+def curve(
+    images: EndpointImages,
+    thresholds: Sequence[float],
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
-) -> list[dict]:
+) -> pd.DataFrame:
     """Evaluate every threshold, against random and oracle exits.
 
     Args:
-        ends (BothEnds): Images scored at both exits.
-        thresholds (list[float]): Exit thresholds.
+        images (EndpointImages): Images scored at both exits.
+        thresholds (Sequence[float]): Exit thresholds.
         num_draws (int): Random subsets of each size. Defaults to 50.
         seed (int): Seed of the draws. Defaults to 0.
 
     Returns:
-        list[dict]: One row a threshold. ``random`` and ``random_std`` are
-        over draws of as many exits; ``oracle`` lets those exit who lose
-        least by it. ``exited`` / ``exited_if_refined`` score the exited
-        images with their coarse / fine predictions, ``refined`` the others;
-        None where there is no such image. Then the score's extras.
+        pd.DataFrame: One row a ``threshold``: the columns of
+        :func:`operating_point`; ``random`` and ``random_std`` over draws of
+        as many exits; ``oracle``, where those exit who lose least by it;
+        ``exited`` and ``exited_if_refined``, the score of the exited images
+        with their coarse and fine predictions, and ``refined``, that of the
+        others; NaN where there is no such image.
 
     Raises:
         ValueError: If ``num_draws`` is below 1.
@@ -76,68 +92,61 @@ def curve_rows(
     if num_draws < 1:
         raise ValueError(f'num_draws is at least 1, got {num_draws}')
     rng = np.random.default_rng(seed)
-    scored, number = ends.scored, len(ends.names)
-    by_gain = np.argsort(ends.primary_gain(), kind='stable')
+    rank = np.argsort(np.argsort(images.primary_gain(), kind='stable'))
     rows = []
     for threshold in thresholds:
-        exits = ends.confidence >= threshold
-        count = int(exits.sum())
-        drawn = np.argsort(rng.random((num_draws, number)), axis=1)
-        random = scored.total(drawn < count)
-        oracle = np.zeros(number, dtype=bool)
-        oracle[by_gain[:count]] = True
+        exits = images.confidence >= threshold
+        count = exits.sum()
+        drawn = np.argsort(rng.random((num_draws, len(exits))), axis=1)
+        random = images.scored.total(drawn < count)
         rows.append(
             {
                 'threshold': threshold,
-                **expected_columns(ends, exits),
-                'random': plain(random.mean()),
+                **operating_point(images, exits),
+                'random': random.mean(),
                 # Equal draws have none, not a rounding error.
-                'random_std': plain(random.std() if np.ptp(random) else 0.0),
-                'oracle': plain(scored.total(oracle)),
-                'exited': _among(ends, exits, exits),
-                'exited_if_refined': _among(ends, ends.nobody(), exits),
-                'refined': _among(ends, ends.nobody(), ~exits),
+                'random_std': random.std() if np.ptp(random) else 0.0,
+                'oracle': float(images.scored.total(rank < count)),
+                **_by_exit(images, exits),
             }
         )
-    return rows
+    return pd.DataFrame(rows, dtype=np.float64)
 
 
-def expected_columns(ends: BothEnds, exits: np.ndarray) -> dict:
+def operating_point(
+    images: EndpointImages, exits: np.ndarray
+) -> dict[str, float]:
     """Say what a run gives in which these images exit.
 
     Args:
-        ends (BothEnds): Images scored at both exits.
+        images (EndpointImages): Images scored at both exits.
         exits (np.ndarray): Who exits, (n,) bool.
 
     Returns:
-        dict: ``exit_ratio``, the score and its extras in percent (None where
-        there is nothing to score), ``mean_tokens`` and costs.
+        dict[str, float]: ``exit_ratio``; the score by its name, and its
+        extras, in percent, NaN where there is nothing to score;
+        ``mean_tokens``; ``mean_cost`` of the model and ``backbone_cost`` of
+        its backbone alone, GMACs an image.
     """
-    extras = ends.scored.extras(exits)
-    return {
-        'exit_ratio': int(exits.sum()) / len(exits),
-        ends.scored.name: plain(ends.scored.total(exits)),
-        **{name: plain(value) for name, value in extras.items()},
-        'mean_tokens': ends.tokens(exits),
-        **ends.costs(exits),
+    scored, backbone = images.scored, images.mean('macs', exits)
+    found = {
+        'exit_ratio': exits.sum() / len(exits),
+        scored.name: scored.total(exits),
+        **scored.extras(exits),
+        'mean_tokens': images.mean('tokens', exits),
+        'mean_cost': (backbone + images.mean('shared', exits)) / 1e9,
+        'backbone_cost': backbone / 1e9,
     }
+    return {name: float(value) for name, value in found.items()}
 
 
-def _among(
-    ends: BothEnds, exits: np.ndarray, chosen: np.ndarray
-) -> float | None:
-    if not chosen.any():
-        return None
-    return plain(ends.scored.total(exits, chosen))
-
-
-def plain(value: float) -> float | None:
-    """Turn a NumPy number into a float, and NaN into None.
-
-    Args:
-        value (float): Any real scalar.
-
-    Returns:
-        float | None: What JSON can hold.
-    """
-    return None if np.isnan(value) else float(value)
+def _by_exit(images: EndpointImages, exits: np.ndarray) -> dict[str, float]:
+    """Score those who exit, by either stage, and those who do not."""
+    nobody, total = np.zeros_like(exits), images.scored.total
+    found = dict.fromkeys(('exited', 'exited_if_refined', 'refined'), np.nan)
+    if exits.any():
+        found['exited'] = float(total(exits, exits))
+        found['exited_if_refined'] = float(total(nobody, exits))
+    if not exits.all():
+        found['refined'] = float(total(nobody, ~exits))
+    return found

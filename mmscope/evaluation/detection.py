@@ -1,4 +1,4 @@
-"""COCO's box and mask AP of any mixture of exits."""
+"""COCO's box and mask AP where some images exit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmscope.evaluation.detection_images import AP_NAME, DetectionImages
-from mmscope.evaluation.matching import ImageMatches, match_image
+from mmscope.evaluation.matching import Entry, ImageMatches, match_image
 
 IOU_TYPES = ('bbox', 'segm')
 # Share of the image by which a box may lie outside after rounding.
@@ -71,14 +71,17 @@ class DetectionScore:
             },
         )
 
-    def describe(self, sample: Any) -> tuple[dict, dict]:
+    def describe(
+        self, sample: Any
+    ) -> tuple[dict[str, float], dict[str, float]]:
         """Count objects and detections.
 
         Args:
             sample (DetDataSample): As for :meth:`measure`.
 
         Returns:
-            tuple[dict, dict]: ``objects`` without crowds; ``detections``.
+            tuple[dict[str, float], dict[str, float]]: ``objects`` without
+            crowds; ``detections``.
         """
         truth = self._truth(self._image_id(sample))
         objects = sum(not entry.get('iscrowd') for entry in truth)
@@ -98,7 +101,7 @@ class DetectionScore:
         """
         return DetectionImages(self.iou_types, coarse, fine)
 
-    def _truth(self, image_id: int) -> list[dict]:
+    def _truth(self, image_id: int) -> list[Entry]:
         ids = self.coco.getAnnIds(imgIds=[image_id], catIds=self.cat_ids)
         return self.coco.loadAnns(ids)
 
@@ -151,7 +154,7 @@ class DetectionScore:
 
 def box_entries(
     found: Any, image_id: int, cat_ids: Sequence[int]
-) -> list[dict]:
+) -> list[Entry]:
     """Write boxes in COCO's result format.
 
     Args:
@@ -161,7 +164,7 @@ def box_entries(
         cat_ids (Sequence[int]): Category of each label.
 
     Returns:
-        list[dict]: One a detection.
+        list[Entry]: One a detection.
     """
     boxes = found.bboxes.detach().cpu().double().numpy()
     boxes[:, 2:] -= boxes[:, :2]
@@ -177,7 +180,7 @@ def box_entries(
 
 def mask_entries(
     found: Any, image_id: int, cat_ids: Sequence[int]
-) -> list[dict]:
+) -> list[Entry]:
     """Write masks in COCO's result format.
 
     Args:
@@ -187,7 +190,7 @@ def mask_entries(
         cat_ids (Sequence[int]): Category of each label.
 
     Returns:
-        list[dict]: One a detection.
+        list[Entry]: One a detection.
     """
     from pycocotools import mask as coder
 
@@ -206,7 +209,7 @@ def mask_entries(
 
 def _entries(
     found: Any, scores: Any, image_id: int, cat_ids: Sequence[int]
-) -> list[dict]:
+) -> list[Entry]:
     pairs = zip(found.labels.tolist(), scores.tolist(), strict=True)
     return [
         {

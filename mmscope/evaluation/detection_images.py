@@ -1,10 +1,12 @@
-"""Average precision of any mixture of exits."""
+"""Average precision where some images exit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from mmscope.evaluation.average_precision import RankedDetections
 from mmscope.evaluation.gated_scores import STAGES
@@ -16,7 +18,7 @@ AP_NAME = 'bbox_mAP'
 class DetectionImages:
     """Images whose detections are matched at both exits.
 
-    A mixture of exits takes one AP computation; see
+    Each set of exits takes one AP computation; see
     :class:`RankedDetections`.
 
     Args:
@@ -43,11 +45,11 @@ class DetectionImages:
                 f'{len(ids)} images were scored but only {len(ranked)} are '
                 'different: use a loader that gives each image once'
             )
-        self._tables = {
-            iou_type: _StageTable(
+        self._matches = {
+            iou_type: _StageMatches(
                 *(
-                    ends and [image.by_type[iou_type] for image in ends]
-                    for ends in (coarse, fine)
+                    images and [image.by_type[iou_type] for image in images]
+                    for images in (coarse, fine)
                 ),
                 ranks,
             )
@@ -57,10 +59,10 @@ class DetectionImages:
     def total(
         self, exits: np.ndarray, among: np.ndarray | None = None
     ) -> np.ndarray:
-        """Compute the box AP of any mixture; see ``ScoredImages``."""
-        table = self._tables['bbox']
+        """Compute the box AP for any exits; see ``ScoredImages``."""
+        matches = self._matches['bbox']
         flat = exits.reshape(-1, exits.shape[-1])
-        found = [table.mixture(row, among)['mAP'] for row in flat]
+        found = [matches.score(row, among)['mAP'] for row in flat]
         return np.array(found).reshape(exits.shape[:-1])
 
     def extras(
@@ -79,8 +81,8 @@ class DetectionImages:
         """
         found = {
             f'{iou_type}_{name}': value
-            for iou_type, table in self._tables.items()
-            for name, value in table.mixture(exits, among).items()
+            for iou_type, matches in self._matches.items()
+            for name, value in matches.score(exits, among).items()
         }
         found.pop(self.name)
         return found
@@ -90,22 +92,22 @@ class DetectionImages:
         place = np.argsort(order)
         return np.array([self.total(place < count) for count in counts])
 
-    def per_image(self, stage: str) -> dict[str, np.ndarray]:
+    def per_image(self, stage: str) -> pd.DataFrame:
         """Compute each image's own AP over the categories it has.
 
         Args:
             stage (str): 'coarse' or 'fine'.
 
         Returns:
-            dict[str, np.ndarray]: ``bbox_mAP`` and ``bbox_mAP_50`` in
-            percent, (n,), NaN for an image without objects.
+            pd.DataFrame: ``bbox_mAP`` and ``bbox_mAP_50`` in percent, n
+            rows, NaN for an image without objects.
         """
-        found = self._tables['bbox'].images(stage)
-        return {f'bbox_{name}': found[name] for name in ('mAP', 'mAP_50')}
+        found = self._matches['bbox'].by_image[stage]
+        return found[['mAP', 'mAP_50']].add_prefix('bbox_')
 
 
-class _StageTable:
-    """All matches of one IoU type, of both stages, in one table."""
+class _StageMatches:
+    """All matches of one IoU type, of both stages, in one row."""
 
     def __init__(
         self,
@@ -115,14 +117,14 @@ class _StageTable:
     ) -> None:
         number = len(fine)
         rows = [*(coarse or []), *fine]
-        sizes = [len(row.scores) for row in rows]
+        sizes = [len(row.sure) for row in rows]
         index = np.arange(len(rows))
         self.image = np.repeat(index % number, sizes)
         self.early = np.repeat(index < len(rows) - number, sizes)
         self.labels = np.concatenate([row.labels for row in rows])
         self.objects = np.stack([row.objects for row in fine])
         self._columns = {
-            'scores': np.concatenate([row.scores for row in rows]),
+            'sure': np.concatenate([row.sure for row in rows]),
             'images': ranks[self.image],
             'hits': np.concatenate([row.hits for row in rows], 1),
             'ignored': np.concatenate([row.ignored for row in rows], 1),
@@ -130,15 +132,14 @@ class _StageTable:
         self._ranked = RankedDetections(
             self.labels, objects=self.objects.sum(0), **self._columns
         )
-        # In the order of the ranks: one step less for each mixture.
+        # In the order of the ranks: one step less for each set of exits.
         order = self._ranked.order
         self._ranked_image = self.image[order]
         self._ranked_early = self.early[order]
-        self._images: dict[str, dict[str, np.ndarray]] = {}
 
-    def mixture(
+    def score(
         self, exits: np.ndarray, among: np.ndarray | None
-    ) -> dict[str, float]:
+    ) -> dict[str, np.ndarray]:
         """Score the data set, or some of its images; exits (n,) bool."""
         chosen = exits[self._ranked_image] == self._ranked_early
         objects = self.objects
@@ -151,13 +152,9 @@ class _StageTable:
             return _named(np.full(len(found), np.nan))
         return _named(found[:, known].mean(1))
 
-    def images(self, stage: str) -> dict[str, np.ndarray]:
-        """Score each image by itself, (n,)."""
-        if not self._images:
-            self._images = self._score_images()
-        return self._images[stage]
-
-    def _score_images(self) -> dict[str, dict[str, np.ndarray]]:
+    @cached_property
+    def by_image(self) -> dict[str, pd.DataFrame]:
+        """Score each image by itself, after either stage, n rows."""
         number, categories = self.objects.shape
         objects = self.objects.reshape(-1)
         ranked = RankedDetections(
@@ -165,15 +162,11 @@ class _StageTable:
             objects=objects,
             **self._columns,
         )
-        owner = ranked.present // categories
-        present = np.bincount(owner, minlength=number)
-        found = {}
+        owner, found = ranked.present // categories, {}
         for stage in STAGES:
             chosen = self.early[ranked.order] == (stage == STAGES[0])
-            values = ranked.precisions(chosen, objects)
-            sums = [np.bincount(owner, row, number) for row in values]
-            some = np.where(present > 0, present, np.nan)
-            found[stage] = _named(np.stack(sums) / some)
+            values = pd.DataFrame(_named(ranked.precisions(chosen, objects)))
+            found[stage] = values.groupby(owner).mean().reindex(range(number))
         return found
 
 

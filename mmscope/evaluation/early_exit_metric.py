@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mmscope.analysis import StageCosts
 from mmscope.evaluation.image_costs import image_costs
-from mmscope.evaluation.record_metric import RecordMetric
+from mmscope.evaluation.record_metric import ImageStatistics, RecordMetric
 from mmscope.models.scoping import ExitRecord, TwoStage, is_two_stage
 from mmscope.registry import METRICS
+
+
+@dataclass
+class ImageExits(ImageStatistics):
+    """What the forwards (windows, views) of one image add up to.
+
+    Args:
+        exited (float): Fraction of the forwards. Defaults to 0.
+        confidence (float | None): Mean over them; None without a gate.
+            Defaults to None.
+    """
+
+    exited: float = 0.0
+    confidence: float | None = None
 
 
 @METRICS.register_module()
@@ -71,31 +84,20 @@ class EarlyExitMetric(RecordMetric):
 
     def summarise(
         self, records: Sequence[ExitRecord], num_images: int, outside: float
-    ) -> list[dict[str, Any]]:
-        """Sum up exits and costs: see :func:`summarise_image`."""
+    ) -> list[ImageExits]:
+        """Sum up exits and costs: image by image."""
         costs = image_costs(self.backbone, records, outside, self.convention)
         return [
-            summarise_image(records, costs, row) for row in range(num_images)
+            _summarise_image(records, costs, row) for row in range(num_images)
         ]
 
 
-def summarise_image(
+def _summarise_image(
     records: Sequence[ExitRecord],
     costs: Sequence[Sequence[StageCosts]],
     row: int,
-) -> dict[str, Any]:
-    """Sum one image over its forwards (windows, views).
-
-    Args:
-        records (Sequence[ExitRecord]): One a forward.
-        costs (Sequence[Sequence[StageCosts]]): Of each forward, one an
-            image.
-        row (int): Place of the image in the batch.
-
-    Returns:
-        dict[str, Any]: ``exited`` (fraction of the forwards), ``confidence``
-        (mean, None without a gate), ``tokens`` and ``macs`` (sums).
-    """
+) -> ImageExits:
+    """Sum one image of the batch over its forwards."""
     exits = [bool(record.exited[row]) for record in records]
     tokens = sum(
         record.coarse_tokens + (0 if gone else int(record.added_tokens[row]))
@@ -105,18 +107,13 @@ def summarise_image(
         cost[row].exited if gone else cost[row].full
         for cost, gone in zip(costs, exits, strict=True)
     )
-    return {
-        'exited': sum(exits) / len(exits),
-        'confidence': _mean_confidence([r.confidence for r in records], row),
-        'tokens': tokens,
-        'macs': macs,
-    }
-
-
-def _mean_confidence(
-    confidences: Sequence[Tensor | None], row: int
-) -> float | None:
-    if any(confidence is None for confidence in confidences):
-        return None
-    rows = torch.stack([confidence[row].float() for confidence in confidences])
-    return float(rows.mean())
+    sure = [record.confidence for record in records]
+    confidence = None
+    if all(batch is not None for batch in sure):
+        confidence = float(torch.stack([b[row].float() for b in sure]).mean())
+    return ImageExits(
+        tokens=tokens,
+        macs=macs,
+        exited=sum(exits) / len(exits),
+        confidence=confidence,
+    )

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from mmscope.evaluation.gated_scores import ScoredImages
+from mmscope.evaluation.gated_scores import STAGES, ScoredImages
+
+COST_COLUMNS = [
+    f'{end}_{part}'
+    for part in ('tokens', 'macs', 'shared')
+    for end in ('exit', 'full')
+]
 
 
 @dataclass
-class BothEnds:
+class EndpointImages:
     """Every image of a data set, scored and counted at both exits.
 
     Neck and heads are counted at each end: the heads of a two-stage detector
@@ -20,45 +28,33 @@ class BothEnds:
     image, or at batch size 1.
 
     Args:
-        names (list[str]): Image names.
-        confidence (np.ndarray | None): (n,), None without a gate.
+        table (pd.DataFrame): One row an image: ``name``, its path;
+            ``confidence`` after the coarse stage, if there is a gate; what
+            the score describes (a classifier's ``label``, ``coarse_pred``
+            ...); of an image that exits and of one that goes on
+            ``exit_tokens`` and ``full_tokens``, ``exit_macs`` and
+            ``full_macs`` of the backbone, ``exit_shared`` and
+            ``full_shared``, MACs of neck and heads.
         scored (ScoredImages): Their scores at either exit.
-        exit_tokens (np.ndarray): Tokens of an image that exits, (n,).
-        full_tokens (np.ndarray): Tokens of an image that goes on, (n,).
-        exit_macs (np.ndarray): Backbone MACs of an image that exits, (n,).
-        full_macs (np.ndarray): Backbone MACs of one that goes on, (n,).
-        exit_shared (np.ndarray): MACs of neck and heads of an image that
-            exits, (n,).
-        full_shared (np.ndarray): MACs of neck and heads of one that goes on,
-            (n,).
-        kinds (dict[str, np.ndarray]): Every confidence that the deciding
-            head offers, (n,) each. Defaults to {}.
-        details (dict[str, np.ndarray]): What the score describes of each
-            image, (n,) each. Defaults to {}.
+        kinds (pd.DataFrame): Every kind of confidence that the deciding head
+            offers, a column each. Defaults to none.
     """
 
-    names: list[str]
-    confidence: np.ndarray | None
+    table: pd.DataFrame
     scored: ScoredImages
-    exit_tokens: np.ndarray
-    full_tokens: np.ndarray
-    exit_macs: np.ndarray
-    full_macs: np.ndarray
-    exit_shared: np.ndarray
-    full_shared: np.ndarray
-    kinds: dict[str, np.ndarray] = field(default_factory=dict)
-    details: dict[str, np.ndarray] = field(default_factory=dict)
+    kinds: pd.DataFrame = field(default_factory=pd.DataFrame)
 
-    def gains(self) -> dict[str, np.ndarray]:
-        """Compute each image's fine minus coarse score, by every name.
+    @property
+    def confidence(self) -> np.ndarray | None:
+        """After the coarse stage, (n,); None without a gate."""
+        if 'confidence' not in self.table:
+            return None
+        return self.table['confidence'].to_numpy()
 
-        Returns:
-            dict[str, np.ndarray]: Gains in percent points, (n,), NaN where
-            an image has nothing to score.
-        """
-        coarse = self.scored.per_image('coarse')
-        fine = self.scored.per_image('fine')
-        return {name: fine[name] - coarse[name] for name in fine}
+    def gains(self) -> pd.DataFrame:
+        """Compute each image's fine minus coarse score, in percent points."""
+        coarse, fine = map(self.scored.per_image, STAGES)
+        return fine - coarse
 
     def primary_gain(self) -> np.ndarray:
         """Compute what each image gains by the score that ranks images.
@@ -67,49 +63,44 @@ class BothEnds:
             np.ndarray: Percent points, (n,); 0 where an image has nothing to
             score.
         """
-        return np.nan_to_num(next(iter(self.gains().values())))
+        return self.gains().iloc[:, 0].fillna(0).to_numpy()
 
-    def nobody(self) -> np.ndarray:
-        """Let nobody exit.
-
-        Returns:
-            np.ndarray: (n,) False.
-        """
-        return np.zeros(len(self.names), dtype=bool)
-
-    def costs(self, exits: np.ndarray) -> dict[str, float]:
-        """Average what the images cost of which some exit.
+    def mean(self, part: str, exits: np.ndarray) -> float:
+        """Average a cost over images of which some exit.
 
         Args:
+            part (str): 'tokens', 'macs' or 'shared'.
             exits (np.ndarray): Who exits, (n,) bool.
 
         Returns:
-            dict[str, float]: ``mean_cost`` of the model and
-            ``backbone_cost`` of its backbone alone, GMACs an image.
+            float: An image.
         """
-        backbone = choose(exits, self.exit_macs, self.full_macs)
-        shared = choose(exits, self.exit_shared, self.full_shared)
-        return {
-            'mean_cost': (backbone + shared) / 1e9,
-            'backbone_cost': backbone / 1e9,
-        }
+        early, full = self.table[f'exit_{part}'], self.table[f'full_{part}']
+        return float(np.where(exits, early, full).mean())
 
-    def tokens(self, exits: np.ndarray) -> float:
-        """Average the tokens of images of which some exit."""
-        return choose(exits, self.exit_tokens, self.full_tokens)
+    def details(self) -> pd.DataFrame:
+        """List what is worth publishing of each image.
+
+        Returns:
+            pd.DataFrame: The table without costs, and the scores of each
+            image: ``fine_<score>`` and, with a gate, ``coarse_<score>`` and
+            ``gain_<score>``.
+        """
+        names = _short_names(self.table['name'])
+        shown = [self.table.drop(columns=COST_COLUMNS).assign(name=names)]
+        shown.append(self.scored.per_image('fine').add_prefix('fine_'))
+        if self.confidence is not None:
+            coarse = self.scored.per_image('coarse')
+            shown += [
+                coarse.add_prefix('coarse_'),
+                self.gains().add_prefix('gain_'),
+            ]
+        return pd.concat(shown, axis=1)
 
 
-def choose(
-    exits: np.ndarray, if_exits: np.ndarray, if_not: np.ndarray
-) -> float:
-    """Average over images one number of those that exit, one of the others.
-
-    Args:
-        exits (np.ndarray): Who exits, (n,) bool.
-        if_exits (np.ndarray): Of an image that exits, (n,).
-        if_not (np.ndarray): Of an image that goes on, (n,).
-
-    Returns:
-        float: The mean.
-    """
-    return float(np.where(exits, if_exits, if_not).mean())
+def _short_names(names: pd.Series) -> list[str]:
+    """File names, with their folder where it tells images apart."""
+    paths = [Path(name) for name in names]
+    if len({path.name for path in paths}) == len(paths):
+        return [path.name for path in paths]
+    return [str(Path(path.parent.name) / path.name) for path in paths]

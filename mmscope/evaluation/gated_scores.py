@@ -1,4 +1,4 @@
-"""Scores of any mixture of exits: what a sweep asks of a task."""
+"""What a sweep asks of a task: its score where some images exit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 STAGES = ('coarse', 'fine')
 
@@ -34,9 +35,7 @@ class ScoredImages(Protocol):
             np.ndarray: (...), NaN where there is nothing to score.
         """
 
-    def extras(
-        self, exits: np.ndarray, among: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
+    def extras(self, exits: np.ndarray) -> dict[str, np.ndarray]:
         """Score the same by the further names that a task has."""
 
     def after_first(self, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -50,16 +49,16 @@ class ScoredImages(Protocol):
             np.ndarray: Percent, (m,).
         """
 
-    def per_image(self, stage: str) -> dict[str, np.ndarray]:
-        """Score each image by itself, by one or more names.
+    def per_image(self, stage: str) -> pd.DataFrame:
+        """Score each image by itself.
 
         Args:
             stage (str): 'coarse' or 'fine'.
 
         Returns:
-            dict[str, np.ndarray]: Percent, (n,) each, NaN where an image has
-            nothing to score. The first ranks images in the oracle and has
-            the name of the data-set score.
+            pd.DataFrame: n rows in percent, NaN where an image has nothing
+            to score. The first column ranks images in the oracle and has the
+            name of the data-set score.
         """
 
 
@@ -75,7 +74,9 @@ class ImageScore(Protocol):
     def measure(self, sample: Any) -> Any:
         """Reduce one predicted data sample to its statistics."""
 
-    def describe(self, sample: Any) -> tuple[dict, dict]:
+    def describe(
+        self, sample: Any
+    ) -> tuple[dict[str, float], dict[str, float]]:
         """Name what is worth keeping of the truth and of the prediction."""
 
     def gather(self, coarse: Sequence | None, fine: Sequence) -> ScoredImages:
@@ -104,36 +105,30 @@ class AdditiveScore:
     def gather(
         self, coarse: Sequence | None, fine: Sequence
     ) -> AdditiveImages:
-        """Put the statistics of all images together.
-
-        Args:
-            coarse (Sequence | None): n arrays (K,), or None.
-            fine (Sequence): n arrays (K,).
-
-        Returns:
-            AdditiveImages: The images.
-        """
+        """Put the statistics of all images together, (K,) each."""
         return AdditiveImages(self, coarse, fine)
 
     def total(self, statistics: np.ndarray) -> np.ndarray:
         """Score summed statistics (..., K) in percent, (...)."""
         raise NotImplementedError
 
-    def per_image(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
-        """Score images (n, K) in percent, (n,) each."""
+    def per_image(self, statistics: np.ndarray) -> pd.DataFrame:
+        """Score images (n, K) in percent, n rows."""
         raise NotImplementedError
 
     def extras(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
         """Give no further data-set scores."""
         return {}
 
-    def describe(self, sample: Any) -> tuple[dict, dict]:
+    def describe(
+        self, sample: Any
+    ) -> tuple[dict[str, float], dict[str, float]]:
         """Keep nothing but the statistics."""
         return {}, {}
 
 
 class AdditiveImages:
-    """Images whose statistics may be summed.
+    """Images whose statistics may be summed; see :class:`ScoredImages`.
 
     Args:
         score (AdditiveScore): Their score.
@@ -155,23 +150,20 @@ class AdditiveImages:
     def total(
         self, exits: np.ndarray, among: np.ndarray | None = None
     ) -> np.ndarray:
-        """Score any mixture; see :class:`ScoredImages`."""
+        """Score the data set where some images exit."""
         return self.score.total(self._sums(exits, among))
 
-    def extras(
-        self, exits: np.ndarray, among: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
-        """Score any mixture by the score's further names."""
-        return self.score.extras(self._sums(exits, among))
+    def extras(self, exits: np.ndarray) -> dict[str, np.ndarray]:
+        """Score the same by the score's further names."""
+        return self.score.extras(self._sums(exits, None))
 
     def after_first(self, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Score every beginning of an order with one cumulative sum."""
         change = (self.coarse - self.fine)[order]
-        start = np.zeros((1, change.shape[1]))
-        sums = np.concatenate([start, change.cumsum(0)])
+        sums = np.pad(change.cumsum(0), ((1, 0), (0, 0)))
         return self.score.total(self.fine.sum(0) + sums[counts])
 
-    def per_image(self, stage: str) -> dict[str, np.ndarray]:
+    def per_image(self, stage: str) -> pd.DataFrame:
         """Score each image by itself."""
         return self.score.per_image(getattr(self, stage))
 
@@ -180,5 +172,5 @@ class AdditiveImages:
         if among is not None:
             exits = exits[..., among]
             coarse, fine = coarse[among], fine[among]
-        # One product for any number of mixtures.
+        # One product for any number of sets of exits.
         return fine.sum(0) + exits.astype(np.float64) @ (coarse - fine)

@@ -6,10 +6,13 @@ import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 MAX_DETECTIONS = 100
+# Of a file in COCO's format: an image, an object or a detection.
+Entry = dict[str, Any]
 # 0.50, 0.55, ..., 0.95.
 IOUS = np.linspace(0.5, 0.95, 10)
 
@@ -22,7 +25,7 @@ class Matches:
 
     Args:
         labels (np.ndarray): Index of the category, (d,) int64.
-        scores (np.ndarray): (d,) float64.
+        sure (np.ndarray): COCO's score of each, (d,) float64.
         hits (np.ndarray): Right at each of the 10 IoUs, (10, d) bool.
         ignored (np.ndarray): Matched to a crowd, so neither right nor wrong,
             (10, d) bool.
@@ -31,7 +34,7 @@ class Matches:
     """
 
     labels: np.ndarray
-    scores: np.ndarray
+    sure: np.ndarray
     hits: np.ndarray
     ignored: np.ndarray
     objects: np.ndarray
@@ -51,18 +54,18 @@ class ImageMatches:
 
 
 def match_image(
-    image: dict,
-    annotations: Sequence[dict],
-    detections: Sequence[dict],
+    image: Entry,
+    annotations: Sequence[Entry],
+    detections: Sequence[Entry],
     cat_ids: Sequence[int],
     iou_type: str = 'bbox',
 ) -> Matches:
     """Match as COCO's evaluation does, objects of any area.
 
     Args:
-        image (dict): Entry of the annotation file.
-        annotations (Sequence[dict]): The image's entries of that file.
-        detections (Sequence[dict]): Entries of COCO's result format with
+        image (Entry): Entry of the annotation file.
+        annotations (Sequence[Entry]): The image's entries of that file.
+        detections (Sequence[Entry]): Entries of COCO's result format with
             their ``area``.
         cat_ids (Sequence[int]): Category of each of the C labels.
         iou_type (str): 'bbox' or 'segm'. Defaults to 'bbox'.
@@ -90,7 +93,9 @@ def match_image(
     return _put_together(found, list(cat_ids))
 
 
-def _index(image: dict, entries: Sequence[dict], cat_ids: list[int]) -> object:
+def _index(
+    image: Entry, entries: Sequence[Entry], cat_ids: list[int]
+) -> object:
     """Make a COCO object of one image."""
     from pycocotools.coco import COCO
 
@@ -105,7 +110,7 @@ def _index(image: dict, entries: Sequence[dict], cat_ids: list[int]) -> object:
     return coco
 
 
-def _put_together(found: list[dict], cat_ids: list[int]) -> Matches:
+def _put_together(found: list[Entry], cat_ids: list[int]) -> Matches:
     """Join what was found in each category."""
     labels = [cat_ids.index(entry['category_id']) for entry in found]
     sizes = [len(entry['dtScores']) for entry in found]
@@ -121,9 +126,7 @@ def _put_together(found: list[dict], cat_ids: list[int]) -> Matches:
     )
     return Matches(
         labels=np.repeat(np.array(labels, dtype=np.int64), sizes),
-        scores=np.array(
-            [s for e in found for s in e['dtScores']], dtype=float
-        ),
+        sure=np.array([s for e in found for s in e['dtScores']], dtype=float),
         hits=matched & ~ignored,
         ignored=ignored,
         objects=objects,

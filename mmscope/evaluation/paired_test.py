@@ -1,29 +1,46 @@
-"""Claims about runs, judged on the images they share.
+"""Paired tests of runs on the images that they share.
 
-A claim says that one side scores at least as well as another, up to a
-margin. Both sides are scored on the same images, so the difference is
-averaged image by image, and its standard error says how far another draw of
-images could move it. Another seed can move it further: one training a side
-carries no error of training.
+A hypothesis says that one side scores at least as well as another, up to a
+margin (non-inferiority). Both sides are scored on the same images, so the
+difference is averaged image by image, and its standard error says how far
+another draw of images could move it. Another seed can move it further: one
+training a side carries no error of training.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.stats import sem
 
+from mmscope.evaluation.gated_scores import STAGES
+from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.evaluation.tables import Column, format_table
 
 # Standard errors beyond which a difference counts: about 95 %.
 NUM_ERRORS = 2.0
+COLUMNS = (
+    Column('claim', 'claim'),
+    Column('verdict', 'verdict'),
+    Column('difference', 'difference (points)', '+.2f'),
+    Column('error', 'standard error', '.2f'),
+    Column('margin', 'margin', '.1f'),
+    Column('better', 'said to be better'),
+    Column('better_score', 'score', '.2f'),
+    Column('worse', 'than'),
+    Column('worse_score', 'score', '.2f'),
+)
+Sweeps = Mapping[str, SweepResult]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a claim.
+    """One side of a hypothesis.
 
     Args:
         run (str): Name of a sweep.
@@ -44,7 +61,7 @@ class Side:
     cost_share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.stage not in ('coarse', 'fine', 'gated'):
+        if self.stage not in (*STAGES, 'gated'):
             raise ValueError(
                 "stage must be 'coarse', 'fine' or 'gated', got "
                 f'{self.stage!r}'
@@ -63,49 +80,94 @@ class Side:
         return f'{self.run}, gated at {share} of the MACs of {self.cost_of}'
 
 
-def judge(claim: Mapping, sweeps: Mapping[str, Mapping]) -> dict:
-    """Hold one claim against the sweeps.
+@dataclass(frozen=True)
+class Hypothesis:
+    """That one side is at least as good as another.
 
     Args:
-        claim (Mapping): ``claim`` (a sentence), ``better`` and ``worse``
-            (arguments of :class:`Side`), ``margin`` in points.
-        sweeps (Mapping[str, Mapping]): ``SweepResult.to_dict`` by name.
+        claim (str): The same as a sentence.
+        better (Side): Said to be at least as good, up to the margin.
+        worse (Side): What it is compared with.
+        margin (float): Points that may be lost. Defaults to 0.
+    """
+
+    claim: str
+    better: Side
+    worse: Side
+    margin: float = 0.0
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Hypothesis:
+        """Read an entry of a file, with sides as their arguments."""
+        sides = {name: Side(**entry[name]) for name in ('better', 'worse')}
+        return cls(**{**entry, **sides})
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What the images say of a hypothesis.
+
+    Args:
+        claim (str): The hypothesis.
+        better (str): Name of the side said to be better.
+        worse (str): Name of the other.
+        better_score (float): Mean over the images, percent.
+        worse_score (float): The same of the other.
+        difference (float): Points.
+        error (float): Its standard error.
+        margin (float): Points that may be lost.
+        verdict (str): 'held' or 'not held' where the difference plus margin
+            is more than two standard errors from zero, else 'undecided'.
+    """
+
+    claim: str
+    better: str
+    worse: str
+    better_score: float
+    worse_score: float
+    difference: float
+    error: float
+    margin: float
+    verdict: str
+
+
+def paired_test(hypothesis: Hypothesis, sweeps: Sweeps) -> PairedTest:
+    """Hold a hypothesis against the sweeps.
+
+    Args:
+        hypothesis (Hypothesis): What is said.
+        sweeps (Mapping[str, SweepResult]): By name.
 
     Returns:
-        dict: Scores in percent, difference with its standard error in
-        points, and ``verdict``: 'held' or 'not held' where the difference
-        plus margin is more than two standard errors from zero, else
-        'undecided'.
+        PairedTest: What the images say.
 
     Raises:
         ValueError: If a sweep is missing, of other images, or without the
-            stage that the claim needs.
+            stage that a side needs.
     """
-    better, worse = Side(**claim['better']), Side(**claim['worse'])
-    first, at_better = side_scores(better, sweeps)
-    second, at_worse = side_scores(worse, sweeps)
-    if list(first) != list(second):
+    better, worse = hypothesis.better, hypothesis.worse
+    first, at_better = _side_scores(better, sweeps)
+    second, at_worse = _side_scores(worse, sweeps)
+    if list(first.index) != list(second.index):
         raise ValueError(
             f'{better} and {worse} were scored on different images '
             f'({len(first)} and {len(second)})'
         )
     # An image without objects has no AP, whoever looks at it.
-    known = [n for n in first if None not in (first[n], second[n])]
-    pairs = np.array([(first[name], second[name]) for name in known])
-    change = pairs[:, 0] - pairs[:, 1]
-    error = float(change.std(ddof=1)) / math.sqrt(len(change))
-    margin = float(claim.get('margin', 0.0))
-    return {
-        'claim': claim['claim'],
-        'better': f'{better}{at_better}',
-        'worse': f'{worse}{at_worse}',
-        'better_score': float(pairs[:, 0].mean()),
-        'worse_score': float(pairs[:, 1].mean()),
-        'difference': float(change.mean()),
-        'error': error,
-        'margin': margin,
-        'verdict': _verdict(float(change.mean()) + margin, error),
-    }
+    pairs = pd.DataFrame({'better': first, 'worse': second}).dropna()
+    change = pairs['better'] - pairs['worse']
+    difference, error = float(change.mean()), float(sem(change))
+    return PairedTest(
+        claim=hypothesis.claim,
+        better=f'{better}{at_better}',
+        worse=f'{worse}{at_worse}',
+        better_score=float(pairs['better'].mean()),
+        worse_score=float(pairs['worse'].mean()),
+        difference=difference,
+        error=error,
+        margin=hypothesis.margin,
+        verdict=_verdict(difference + hypothesis.margin, error),
+    )
 
 
 def _verdict(lead: float, error: float) -> str:
@@ -114,35 +176,24 @@ def _verdict(lead: float, error: float) -> str:
     return 'held' if lead > 0 else 'not held'
 
 
-def side_scores(
-    side: Side, sweeps: Mapping[str, Mapping]
-) -> tuple[dict[str, float], str]:
-    """Score every image for one side of a claim.
-
-    Args:
-        side (Side): Run and stage.
-        sweeps (Mapping[str, Mapping]): Sweeps by name.
-
-    Returns:
-        tuple[dict[str, float], str]: Score in percent by image name, and
-        what there is to say about the threshold.
-
-    Raises:
-        ValueError: See :func:`judge`.
-    """
+def _side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:
+    """Score every image in percent, and say how the threshold came about."""
     sweep = _find(sweeps, side.run)
-    keys = {stage: f'{stage}_{sweep["score"]}' for stage in ('coarse', 'fine')}
-    images = sweep['images']
+    coarse, fine = (f'{stage}_{sweep.score}' for stage in STAGES)
+    if not len(sweep.images):
+        raise ValueError(f'{side}: this sweep was stored without its images')
+    images = sweep.images.set_index('name')
+    if not images.index.is_unique:
+        raise ValueError(f'{side}: image names are not unique')
     if side.stage == 'fine':
-        return _column(side, images, [keys['fine']] * len(images)), ''
-    if not images or keys['coarse'] not in images[0]:
+        return images[fine], ''
+    if coarse not in images:
         raise ValueError(f'{side}: this run has no coarse stage')
     if side.stage == 'coarse':
-        return _column(side, images, [keys['coarse']] * len(images)), ''
+        return images[coarse], ''
     threshold = _threshold(side, sweeps)
-    exits = [image['confidence'] >= threshold for image in images]
-    chosen = [keys['coarse' if gone else 'fine'] for gone in exits]
-    ratio = sum(exits) / len(exits)
+    exits = images['confidence'] >= threshold
+    ratio = float(exits.mean())
     low, high = _costs(sweep)
     cost = ratio * low + (1 - ratio) * high
     share = cost / _costs(_find(sweeps, side.cost_of))[1]
@@ -150,20 +201,10 @@ def side_scores(
         f' (threshold {threshold:.3f} from {side.chosen_on}; {ratio:.1%} '
         f'exit, {share:.1%} of the MACs)'
     )
-    return _column(side, images, chosen), note
+    return images[coarse].where(exits, images[fine]), note
 
 
-def _column(side: Side, images: list[dict], keys: list[str]) -> dict:
-    scores = {
-        image['name']: image[key]
-        for image, key in zip(images, keys, strict=True)
-    }
-    if len(scores) != len(images):
-        raise ValueError(f'{side}: image names are not unique')
-    return scores
-
-
-def _threshold(side: Side, sweeps: Mapping[str, Mapping]) -> float:
+def _threshold(side: Side, sweeps: Sweeps) -> float:
     """Least share of exits on the other split that keeps to the cost."""
     sweep = _find(sweeps, side.chosen_on)
     low, high = _costs(sweep)
@@ -174,40 +215,23 @@ def _threshold(side: Side, sweeps: Mapping[str, Mapping]) -> float:
             f'{side}: between {low:.4g} and {high:.4g} GMACs are possible, '
             f'{target:.4g} are asked for'
         )
-    values = sorted((i['confidence'] for i in sweep['images']), reverse=True)
+    values = np.sort(sweep.images['confidence'])[::-1]
     count = math.ceil(ratio * len(values))
-    return values[count - 1] if count else math.nextafter(values[0], math.inf)
+    return values[count - 1] if count else np.nextafter(values[0], np.inf)
 
 
-def _costs(sweep: Mapping) -> tuple[float, float]:
+def _costs(sweep: SweepResult) -> tuple[float, float]:
     """Mean cost where all exit and where none does, GMACs an image."""
-    return sweep['rows'][0]['mean_cost'], sweep['rows'][-1]['mean_cost']
+    costs = sweep.rows['mean_cost']
+    return costs.iloc[0], costs.iloc[-1]
 
 
-def _find(sweeps: Mapping[str, Mapping], name: str) -> Mapping:
+def _find(sweeps: Sweeps, name: str) -> SweepResult:
     if name not in sweeps:
         raise ValueError(f'no sweep {name!r}; there are {sorted(sweeps)}')
     return sweeps[name]
 
 
-def claims_table(judged: list[dict]) -> str:
-    """Show judged claims as Markdown.
-
-    Args:
-        judged (list[dict]): Results of :func:`judge`.
-
-    Returns:
-        str: A table.
-    """
-    columns = [
-        Column('claim', 'claim'),
-        Column('verdict', 'verdict'),
-        Column('difference', 'difference (points)', '+.2f'),
-        Column('error', 'standard error', '.2f'),
-        Column('margin', 'margin', '.1f'),
-        Column('better', 'said to be better'),
-        Column('better_score', 'score', '.2f'),
-        Column('worse', 'than'),
-        Column('worse_score', 'score', '.2f'),
-    ]
-    return format_table(judged, columns)
+def format_tests(tests: Sequence[PairedTest]) -> str:
+    """Show tests as a Markdown table."""
+    return format_table(map(asdict, tests), COLUMNS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
 
 
+@dataclass
+class ImageStatistics:
+    """What the forwards of one image add up to.
+
+    Args:
+        tokens (float): Length of the sequences.
+        macs (float): Neck and heads included.
+        img_path (str | None): The image. Defaults to None.
+    """
+
+    tokens: float
+    macs: float
+    img_path: str | None = None
+
+
 class RecordMetric(BaseMetric):
     """Averages over images what the records of their forwards say.
 
@@ -25,7 +41,7 @@ class RecordMetric(BaseMetric):
 
     Attributes:
         averages (dict[str, tuple[str, float]]): For each metric the
-            per-image entry that is averaged, and its unit.
+            ``ImageStatistics`` that is averaged, and its unit.
         hook (str): Hook that binds the metric.
         decision (str): What a record tells of, for messages.
 
@@ -52,7 +68,7 @@ class RecordMetric(BaseMetric):
         direction_count(convention)
         self.convention = convention
         self.dump_path = dump_path
-        self.last_results: list[dict] | None = None
+        self.last_results: list[ImageStatistics] | None = None
         self.backbone: TokenBackbone | None = None
         self._shared: SharedCostCounter | None = None
         self._records: list[Record] | None = None
@@ -68,7 +84,7 @@ class RecordMetric(BaseMetric):
     @abstractmethod
     def summarise(
         self, records: Sequence[Record], num_images: int, outside: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[ImageStatistics]:
         """Sum up the forwards of one batch.
 
         Args:
@@ -77,7 +93,7 @@ class RecordMetric(BaseMetric):
             outside (float): MACs an image of neck and heads.
 
         Returns:
-            list[dict[str, Any]]: One an image.
+            list[ImageStatistics]: One an image.
         """
 
     def bind(
@@ -114,13 +130,15 @@ class RecordMetric(BaseMetric):
         if shared_counter is not None:
             shared_counter.reset()
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+    def process(
+        self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Sum up the records of one batch, image by image.
 
         Args:
             data_batch (Any): Ignored.
-            data_samples (Sequence[dict]): Predictions, one an image; only
-                their number and ``img_path`` are used.
+            data_samples (Sequence[Mapping[str, Any]]): Predictions, one an
+                image; only their number and ``img_path`` are used.
 
         Raises:
             RuntimeError: If nothing is bound, or the records do not belong
@@ -134,7 +152,7 @@ class RecordMetric(BaseMetric):
             self._shared.reset()
         found = self.summarise(records, num_images, outside)
         for result, sample in zip(found, data_samples, strict=True):
-            result['img_path'] = sample.get('img_path')
+            result.img_path = sample.get('img_path')
             self.results.append(result)
 
     def _take_records(self, num_images: int) -> list[Record]:
@@ -164,11 +182,13 @@ class RecordMetric(BaseMetric):
             )
         return records
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(
+        self, results: list[ImageStatistics]
+    ) -> dict[str, float]:
         """Average over the images of all processes.
 
         Args:
-            results (list[dict]): Per-image results, duplicates removed.
+            results (list[ImageStatistics]): Without duplicates.
 
         Returns:
             dict[str, float]: The keys of ``averages``; costs in GMACs.
@@ -176,8 +196,11 @@ class RecordMetric(BaseMetric):
         self.last_results = results
         if self.dump_path is not None:
             Path(self.dump_path).parent.mkdir(parents=True, exist_ok=True)
-            dump(results, self.dump_path, file_format='json')
+            rows = [asdict(result) for result in results]
+            dump(rows, self.dump_path, file_format='json')
         return {
-            name: math.fsum(r[key] for r in results) / len(results) / unit
+            name: math.fsum(getattr(one, key) for one in results)
+            / len(results)
+            / unit
             for name, (key, unit) in self.averages.items()
         }

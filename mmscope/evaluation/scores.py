@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -89,22 +90,24 @@ class SegmentationScore(AdditiveScore):
         intersect, union, _ = self._split(statistics)
         return _mean_ratio(intersect, union, union > 0)
 
-    def per_image(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+    def per_image(self, statistics: np.ndarray) -> pd.DataFrame:
         """Score each image by itself.
 
         Args:
             statistics (np.ndarray): Areas of each image, (n, 3 * C).
 
         Returns:
-            dict[str, np.ndarray]: ``mIoU`` and ``aAcc`` in percent, (n,).
+            pd.DataFrame: ``mIoU`` and ``aAcc`` in percent, n rows.
         """
         intersect, union, labels = self._split(statistics)
         pixels = labels.sum(-1, keepdims=True)
         right = intersect.sum(-1, keepdims=True)
-        return {
-            'mIoU': _mean_ratio(intersect, union, labels > 0),
-            'aAcc': _mean_ratio(right, pixels, pixels > 0),
-        }
+        return pd.DataFrame(
+            {
+                'mIoU': _mean_ratio(intersect, union, labels > 0),
+                'aAcc': _mean_ratio(right, pixels, pixels > 0),
+            }
+        )
 
     def _split(self, statistics: np.ndarray) -> list[np.ndarray]:
         return np.split(np.asarray(statistics, dtype=np.float64), 3, axis=-1)

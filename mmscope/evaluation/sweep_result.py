@@ -1,14 +1,22 @@
-"""What a sweep found: as a table, JSON and CSV."""
+"""What a sweep found: frames, written as JSON and CSV."""
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from mmscope.evaluation.classification import ClassificationScore
-from mmscope.evaluation.tables import Column, format_table
+from mmscope.evaluation.confidence_quality import ConfidenceQuality
+from mmscope.evaluation.tables import (
+    Column,
+    format_table,
+    from_records,
+    to_records,
+)
 
 # Further data-set scores; those that no row has are not shown.
 EXTRAS = (
@@ -25,35 +33,42 @@ class SweepResult:
     """Accuracy and cost at every threshold.
 
     Args:
-        score (str): Name of the data-set score, a key of the rows.
+        score (str): Name of the data-set score, a column of the rows.
         convention (str): How MACs were counted.
-        rows (list[dict]): One a threshold, from all exit to nobody; see
-            :func:`mmscope.evaluation.curves.curve_rows`. A model without a
-            gate has one row with threshold None.
-        confidence (dict): What the confidence knows: ``order_quality`` is 0
-            for random exits and 1 for the oracle, ``scores`` is of
-            ``confidence_quality``, ``kinds`` of ``compare_kinds``, ``bins``
-            of ``confidence_bins`` for a classifier. Empty without a gate.
-        images (list[dict]): Name, confidence and per-image scores; a
-            classifier's label and predictions.
-        throughput (list[dict]): See ``measure_throughput``. Defaults to [].
-        meta (dict): Config, checkpoint, split and so on. Defaults to {}.
-        variants (list[dict]): The same weights with other settings:
-            ``settings``, and the curve's ``rows``. Defaults to [].
+        rows (pd.DataFrame): One row a ``threshold``, from all exit to
+            nobody; columns of :func:`mmscope.evaluation.curves.curve`, and
+            ``images_per_s`` where it was timed. A model without a gate has
+            one row, threshold NaN, with the columns of ``operating_point``.
+        confidence (ConfidenceQuality | None): What is known of the gate's
+            confidence; None without a gate. Defaults to None.
+        images (pd.DataFrame): See ``EndpointImages.details``. Defaults to
+            empty.
+        throughput (pd.DataFrame): See ``measure_throughput``. Defaults to
+            empty.
+        meta (dict[str, Any]): Config, checkpoint, split and so on. Defaults
+            to {}.
+        variants (dict[str, pd.DataFrame]): Rows of the same weights with
+            other settings, by the settings. Defaults to {}.
     """
 
     score: str
     convention: str
-    rows: list[dict]
-    confidence: dict
-    images: list[dict]
-    throughput: list[dict] = field(default_factory=list)
-    meta: dict = field(default_factory=dict)
-    variants: list[dict] = field(default_factory=list)
+    rows: pd.DataFrame
+    confidence: ConfidenceQuality | None = None
+    images: pd.DataFrame = field(default_factory=pd.DataFrame)
+    throughput: pd.DataFrame = field(default_factory=pd.DataFrame)
+    meta: dict[str, Any] = field(default_factory=dict)
+    variants: dict[str, pd.DataFrame] = field(default_factory=dict)
 
-    def to_dict(self) -> dict:
-        """Give everything as plain numbers, lists and dicts."""
-        return asdict(self)
+    @property
+    def gated(self) -> bool:
+        """Whether there is a curve, and not a point."""
+        return len(self.rows) > 1
+
+    @property
+    def num_images(self) -> int:
+        """Images swept; a file may leave the single ones out."""
+        return self.meta.get('num_images', len(self.images))
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Write JSON.
@@ -65,19 +80,57 @@ class SweepResult:
         Returns:
             str: The JSON text.
         """
-        content = self.to_dict()
-        images = [
-            json.dumps(image, allow_nan=False)
-            for image in content.pop('images')
-        ]
+        content = {
+            'score': self.score,
+            'convention': self.convention,
+            'rows': to_records(self.rows),
+            'confidence': self.confidence.to_json() if self.confidence else {},
+            'throughput': to_records(self.throughput),
+            'meta': self.meta,
+            'variants': [
+                {'settings': settings, 'rows': to_records(rows)}
+                for settings, rows in self.variants.items()
+            ],
+        }
         text = json.dumps(content, indent=1, allow_nan=False)
         # A line an image: there may be fifty thousand of them.
-        lines = ',\n  '.join(images)
+        lines = ',\n  '.join(map(json.dumps, to_records(self.images)))
         text = text[: -len('\n}')] + f',\n "images": [\n  {lines}\n ]\n}}'
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(text + '\n')
         return text
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> SweepResult:
+        """Make a sweep of what its JSON holds.
+
+        Args:
+            content (dict[str, Any]): Parsed JSON; what has a default may be
+                missing.
+
+        Returns:
+            SweepResult: The sweep.
+
+        Raises:
+            TypeError: If there is no score, convention or row.
+        """
+        read = {
+            'confidence': lambda c: (
+                ConfidenceQuality.from_json(c) if c else None
+            ),
+            'variants': lambda variants: {
+                entry['settings']: from_records(entry['rows'])
+                for entry in variants
+            },
+            **dict.fromkeys(('rows', 'images', 'throughput'), from_records),
+        }
+        return cls(
+            **{
+                name: read[name](value) if name in read else value
+                for name, value in content.items()
+            }
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> SweepResult:
@@ -93,70 +146,29 @@ class SweepResult:
             ValueError: If the file is missing or holds something else.
         """
         try:
-            return cls(**json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError) as error:
+            return cls.from_json(json.loads(Path(path).read_text()))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'{path} is not the JSON of a sweep (write one with '
                 f'tools/analysis_tools/sweep_threshold.py): {error}'
             ) from error
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write the rows as CSV.
-
-        Args:
-            path (str | Path): File.
-        """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, 'w', newline='') as file:
-            keys = dict.fromkeys(key for row in self.rows for key in row)
-            writer = csv.DictWriter(file, list(keys))
-            writer.writeheader()
-            writer.writerows(self.rows)
-
     def table(self) -> str:
-        """Format the rows as an aligned Markdown table."""
+        """Format the rows as a Markdown table."""
         return format_table(self.rows, sweep_columns(self.score))
 
-    def variants_table(self) -> str:
-        """Format what other settings give as an aligned Markdown table."""
-        own = {'settings': 'as it is', 'rows': self.rows}
-        rows = [
-            {'settings': entry['settings'], **_ends(entry['rows'], self.score)}
-            for entry in (own, *self.variants)
-        ]
-        columns = [
-            Column('settings', 'same weights with'),
-            Column('exit', f'{self.score}, all exit', '.2f'),
-            Column('full', f'{self.score}, none exits', '.2f'),
-            Column('best', f'{self.score}, best threshold', '.2f'),
-            Column('cost', 'GMACs, none exits', '.4f'),
-        ]
-        return format_table(rows, columns)
-
-    def add_throughput(self, measured: list[dict]) -> None:
+    def add_throughput(self, measured: pd.DataFrame) -> None:
         """Enter measured speeds in the rows of the same threshold.
 
         Args:
-            measured (list[dict]): Output of ``measure_throughput``. The
-                rows get ``images_per_s`` of the smallest batch size; all
-                of it is kept in ``throughput``.
+            measured (pd.DataFrame): Of ``measure_throughput``. The rows get
+                ``images_per_s`` of the smallest batch size; all of it is
+                kept in ``throughput``.
         """
         self.throughput = measured
-        for entry in sorted(measured, key=lambda m: -m['batch_size']):
-            for row in self.rows:
-                if row['threshold'] == entry['threshold']:
-                    row['images_per_s'] = entry['images_per_s']
-
-
-def _ends(rows: list[dict], score: str) -> dict:
-    """Both ends of a curve, and its best point."""
-    scores = [row[score] for row in rows if row[score] is not None]
-    return {
-        'exit': rows[0][score] if len(rows) > 1 else None,
-        'full': rows[-1][score],
-        'best': max(scores, default=None),
-        'cost': rows[-1]['mean_cost'],
-    }
+        least = measured['batch_size'] == measured['batch_size'].min()
+        speeds = measured.loc[least, ['threshold', 'images_per_s']]
+        self.rows = self.rows.merge(speeds, how='left', on='threshold')
 
 
 def sweep_columns(score: str) -> list[Column]:

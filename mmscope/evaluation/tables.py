@@ -1,22 +1,27 @@
-"""Tables of results, aligned for a terminal and valid Markdown."""
+"""Frames as JSON and as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 MISSING = '-'
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one key of the rows is shown.
+    """How one column of a frame is shown.
 
     Args:
-        key (str): Key in a row.
+        key (str): Its name.
         title (str): Heading.
         spec (str): Format specification of numbers. Defaults to ''.
-        std (str | None): Key of a spread to show after ±. Defaults to None.
+        std (str | None): Column of a spread to show after ±. Defaults to
+            None.
     """
 
     key: str
@@ -24,56 +29,61 @@ class Column:
     spec: str = ''
     std: str | None = None
 
-    def cell(self, row: dict) -> str:
-        """Format the row's value; '-' where there is none.
+    def cells(self, frame: pd.DataFrame) -> list[str]:
+        """Format the column; '-' where there is nothing."""
+        cells = [self._cell(value) for value in frame[self.key]]
+        if self.std not in frame:
+            return cells
+        return [
+            f'{cell} ± {spread:{self.spec}}' if spread > 0 else cell
+            for cell, spread in zip(cells, frame[self.std], strict=True)
+        ]
 
-        Args:
-            row (dict): A row.
-
-        Returns:
-            str: Text of the cell.
-        """
-        value = row.get(self.key)
-        if value is None:
-            return MISSING
-        text = value if isinstance(value, str) else format(value, self.spec)
-        spread = row.get(self.std) if self.std else None
-        return text if not spread else f'{text} ± {spread:{self.spec}}'
+    def _cell(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return MISSING if pd.isna(value) else format(value, self.spec)
 
 
-def format_table(rows: Sequence[dict], columns: Sequence[Column]) -> str:
-    """Format rows as an aligned Markdown table.
+def format_table(
+    rows: pd.DataFrame | Iterable[Mapping[str, Any]],
+    columns: Sequence[Column],
+) -> str:
+    """Format rows as a Markdown table.
 
     Args:
-        rows (Sequence[dict]): Rows.
+        rows (pd.DataFrame | Iterable[Mapping[str, Any]]): A frame, or what
+            makes one.
         columns (Sequence[Column]): Columns; one that no row has is left out.
 
     Returns:
         str: The table, numbers to the right, text to the left.
     """
-    shown = [c for c in columns if any(c.key in row for row in rows)]
-    numeric = [_is_numeric(rows, column) for column in shown]
-    cells = [[c.title for c in shown]]
-    cells += [[c.cell(row) for c in shown] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = [
-        '-' * (width - 1) + ':' if right else '-' * width
-        for width, right in zip(widths, numeric, strict=True)
+    frame = rows
+    if not isinstance(rows, pd.DataFrame):
+        frame = pd.DataFrame(list(rows), dtype=object)
+    shown = [column for column in columns if column.key in frame]
+    cells = [column.cells(frame) for column in shown]
+    text = pd.DataFrame(dict(enumerate(cells)))
+    text.columns = [column.title for column in shown]
+    numeric = [
+        not any(isinstance(value, str) for value in frame[column.key])
+        for column in shown
     ]
-    lines = [cells[0], rule, *cells[1:]]
-    return '\n'.join(_line(line, widths, numeric) for line in lines)
-
-
-def _line(
-    cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]
-) -> str:
-    padded = (
-        cell.rjust(width) if right else cell.ljust(width)
-        for cell, width, right in zip(cells, widths, numeric, strict=True)
+    return text.to_markdown(
+        index=False,
+        disable_numparse=True,
+        colalign=['right' if right else 'left' for right in numeric],
     )
-    return f'| {" | ".join(padded)} |'
 
 
-def _is_numeric(rows: Sequence[dict], column: Column) -> bool:
-    values = (row.get(column.key) for row in rows)
-    return not any(isinstance(value, str) for value in values)
+def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give rows as JSON holds them: plain numbers, None for NaN."""
+    known = frame.astype(object)
+    return known.where(frame.notna(), None).to_dict('records')
+
+
+def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make a frame of JSON rows: null becomes NaN."""
+    frame = pd.DataFrame(list(records))
+    return frame.where(frame.notna(), np.nan).infer_objects()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
 from mmscope.evaluation.exit_endpoints import evaluating
+from mmscope.evaluation.interleaved_timing import Entry, time_interleaved
 from mmscope.models import at_threshold, attach_gate, is_two_stage, observe
 from mmscope.models.scoping import ExitRecord
 
@@ -22,101 +23,97 @@ def measure_throughput(
     thresholds: Sequence[float | None],
     batch_sizes: Sequence[int] | None = None,
     max_images: int = 32,
-    warmup: int = 2,
+    warm_up: int = 1,
     repeats: int = 3,
     indices: Sequence[int] | None = None,
-) -> list[dict]:
+) -> pd.DataFrame:
     """Time ``model.test_step`` at given thresholds.
 
     Images are loaded beforehand, so the time is that of the data
     preprocessor, the network and the post-processing. The thresholds take
-    turns within each repeat, so that a machine which slows down meanwhile
-    does not favour one of them.
+    turns, see :func:`mmscope.evaluation.interleaved_timing.time_interleaved`.
 
     Args:
         model (nn.Module): Host model, on its device.
         dataloader (Iterable): Test batches, dicts of lists with one entry
             an image.
-        thresholds (Sequence[float | None]): Exit thresholds; None runs the
-            model as it is, the only choice for one without a gate.
+        thresholds (Sequence[float | None]): Exit thresholds; None or NaN
+            runs the model as it is, the only choice for one without a gate.
         batch_sizes (Sequence[int] | None): None for 1 and the loader's own.
             Defaults to None.
         max_images (int): Images timed in each repeat. Defaults to 32.
-        warmup (int): Batches run beforehand. Defaults to 2.
+        warm_up (int): Repeats before the timed ones. Defaults to 1.
         repeats (int): Repeats, of which the median counts. Defaults to 3.
         indices (Sequence[int] | None): Images of the loader's data set to
             time, such as :func:`representative_images`; None takes the first
             ``max_images``. Defaults to None.
 
     Returns:
-        list[dict]: ``threshold``, ``batch_size``, ``images_per_s`` (median),
-        ``fastest``, ``slowest``, ``exit_ratio`` of the timed images (None
-        without a gate), ``num_images``, ``device``.
+        pd.DataFrame: One row a ``batch_size`` and ``threshold`` (NaN for
+        None): ``images_per_s`` (median), ``slowest``, ``fastest``;
+        ``exit_ratio`` of the timed images (NaN without a gate),
+        ``num_images``, ``device``.
 
     Raises:
         ValueError: If there is no image, or a threshold is given for a model
             without early exit.
     """
     items, own = _load(dataloader, max_images, indices)
-    sizes = batch_sizes or sorted({1, own})
+    etas = [None if pd.isna(eta) else float(eta) for eta in thresholds]
     with evaluating(model) as backbone:
-        if any(threshold is not None for threshold in thresholds):
+        if any(eta is not None for eta in etas):
             if not is_two_stage(model):
                 raise ValueError(
                     f'{type(backbone).__name__} has no early exit; measure '
                     'it with thresholds=[None]'
                 )
             attach_gate(model)
-        return [
-            entry
-            for size in sizes
-            for entry in _measure(
-                model,
-                _regroup(items, size),
-                size,
-                thresholds,
-                warmup,
-                repeats,
+        rows = [
+            {'batch_size': size, **row}
+            for size in batch_sizes or sorted({1, own})
+            for row in _race(
+                model, _regroup(items, size), etas, warm_up, repeats
             )
         ]
+    device = device_name(next(model.parameters()).device)
+    return pd.DataFrame(rows).assign(num_images=len(items), device=device)
 
 
-def _measure(
+def _race(
     model: nn.Module,
-    batches: list[dict],
-    size: int,
+    batches: list[Mapping[str, list]],
     thresholds: Sequence[float | None],
-    warmup: int,
+    warm_up: int,
     repeats: int,
-) -> list[dict]:
-    device = next(model.parameters()).device
+) -> Iterator[dict[str, float]]:
+    """Time all images at each threshold."""
     number = sum(len(batch['inputs']) for batch in batches)
-    speeds: list[list[float]] = [[] for _ in thresholds]
-    ratios: list[float | None] = [None] * len(thresholds)
-    for _ in range(repeats):
-        for index, threshold in enumerate(thresholds):
-            with _gated(model, threshold) as records:
-                for batch in islice(batches, warmup):
-                    model.test_step(batch)
-                records.clear()
-                seconds = _time(model, batches, device)
-            speeds[index].append(number / seconds)
-            ratios[index] = _exit_ratio(records)
-    return [
-        {
-            'threshold': threshold,
-            'batch_size': size,
-            'images_per_s': statistics.median(speed),
-            'slowest': min(speed),
-            'fastest': max(speed),
-            'exit_ratio': ratio,
-            'num_images': number,
-            'device': device_name(device),
+    exit_ratios = {}
+
+    def run(eta: float | None) -> None:
+        with _gated(model, eta) as records:
+            for batch in batches:
+                model.test_step(batch)
+        exited = [record.exited.double().mean() for record in records]
+        sizes = [len(record.exited) for record in records]
+        exit_ratios[eta] = np.nan
+        if exited:
+            exit_ratios[eta] = float(np.average(exited, weights=sizes))
+
+    entries = {str(eta): Entry(lambda eta=eta: run(eta)) for eta in thresholds}
+    device = next(model.parameters()).device
+    timings = time_interleaved(
+        entries, repeats, device, warm_up=warm_up
+    ).timings
+    for eta in thresholds:
+        speeds = number / timings[str(eta)].means
+        yield {
+            'threshold': np.nan if eta is None else eta,
+            'images_per_s': np.median(speeds),
+            'slowest': speeds.min(),
+            'fastest': speeds.max(),
+            'exit_ratio': exit_ratios[eta],
         }
-        for threshold, speed, ratio in zip(
-            thresholds, speeds, ratios, strict=True
-        )
-    ]
 
 
 @contextmanager
@@ -129,29 +126,6 @@ def _gated(
             stack.enter_context(at_threshold(model, threshold))
         two_stage = is_two_stage(model)
         yield stack.enter_context(observe(model)) if two_stage else []
-
-
-def _time(
-    model: nn.Module, batches: list[dict], device: torch.device
-) -> float:
-    _synchronize(device)
-    start = time.perf_counter()
-    for batch in batches:
-        model.test_step(batch)
-    _synchronize(device)
-    return time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
-def _exit_ratio(records: list[ExitRecord]) -> float | None:
-    if not records:
-        return None
-    exited = torch.cat([record.exited for record in records])
-    return float(exited.float().mean())
 
 
 def representative_images(
@@ -172,23 +146,22 @@ def representative_images(
         list[int]: At most ``number`` increasing indices, at evenly spaced
         ranks of the confidence.
     """
-    order = list(range(num_images))
+    order = np.arange(num_images)
     if confidence is not None:
-        order.sort(key=lambda index: confidence[index])
+        order = np.argsort(np.asarray(confidence), kind='stable')
     number = min(number, num_images)
-    ranks = [int((i + 0.5) * num_images / number) for i in range(number)]
-    return sorted(order[rank] for rank in ranks)
+    ranks = (np.arange(number) + 0.5) * num_images / number
+    return sorted(order[ranks.astype(int)].tolist())
 
 
 def _load(
     dataloader: Iterable, max_images: int, indices: Sequence[int] | None
-) -> tuple[list[dict], int]:
+) -> tuple[list[Mapping[str, Any]], int]:
     """Load images one by one, and find the loader's batch size."""
     if indices is not None:
         items = [dataloader.dataset[index] for index in indices]
         return items, dataloader.batch_size
-    items: list[dict] = []
-    own = 0
+    items, own = [], 0
     for batch in dataloader:
         number = len(batch['inputs'])
         own = own or number
@@ -203,7 +176,9 @@ def _load(
     return items[:max_images], own
 
 
-def _regroup(items: list[dict], size: int) -> list[dict]:
+def _regroup(
+    items: list[Mapping[str, Any]], size: int
+) -> list[Mapping[str, list]]:
     groups = (items[i : i + size] for i in range(0, len(items), size))
     return [
         {key: [item[key] for item in group] for key in group[0]}

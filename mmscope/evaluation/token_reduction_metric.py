@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from mmscope.analysis import measured_macs, ran_directions
-from mmscope.evaluation.record_metric import RecordMetric
+from mmscope.evaluation.record_metric import ImageStatistics, RecordMetric
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
 from mmscope.registry import METRICS
+
+
+@dataclass
+class ImageReduction(ImageStatistics):
+    """What the forwards (windows, views) of one image add up to.
+
+    Args:
+        directions (float): Mean over the blocks, of two. Defaults to 2.
+    """
+
+    directions: float = 2.0
 
 
 @METRICS.register_module()
@@ -83,7 +95,7 @@ class TokenReductionMetric(RecordMetric):
 
     def summarise(
         self, records: Sequence[Record], num_images: int, outside: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[ImageReduction]:
         """Sum up lengths, directions and costs."""
         tokens = sum(sum(r.lengths) / len(r.lengths) for r in records)
         runs = [ran_directions(record, num_images) for record in records]
@@ -93,10 +105,10 @@ class TokenReductionMetric(RecordMetric):
             for record, run in zip(records, runs, strict=True)
         ).tolist()
         return [
-            {
-                'tokens': tokens,
-                'directions': sum(directions[row]) / len(directions[row]),
-                'macs': macs[row] + outside,
-            }
+            ImageReduction(
+                tokens=tokens,
+                macs=macs[row] + outside,
+                directions=sum(directions[row]) / len(directions[row]),
+            )
             for row in range(num_images)
         ]

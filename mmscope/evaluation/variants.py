@@ -48,10 +48,14 @@ class Variant:
                 value.
         """
         backbone = unwrap_model(model).backbone
+        found = {key: _find(backbone, key) for key in self.settings}
         with ExitStack() as changes:
-            for key, value in self.settings.items():
-                owner, name = _find(backbone, key)
-                changes.enter_context(holding(owner, **{name: value}))
+            for owner, _ in found.values():
+                changes.enter_context(holding(owner))
+            _set(
+                (owner, name, self.settings[key])
+                for key, (owner, name) in found.items()
+            )
             yield
 
 
@@ -98,6 +102,26 @@ def check_variants(model: nn.Module, variants: Iterable[Variant]) -> None:
     for variant in variants:
         with variant.applied(model):
             pass
+
+
+def _set(changes: Iterable[tuple[Any, str, Any]]) -> None:
+    """Set attributes, whichever of them have to come first.
+
+    A score that knows no lost energy is refused until a ratio replaces the
+    coverage, whatever order they were named in.
+    """
+    waiting = list(changes)
+    while waiting:
+        refused, errors = [], []
+        for owner, name, value in waiting:
+            try:
+                setattr(owner, name, value)
+            except ValueError as error:
+                refused.append((owner, name, value))
+                errors.append(error)
+        if len(refused) == len(waiting):
+            raise errors[0]
+        waiting = refused
 
 
 def _find(backbone: nn.Module, key: str) -> tuple[Any, str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -180,7 +182,7 @@ def draw_exit_gallery(
     model: nn.Module,
     dataset: Any,
     path: str | Path,
-    images: Sequence[dict],
+    images: pd.DataFrame,
     number: int = 5,
 ) -> Path:
     """Show the images of which the model is most and least sure.
@@ -189,7 +191,7 @@ def draw_exit_gallery(
         model (nn.Module): See :func:`predict_views`.
         dataset (Any): The data set that was swept, in the same order.
         path (str | Path): PNG file.
-        images (Sequence[dict]): ``SweepResult.images``.
+        images (pd.DataFrame): ``SweepResult.images``.
         number (int): Images in each group. Defaults to 5.
 
     Returns:
@@ -198,21 +200,20 @@ def draw_exit_gallery(
     Raises:
         ValueError: If the sweep is of another data set, or had no gate.
     """
-    if len(images) != len(dataset) or 'confidence' not in images[0]:
+    if len(images) != len(dataset) or 'confidence' not in images:
         raise ValueError(
             f'the sweep has {len(images)} images, the data set '
             f'{len(dataset)}; pass the images of a gated sweep of it'
         )
-    order = sorted(
-        range(len(images)), key=lambda index: -images[index]['confidence']
-    )
+    confidence = -images['confidence'].to_numpy()
+    order = np.argsort(confidence, kind='stable').tolist()
     number = min(number, max(1, len(order) // 2))
     groups = _spread(order, number), _spread(order[::-1], number)
     most, least = (predict_views(model, dataset, group) for group in groups)
     notes = {
-        Path(image['name']).stem: f'refining: {image["gain_mIoU"]:+.1f} mIoU'
-        for image in images
-        if image.get('gain_mIoU') is not None
+        Path(name).stem: f'refining: {gain:+.1f} mIoU'
+        for name, gain in zip(images['name'], images['gain_mIoU'], strict=True)
+        if not np.isnan(gain)
     }
     classes, palette = _meta(dataset)
     return save(exit_gallery(most, least, classes, palette, notes), path)

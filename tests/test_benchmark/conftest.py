@@ -31,7 +31,7 @@ class Clock:
 def clock(monkeypatch):
     """The clock of all races, so that a busy machine changes no result."""
     clock = Clock()
-    monkeypatch.setattr('mmscope.benchmark.timing.time', clock)
+    monkeypatch.setattr('mmscope.evaluation.interleaved_timing.time', clock)
     return clock
 
 

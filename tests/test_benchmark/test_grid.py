@@ -48,7 +48,7 @@ def row(name, kind, speed, exit_ratio=None, gmacs=1.0, spread=0.0):
     }
 
 
-def test_a_slower_contestant_has_the_smaller_speed(sleeper, limits):
+def test_a_slower_subject_has_the_smaller_speed(sleeper, limits):
     grid = Grid()
     field = Subjects([sleeper('fast', 0.001), sleeper('slow', 0.01)])
     measure_cell(CELL, field, limits, grid)

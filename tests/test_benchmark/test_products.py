@@ -37,7 +37,7 @@ def test_the_floor_runs_what_it_counts():
 
 
 @pytest.mark.parametrize('neck', ['none', 'fpn'])
-def test_costs_of_a_contestant_are_those_of_the_analysis_and_its_top(neck):
+def test_costs_of_a_subject_are_those_of_the_analysis_and_its_top(neck):
     model = build_vim(TINY, 64, neck)
     costs = stage_costs(model.backbone, (4, 4), 'exact')
     top = model_macs(model, 64).full - costs.full

@@ -1,4 +1,4 @@
-"""Token reductions race at their settings, as much as their MACs say."""
+"""Token reductions are timed at their settings, as much as their MACs say."""
 
 from pathlib import Path
 

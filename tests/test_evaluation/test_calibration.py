@@ -73,6 +73,40 @@ def test_calibration_error_equals_the_formula():
     assert actual == pytest.approx(100 * (0.2 + 0.1) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize('meaning', MEANINGS)
+def test_what_is_kept_in_float32_is_summed_in_float64(meaning, monkeypatch):
+    torch.manual_seed(3)
+    logits = 40 * torch.randn(50, 6) + 1e3
+    targets = torch.eye(6)[logits.double().softmax(-1).multinomial(1)[:, 0]]
+    if meaning == 'multi_label':
+        logits -= 1e3
+    both = logits, targets, meaning
+    exact = logits.double(), targets.double(), meaning
+    for measure in (mean_nll, calibration_error):
+        assert measure(*both, 1.7) == measure(*exact, 1.7)
+    found = mean_nll(*both, 1.7), calibration_error(*both, 1.7)
+    monkeypatch.setattr('mmscope.evaluation.calibration.CHUNK', 7)
+    assert mean_nll(*both, 1.7) == pytest.approx(found[0], rel=1e-12)
+    assert calibration_error(*both, 1.7) == pytest.approx(found[1], rel=1e-12)
+
+
+def test_logits_of_cells_are_kept_in_float32(
+    build_segmentor, make_loader, monkeypatch
+):
+    kept = []
+    head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 4}
+    model = build_segmentor(exit_head={**head, 'confidence': 'map'})
+    model.backbone.exit_head.num_map_updates.fill_(1)
+    monkeypatch.setattr(
+        'mmscope.evaluation.calibration.fit_temperature',
+        lambda *found: kept.append(found) or 1.0,
+    )
+    calibrate(model, make_loader(3))
+    ((logits, targets, _),) = kept
+    assert logits.dtype == targets.dtype == torch.float32
+    assert len(logits) > 3 * 4
+
+
 @pytest.mark.parametrize('kind', ['mean_present', 'map'])
 def test_a_calibrated_gate_sweeps_by_its_temperature(
     build_segmentor, make_loader, kind
@@ -99,10 +133,10 @@ def test_a_calibrated_gate_sweeps_by_its_temperature(
     assert found.ece != found.ece_before
     assert found.names == [f'images/{i:03d}.jpg' for i in range(6)]
     assert found.to_meta()['num_images'] == 6
-    cooled = [image['confidence'] for image in sweep(model, loader).images]
+    cooled = sweep(model, loader).images['confidence']
     attach_gate(model, temperature=1.0)
-    sure = [image['confidence'] for image in sweep(model, loader).images]
-    assert sum(cooled) < sum(sure)
+    sure = sweep(model, loader).images['confidence']
+    assert cooled.sum() < sure.sum()
 
 
 def test_a_map_is_calibrated_on_labels_of_another_size(

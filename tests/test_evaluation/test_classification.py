@@ -8,7 +8,8 @@ import torch
 
 from mmscope.analysis import model_costs
 from mmscope.evaluation import ClassificationScore, EarlyExitMetric, sweep
-from mmscope.evaluation.classification import bin_index, confidence_bins
+from mmscope.evaluation.classification import bin_index
+from mmscope.evaluation.confidence_quality import confidence_bins
 
 PLAIN_HEAD = {'type': 'LinearClsHead', 'loss': {'type': 'CrossEntropyLoss'}}
 HOSTS = {
@@ -66,10 +67,11 @@ def test_histogram_by_hand():
         np.array([100.0, 0.0, 100.0]),
         np.array([100.0, 100.0, 0.0]),
     )
-    assert [entry['count'] for entry in bins if entry['count']] == [2, 1]
-    assert (bins[7]['coarse'], bins[7]['fine']) == (50, 100)
-    assert bins[14]['confidence'] == 1
-    assert bins[0]['coarse'] is None
+    assert bins['count'].tolist() == [0] * 7 + [2] + [0] * 6 + [1]
+    assert (bins['coarse'][7], bins['fine'][7]) == (50, 100)
+    assert bins['confidence'][14] == 1
+    assert np.isnan(bins['coarse'][0])
+    assert (bins['lower'][14], bins['upper'][14]) == (14 / 15, 1)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,8 @@ def gated_run(cfg, checkpoint, threshold):
         if isinstance(metric, EarlyExitMetric)
     )
     for image, result in zip(images, exits.last_results, strict=True):
-        assert image['img_path'] == result['img_path']
-        image.update(result)
+        assert image['img_path'] == result.img_path
+        image.update(vars(result))
     return metrics, images
 
 
@@ -145,15 +147,16 @@ def test_swept_images_are_those_of_real_gated_runs(
             photo_run, confidence=confidence, seed=seed, **HOSTS[host]
         )
         result = sweep(model, loader, num_quantiles=2, num_draws=2)
-        swept = result.images
+        swept = result.images.to_dict('records')
         if any(i['coarse_pred'] != i['fine_pred'] for i in swept):
             break
     else:
         pytest.fail('no seed gives stages that differ')
-    assert [row['exit_ratio'] for row in result.rows] == pytest.approx(
+    rows = result.rows.to_dict('records')
+    assert [row['exit_ratio'] for row in rows] == pytest.approx(
         [1, 2 / 3, 1 / 3, 0]
     )
-    for row in result.rows:
+    for row in rows:
         metrics, images = gated_run(cfg, checkpoint, row['threshold'])
         for image, real in zip(swept, images, strict=True):
             assert real['img_path'].endswith(image['name'])
@@ -171,11 +174,12 @@ def test_swept_images_are_those_of_real_gated_runs(
 def test_swept_costs_are_those_of_get_flops(photo_run, convention):
     model, loader, *_ = swept_and_config(photo_run)
     costs = model_costs(model, (64, 64), convention)
-    first, last = sweep(
+    rows = sweep(
         model, loader, num_quantiles=0, num_draws=1, convention=convention
     ).rows
-    assert first['mean_cost'] == pytest.approx(costs.exited / 1e9, rel=1e-12)
-    assert last['mean_cost'] == pytest.approx(costs.full / 1e9, rel=1e-12)
+    assert rows['mean_cost'].tolist() == pytest.approx(
+        [costs.exited / 1e9, costs.full / 1e9], rel=1e-12
+    )
 
 
 def test_wanted_thresholds_join_the_quantiles(photo_run):
@@ -184,10 +188,8 @@ def test_wanted_thresholds_join_the_quantiles(photo_run):
     rows = sweep(
         model, loader, num_quantiles=0, num_draws=1, thresholds=wanted
     ).rows
-    assert [row['threshold'] for row in rows] == [0.0, 0.5, 0.65, 2.0]
-    for row in rows:
-        assert 0 <= row['ece'] <= 100
-    assert rows[0]['exited'] == rows[0]['top1']
+    assert rows['threshold'].tolist() == [0.0, 0.5, 0.65, 2.0]
+    assert rows['exited'][0] == rows['top1'][0]
 
 
 @pytest.mark.parametrize('bad', ['0.5', -0.1, float('nan'), None])
@@ -202,7 +204,7 @@ def test_vim_classifier_gives_one_row(photo_run):
         photo_run, type='mmscope.VisionMamba', **HOSTS['plain host']
     )
     result = sweep(model, loader)
-    (row,) = result.rows
+    (row,) = result.rows.to_dict('records')
     fine = model_costs(model, (64, 64)).fine
     assert row['mean_cost'] == pytest.approx(fine / 1e9, rel=1e-12)
     assert row['mean_tokens'] == 17

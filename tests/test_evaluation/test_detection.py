@@ -1,4 +1,4 @@
-"""AP of mixtures is what pycocotools says of the same detections."""
+"""AP of any set of exits is what pycocotools says of the same detections."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def three(images, exits, among=None, iou_type='bbox'):
     return [float(found[f'{iou_type}_{name}']) for name in names]
 
 
-def mix(exits, coarse, fine):
+def gated(exits, coarse, fine):
     return [
         early if gone else late
         for gone, early, late in zip(exits, coarse, fine, strict=True)
@@ -48,12 +48,12 @@ def mix(exits, coarse, fine):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_any_mixture_equals_pycocotools(seed):
+def test_any_exits_equal_pycocotools(seed):
     coco, stages, images = scored_stages(seed)
     rng = np.random.default_rng(seed + 100)
     for ratio in (0.0, 0.3, 0.7, 1.0):
         exits = rng.random(12) < ratio
-        expected = coco_data.coco_stats(coco, mix(exits, *stages))
+        expected = coco_data.coco_stats(coco, gated(exits, *stages))
         assert expected[0] > 5
         assert three(images, exits) == pytest.approx(expected, abs=1e-9)
 
@@ -62,7 +62,7 @@ def test_some_of_the_images_equal_pycocotools_on_those():
     coco, (coarse, fine), images = scored_stages(7)
     exits = np.arange(12) % 3 == 0
     for among, samples in ((exits, coarse), (~exits, fine)):
-        chosen = mix(among, samples, [None] * 12)
+        chosen = gated(among, samples, [None] * 12)
         chosen = [sample for sample in chosen if sample is not None]
         ids = [sample.img_id for sample in chosen]
         expected = coco_data.coco_stats(coco, chosen, ids)
@@ -73,9 +73,9 @@ def test_some_of_the_images_equal_pycocotools_on_those():
 def test_masks_equal_pycocotools():
     coco, stages, images = scored_stages(1, masks=True)
     exits = np.arange(12) % 2 == 0
-    mixed = mix(exits, *stages)
+    chosen = gated(exits, *stages)
     for iou_type in ('bbox', 'segm'):
-        expected = coco_data.coco_stats(coco, mixed, iou_type=iou_type)
+        expected = coco_data.coco_stats(coco, chosen, iou_type=iou_type)
         found = three(images, exits, iou_type=iou_type)
         assert found == pytest.approx(expected, abs=1e-9)
 
@@ -97,7 +97,7 @@ def test_images_alone_equal_pycocotools():
             assert values == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-def test_beginnings_of_an_order_are_mixtures():
+def test_beginnings_of_an_order_are_sets_of_exits():
     _, _, images = scored_stages(5)
     order = np.random.default_rng(0).permutation(12)
     counts = np.array([0, 1, 5, 12])

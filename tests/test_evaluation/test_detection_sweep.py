@@ -21,7 +21,7 @@ from mmscope.analysis import SharedCostCounter
 from mmscope.evaluation import (
     EarlyExitMetric,
     measure_throughput,
-    score_both_ends,
+    score_endpoints,
     sweep,
 )
 from mmscope.evaluation.tasks import default_score
@@ -151,9 +151,9 @@ def test_swept_rows_equal_gated_runs_of_coco_metric(
     loader = load(own_truth(model, root, tmp_path / 'own'), with_mask=False)
     result = sweep(model, loader, num_quantiles=1, num_draws=2)
     assert len(result.rows) == 3
-    assert len({row['bbox_mAP_50'] for row in result.rows}) == 3
-    assert ('segm_mAP' in result.rows[0]) == model.with_mask
-    for row in result.rows:
+    assert result.rows['bbox_mAP_50'].nunique() == 3
+    assert ('segm_mAP' in result.rows) == model.with_mask
+    for row in result.rows.to_dict('records'):
         real = gated_evaluation(model, loader, row['threshold'], monkeypatch)
         for name in (key for key in real if 'mAP' in key):
             assert row[name] == pytest.approx(real[name], abs=1e-9)
@@ -170,10 +170,11 @@ def test_heads_are_counted_at_the_end_that_they_run_at(root):
     # Then the stages find different numbers of boxes, and cut out masks.
     limit = float(sample.pred_instances.scores.median())
     model.roi_head.test_cfg['score_thr'] = limit
-    ends = score_both_ends(model, loader, default_score(model, loader))
-    assert (ends.exit_shared != ends.full_shared).any()
-    found = ends.details['coarse_detections'] - ends.details['fine_detections']
-    change = ends.exit_shared - ends.full_shared
+    images = score_endpoints(model, loader, default_score(model, loader))
+    assert (images.table['exit_shared'] != images.table['full_shared']).any()
+    table = images.table
+    found = table['coarse_detections'] - table['fine_detections']
+    change = table['exit_shared'] - table['full_shared']
     # The mask head runs on each box that is found, and on nothing else.
     assert change.tolist() == pytest.approx((found * mask_macs()).tolist())
 
@@ -230,10 +231,10 @@ def test_detectors_are_timed(root):
     model = build(det_builders.retinanet())
     loader = load(root, with_mask=False)
     found = measure_throughput(
-        model, loader, [0.0, 2.0], [2], max_images=3, warmup=0, repeats=1
+        model, loader, [0.0, 2.0], [2], max_images=3, warm_up=0, repeats=1
     )
-    assert [entry['exit_ratio'] for entry in found] == [1, 0]
-    assert all(entry['images_per_s'] > 0 for entry in found)
+    assert found['exit_ratio'].tolist() == [1, 0]
+    assert found['num_images'].tolist() == [3, 3]
 
 
 def write_run(model, config, folder):

@@ -90,11 +90,11 @@ def test_windows_and_views_are_summed():
     found = metric.evaluate(size=2)
     first, second = metric.last_results
     assert found['early_exit/exit_ratio'] == pytest.approx((2 / 3 + 1 / 3) / 2)
-    assert first['tokens'] == 3 * COARSE_TOKENS + FINE_TOKENS
-    assert second['tokens'] == 3 * COARSE_TOKENS + 2 * FINE_TOKENS
-    assert (first['confidence'], second['confidence']) == (0.75, 0.5)
+    assert first.tokens == 3 * COARSE_TOKENS + FINE_TOKENS
+    assert second.tokens == 3 * COARSE_TOKENS + 2 * FINE_TOKENS
+    assert (first.confidence, second.confidence) == (0.75, 0.5)
     costs = stage_costs(backbone(), GRID)
-    assert second['macs'] == costs.exited + 2 * costs.full
+    assert second.macs == costs.exited + 2 * costs.full
 
 
 def test_neck_and_heads_are_shared_among_the_images_of_a_batch():
@@ -104,7 +104,7 @@ def test_neck_and_heads_are_shared_among_the_images_of_a_batch():
     metric.process(None, batch(*'abcd'))
     metric.evaluate(size=4)
     coarse = stage_costs(backbone(), GRID).exited
-    assert metric.last_results[0]['macs'] == coarse + 250
+    assert metric.last_results[0].macs == coarse + 250
 
 
 def test_records_of_one_batch_do_not_reach_the_next():
@@ -142,7 +142,7 @@ def test_per_image_results_are_written(tmp_path):
     metric.process(None, batch('a', 'b'))
     metric.evaluate(size=2)
     rows = json.loads(path.read_text())
-    assert rows == metric.last_results
+    assert rows == [vars(image) for image in metric.last_results]
     assert [row['img_path'] for row in rows] == ['a', 'b']
     assert rows[1]['exited'] == 0
 

@@ -24,8 +24,8 @@ def test_scores_by_hand():
     # Class 2 was predicted but is not there: it counts for the data set.
     assert score.total(areas[0]) == pytest.approx(100 * (0.5 + 0.5 + 0) / 3)
     per_image = score.per_image(areas)
-    assert per_image['mIoU'] == pytest.approx([50])
-    assert per_image['aAcc'] == pytest.approx([60])
+    assert per_image['mIoU'].tolist() == pytest.approx([50])
+    assert per_image['aAcc'].tolist() == pytest.approx([60])
 
 
 def test_nothing_labelled_is_nan():

@@ -1,18 +1,20 @@
 """A sweep says what real gated evaluations say."""
 
-import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmscope.evaluation import (
     EarlyExitMetric,
     SegmentationScore,
-    score_both_ends,
+    SweepResult,
+    score_endpoints,
     sweep,
 )
 from mmscope.evaluation.curves import NOBODY_EXITS
+from mmscope.evaluation.tables import to_records
 from mmscope.models import attach_gate, observe
 from mmscope.models.layers import is_observed
 
@@ -42,14 +44,8 @@ def gated_evaluation(model, loader, threshold):
 def test_swept_rows_equal_real_gated_evaluations(build_segmentor, make_loader):
     model, loader = build_segmentor(), make_loader()
     result = sweep(model, loader, num_quantiles=3, num_draws=2)
-    assert [row['exit_ratio'] for row in result.rows] == [
-        1.0,
-        0.75,
-        0.5,
-        0.25,
-        0.0,
-    ]
-    for row in result.rows:
+    assert result.rows['exit_ratio'].tolist() == [1, 0.75, 0.5, 0.25, 0]
+    for row in result.rows.to_dict('records'):
         real = gated_evaluation(model, loader, row['threshold'])
         assert row['exit_ratio'] == real['early_exit/exit_ratio']
         assert row['mean_tokens'] == real['early_exit/mean_tokens']
@@ -62,25 +58,25 @@ def test_swept_rows_equal_real_gated_evaluations(build_segmentor, make_loader):
 
 def test_both_stages_differ_in_the_test_model(build_segmentor, make_loader):
     # Otherwise the test above could not see a mixed-up image.
-    ends = score_both_ends(
+    images = score_endpoints(
         build_segmentor(), make_loader(), SegmentationScore(4)
     )
-    images = ends.scored
-    assert (images.coarse != images.fine).any(1).all()
-    assert len(np.unique(ends.confidence)) == 12
-    assert ends.names[10] == 'images/010.jpg'
+    scored = images.scored
+    assert (scored.coarse != scored.fine).any(1).all()
+    assert len(np.unique(images.confidence)) == 12
+    assert images.table['name'][10] == 'images/010.jpg'
 
 
 def test_configured_kind_of_confidence_is_among_the_compared(
     build_segmentor, make_loader
 ):
-    ends = score_both_ends(
+    images = score_endpoints(
         build_segmentor(), make_loader(4), SegmentationScore(4)
     )
-    assert list(ends.kinds) == ['mean_present', 'min_present', 'entropy']
-    assert (ends.kinds['mean_present'] == ends.confidence).all()
-    assert (ends.kinds['min_present'] <= ends.confidence).all()
-    assert (ends.kinds['entropy'] != ends.confidence).all()
+    assert list(images.kinds) == ['mean_present', 'min_present', 'entropy']
+    assert (images.kinds['mean_present'] == images.confidence).all()
+    assert (images.kinds['min_present'] <= images.confidence).all()
+    assert (images.kinds['entropy'] != images.confidence).all()
 
 
 @pytest.mark.parametrize('kind', ['min_present', 'map'])
@@ -99,11 +95,15 @@ def test_a_map_is_among_the_compared(build_segmentor, make_loader, kind):
         sweep(model, make_loader(3))
     model.backbone.exit_head.num_map_updates.fill_(1)
     result = sweep(model, make_loader(3), num_quantiles=1, num_draws=2)
-    kinds = [found['kind'] for found in result.confidence['kinds']]
-    assert kinds == ['mean_present', 'min_present', 'entropy', 'map']
-    ends = score_both_ends(model, make_loader(3), SegmentationScore(4))
-    assert (ends.kinds[kind] == ends.confidence).all()
-    assert (ends.kinds['map'] != ends.kinds['min_present']).all()
+    assert result.confidence.kinds['kind'].tolist() == [
+        'mean_present',
+        'min_present',
+        'entropy',
+        'map',
+    ]
+    images = score_endpoints(model, make_loader(3), SegmentationScore(4))
+    assert (images.kinds[kind] == images.confidence).all()
+    assert (images.kinds['map'] != images.kinds['min_present']).all()
 
 
 def test_sweep_leaves_the_model_as_it_was(build_segmentor, make_loader):
@@ -121,11 +121,13 @@ def test_model_without_a_gate_gives_one_row(build_segmentor, make_loader):
     model = build_segmentor('mmscope.VisionMamba')
     loader = make_loader(4)
     result = sweep(model, loader)
-    (row,) = result.rows
-    assert (row['threshold'], row['exit_ratio']) == (None, 0.0)
+    (row,) = result.rows.to_dict('records')
+    assert np.isnan(row['threshold'])
+    assert row['exit_ratio'] == 0
     assert row['mean_tokens'] == 4 * 6 + 1
     assert row['mIoU'] > 0
-    assert result.confidence == {}
+    assert result.confidence is None
+    assert json.loads(result.to_json())['rows'][0]['threshold'] is None
     # What MambaScope would pay if it refined everything, bar its coarse pass.
     from mmscope.analysis import stage_costs
 
@@ -182,9 +184,9 @@ def test_all_ignored_image_has_no_gain_and_no_pixels(
     loader = make_loader(4, batch_size=2)
     loader[0]['data_samples'][0].gt_sem_seg.data.fill_(255)
     result = sweep(build_segmentor(), loader, num_quantiles=1, num_draws=3)
-    assert result.images[0]['gain_mIoU'] is None
-    assert result.images[1]['gain_mIoU'] is not None
-    json.loads(result.to_json())
+    gains = result.images['gain_mIoU']
+    assert gains.isna().tolist() == [True, False, False, False]
+    assert json.loads(result.to_json())['images'][0]['gain_mIoU'] is None
 
 
 def test_data_set_without_any_label_gives_null_scores(
@@ -203,24 +205,23 @@ def test_data_set_without_any_label_gives_null_scores(
 def test_files_hold_the_rows(build_segmentor, make_loader, tmp_path):
     result = sweep(build_segmentor(), make_loader(6), num_quantiles=2)
     result.to_json(tmp_path / 'sweep.json')
-    result.to_csv(tmp_path / 'sweep.csv')
     loaded = json.loads((tmp_path / 'sweep.json').read_text())
-    assert loaded['rows'] == result.rows
-    with open(tmp_path / 'sweep.csv') as file:
-        read = [float(row['mIoU']) for row in csv.DictReader(file)]
-    assert read == [row['mIoU'] for row in result.rows]
+    assert loaded['rows'] == to_records(result.rows)
+    read = SweepResult.read(tmp_path / 'sweep.json')
+    assert read.to_json() == result.to_json()
+    pd.testing.assert_frame_equal(read.images, result.images)
     lines = result.table().splitlines()
     assert len(lines) == 2 + len(result.rows)
     assert 'images/s' not in lines[0]
-    assert result.rows[-1]['threshold'] == NOBODY_EXITS
+    assert result.rows['threshold'].iloc[-1] == NOBODY_EXITS
 
 
 def test_speeds_join_their_rows(build_segmentor, make_loader):
     result = sweep(build_segmentor(), make_loader(4), num_quantiles=1)
     entry = {'threshold': 0.0, 'batch_size': 1, 'images_per_s': 3.0}
-    result.add_throughput(
-        [entry, {**entry, 'batch_size': 8, 'images_per_s': 20.0}]
-    )
-    assert result.rows[0]['images_per_s'] == 3.0
-    assert 'images_per_s' not in result.rows[1]
+    large = {**entry, 'batch_size': 8, 'images_per_s': 20.0}
+    result.add_throughput(pd.DataFrame([large, entry]))
+    speeds = result.rows['images_per_s']
+    assert speeds[0] == 3.0
+    assert speeds[1:].isna().all()
     assert 'images/s' in result.table()

@@ -59,8 +59,8 @@ def test_averages_are_over_images(backbone, convention, share):
     assert found['token_reduction/mean_tokens'] == sum(LENGTHS) / 4
     assert found['token_reduction/mean_directions'] == (2 + 1) / 2
     first, second = (by_hand(backbone, run, share) for run in (ALL, SOME))
-    assert images_[0]['macs'] == first
-    assert images_[1]['macs'] == second
+    assert images_[0].macs == first
+    assert images_[1].macs == second
     assert found['token_reduction/mean_cost'] == pytest.approx(
         (first + second) / 2e9
     )
@@ -86,7 +86,7 @@ def test_where_nothing_is_said_both_directions_ran(backbone):
     one = Record(lengths=list(LENGTHS), directions=[None] * 4)
     found, images_ = evaluate(backbone, [one], 3)
     assert found['token_reduction/mean_directions'] == 2.0
-    assert images_[2]['macs'] == by_hand(backbone, ALL)
+    assert images_[2].macs == by_hand(backbone, ALL)
 
 
 def test_a_real_forward_costs_what_it_decided():
@@ -98,7 +98,7 @@ def test_a_real_forward_costs_what_it_decided():
     runs = one.block_policy.permute(1, 0, 2).tolist()
     assert len({sum(map(sum, run)) for run in runs}) > 1
     for run, image in zip(runs, per_image, strict=True):
-        assert image['macs'] == pytest.approx(by_hand(model, run))
+        assert image.macs == pytest.approx(by_hand(model, run))
     directions = one.block_policy.float().sum(-1).mean().item()
     assert found['token_reduction/mean_directions'] == pytest.approx(
         directions

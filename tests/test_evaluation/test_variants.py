@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mmscope.evaluation import SegmentationScore, score_both_ends
+from mmscope.evaluation import SegmentationScore, score_endpoints
 from mmscope.evaluation.exit_endpoints import score_variants
 from mmscope.evaluation.variants import Variant, combinations
 
@@ -52,16 +52,20 @@ def test_each_variant_is_what_a_model_built_so_gives(
     loader = Batches(make_loader(4))
     together = score_variants(model, loader, score, variants)
     assert loader.passes == 1
-    for variant, ends in zip(variants, together, strict=True):
+    for variant, images in zip(variants, together, strict=True):
         alone = build_segmentor(**variant.settings)
-        expected = score_both_ends(alone, make_loader(4), score)
+        expected = score_endpoints(alone, make_loader(4), score)
         for name in ('coarse', 'fine'):
-            one, other = (getattr(e.scored, name) for e in (ends, expected))
+            one, other = (getattr(e.scored, name) for e in (images, expected))
             np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(ends.full_macs, expected.full_macs)
-        np.testing.assert_array_equal(ends.confidence, expected.confidence)
+        np.testing.assert_array_equal(
+            images.table['full_macs'], expected.table['full_macs']
+        )
+        np.testing.assert_array_equal(images.confidence, expected.confidence)
     assert (together[0].scored.fine != together[1].scored.fine).any()
-    assert (together[0].full_macs < together[1].full_macs).all()
+    assert (
+        together[0].table['full_macs'] < together[1].table['full_macs']
+    ).all()
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error(build_segmentor):
@@ -86,6 +90,10 @@ def test_the_model_is_left_as_it_was_also_after_an_error(build_segmentor):
         (
             {'refine_coverage': 0.9},
             {'refine_ratio': 0.4, 'score_metric': 'max_norm'},
+        ),
+        (
+            {'refine_coverage': 0.9},
+            {'score_metric': 'max_norm', 'refine_ratio': 0.4},
         ),
     ],
 )
@@ -124,17 +132,21 @@ def test_coverage_counts_each_image_in_the_sweep(build_segmentor, make_loader):
         'refine_coverage': 0.9,
         'refine_ratio': None,
     }
-    (ends,) = score_variants(
+    (images,) = score_variants(
         build_segmentor(),
         make_loader(6),
         SegmentationScore(4),
         [Variant(settings)],
     )
-    assert len(ends.full_macs) == 6
+    assert len(images.table['full_macs']) == 6
     model = build_segmentor(**settings)
-    expected = score_both_ends(model, make_loader(6), SegmentationScore(4))
-    np.testing.assert_array_equal(ends.full_macs, expected.full_macs)
-    np.testing.assert_array_equal(ends.full_tokens, expected.full_tokens)
+    expected = score_endpoints(model, make_loader(6), SegmentationScore(4))
+    np.testing.assert_array_equal(
+        images.table['full_macs'], expected.table['full_macs']
+    )
+    np.testing.assert_array_equal(
+        images.table['full_tokens'], expected.table['full_tokens']
+    )
 
 
 REDUCTIONS = {
@@ -156,21 +168,25 @@ def test_a_reduction_is_swept_without_training(
     found = score_variants(
         model, make_loader(3), score, [Variant(), *variants], 'exact'
     )
-    for variant, ends in zip(variants, found[1:], strict=True):
+    for variant, images in zip(variants, found[1:], strict=True):
         ((key, value),) = variant.settings.items()
         other = {**reduction, key.removeprefix('reduction.'): value}
         alone = build_segmentor('mmscope.VisionMamba', reduction=other)
-        expected = score_both_ends(alone, make_loader(3), score, 'exact')
-        np.testing.assert_array_equal(ends.full_macs, expected.full_macs)
-        np.testing.assert_array_equal(ends.full_tokens, expected.full_tokens)
+        expected = score_endpoints(alone, make_loader(3), score, 'exact')
+        np.testing.assert_array_equal(
+            images.table['full_macs'], expected.table['full_macs']
+        )
+        np.testing.assert_array_equal(
+            images.table['full_tokens'], expected.table['full_tokens']
+        )
         # The decisions are those of other random predictors.
         if name != 'DyVM':
             np.testing.assert_array_equal(
-                ends.scored.fine, expected.scored.fine
+                images.scored.fine, expected.scored.fine
             )
-    costs = [ends.full_macs.mean() for ends in found]
+    costs = [images.table['full_macs'].mean() for images in found]
     assert len(set(costs)) == 3
-    tokens = [ends.full_tokens.mean() for ends in found]
+    tokens = [images.table['full_tokens'].mean() for images in found]
     assert sorted(tokens) == sorted(
         tokens, key=lambda t: costs[tokens.index(t)]
     )
@@ -189,7 +205,8 @@ def test_the_tool_reports_and_stores_variants(
         ]
     )
     printed = capsys.readouterr().out
-    assert '| same weights with' in printed
+    assert '| weights of' in printed
+    assert '| score_metric=random ' in printed
     stored = json.loads((out / 'sweep.json').read_text())['variants']
     assert [entry['settings'] for entry in stored] == [
         'score_metric=detail',

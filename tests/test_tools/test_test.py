@@ -43,7 +43,7 @@ def median(checkpoint):
     """A threshold between the five confidences of the test images."""
     from mmengine.config import DictAction
 
-    from mmscope.evaluation import SegmentationScore, score_both_ends
+    from mmscope.evaluation import SegmentationScore, score_endpoints
     from mmscope.evaluation.loading import build_dataloader, build_model
     from mmscope.runtime import adapt_to_machine
 
@@ -58,8 +58,8 @@ def median(checkpoint):
     adapt_to_machine(cfg)
     model = build_model(cfg, str(checkpoint))
     loader = build_dataloader(cfg, 'test')
-    ends = score_both_ends(model, loader, SegmentationScore(150))
-    ordered = sorted(ends.confidence)
+    images = score_endpoints(model, loader, SegmentationScore(150))
+    ordered = sorted(images.confidence)
     assert ordered[1] < ordered[2] - 1e-6
     return float(ordered[1] + ordered[2]) / 2
 

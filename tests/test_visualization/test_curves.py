@@ -5,7 +5,15 @@ import pytest
 
 matplotlib = pytest.importorskip('matplotlib', reason='pictures need it')
 
+from mmscope.evaluation import SweepResult  # noqa: E402
 from mmscope.visualization import curve_figure  # noqa: E402
+
+
+def draw(sweeps, names):
+    """Draw sweeps as their JSON is read."""
+    content = {'convention': 'paper'}
+    read = [SweepResult.from_json({**content, **sweep}) for sweep in sweeps]
+    return curve_figure(dict(zip(names, read, strict=True)))
 
 
 def gated():
@@ -46,7 +54,7 @@ def single():
 
 
 def test_curve_random_oracle_and_baseline_point():
-    figure = curve_figure([gated(), single()], ['Scope', 'ViM'])
+    figure = draw([gated(), single()], ['Scope', 'ViM'])
     curves, gains = figure.axes
     lines = {line.get_label(): line for line in curves.lines}
     assert list(lines['Scope'].get_xdata()) == [2.0, 3.0, 4.0]
@@ -64,7 +72,7 @@ def test_untrained_settings_are_a_line_beside_the_point():
         for name, score, cost in [('r=5', 31.0, 3.0), ('r=9', 25.0, 2.0)]
     ]
     merged = {**single(), 'variants': variants}
-    curves = curve_figure([single(), merged], ['ViM', 'Merged']).axes[0]
+    curves = draw([single(), merged], ['ViM', 'Merged']).axes[0]
     lines = {line.get_label(): line for line in curves.lines}
     line = lines['same weights, other settings, untrained']
     assert list(line.get_xdata()) == [2.0, 3.0]
@@ -78,31 +86,31 @@ def test_points_that_were_timed_are_drawn_against_their_speed_too():
     for result, speed in zip(results, (5.0, 8.0), strict=True):
         result['rows'][0]['images_per_s'] = speed
         result['throughput'] = [{'batch_size': 1}, {'batch_size': 8}]
-    costs, speeds = curve_figure(results, ['ViM', 'Merged']).axes
+    costs, speeds = draw(results, ['ViM', 'Merged']).axes
     assert [line.get_xdata()[0] for line in speeds.lines] == [5.0, 8.0]
     assert speeds.get_xlabel() == 'images/s, batch 1'
     colours = [line.get_color() for line in costs.lines]
     assert [line.get_color() for line in speeds.lines] == colours
     del results[1]['rows'][0]['images_per_s']
-    assert len(curve_figure(results, ['ViM', 'Merged']).axes) == 1
+    assert len(draw(results, ['ViM', 'Merged']).axes) == 1
 
 
 def test_trend_is_the_mean_of_equal_groups():
-    _, gains = curve_figure([gated()], ['Scope']).axes
+    _, gains = draw([gated()], ['Scope']).axes
     trend = gains.lines[-1].get_ydata()
     assert trend[0] == pytest.approx(np.mean(-np.arange(7)))
     assert len(trend) == 6
 
 
 def test_single_stage_model_alone_is_one_panel():
-    assert len(curve_figure([single()], ['ViM']).axes) == 1
+    assert len(draw([single()], ['ViM']).axes) == 1
 
 
 def test_different_scores_are_not_drawn_together():
     with pytest.raises(ValueError, match="'mIoU', 'top1'"):
-        curve_figure([gated(), {**single(), 'score': 'top1'}], ['a', 'b'])
+        draw([gated(), {**single(), 'score': 'top1'}], ['a', 'b'])
     with pytest.raises(ValueError, match='no sweep'):
-        curve_figure([], [])
+        draw([], [])
 
 
 def classifier(name='top1'):
@@ -142,7 +150,7 @@ def classifier(name='top1'):
 
 
 def test_classifier_shows_who_is_right_at_which_stage():
-    _, stages, bins = curve_figure([classifier()], ['Scope']).axes
+    _, stages, bins = draw([classifier()], ['Scope']).axes
     heights = [bar.get_height() for bar in stages.patches]
     assert heights == [60, 45, 0, 0, 30, 70]
     assert list(stages.lines[0].get_ydata()) == [60, 75, 70]
@@ -158,10 +166,10 @@ def test_many_curves_leave_their_comparisons_out():
     names = ['ViM', 'a', 'b', 'c']
     row = {'threshold': None, 'top1': 72.0, 'mean_cost': 3.5}
     vim = {**single(), 'score': 'top1', 'rows': [row]}
-    curves = curve_figure([vim, *3 * [classifier()]], names).axes[0]
+    curves = draw([vim, *3 * [classifier()]], names).axes[0]
     assert [line.get_label() for line in curves.lines] == names
     assert not curves.texts
 
 
 def test_sweep_without_its_images_is_drawn():
-    assert len(curve_figure([{**gated(), 'images': []}], ['Scope']).axes) == 1
+    assert len(draw([{**gated(), 'images': []}], ['Scope']).axes) == 1

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.timing import Entry, Run, stopwatch, time_interleaved
+from mmscope.evaluation.interleaved_timing import (
+    Entry,
+    Run,
+    stopwatch,
+    time_interleaved,
+)
 
 GRAPH, CALLS = 'graph', 'calls'
 # A measured lap should last so long: launches and clocks are then nothing.

@@ -37,7 +37,7 @@ from mmscope.benchmark.subjects import (
     make_subjects,
     weight_bytes,
 )
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 
 EXIT_RATIOS = (0.0, 0.5, 1.0)
 RIVAL = f'{VIM}, {MODULE}'
@@ -131,7 +131,7 @@ def measure(
 def who_runs(
     field: Subjects, batch: int, device: torch.device
 ) -> tuple[list[Subject], dict[str, str]]:
-    """Run everybody once: what fails must not spoil the others' race.
+    """Run everybody once: what fails must not spoil the others' timing.
 
     Args:
         field (Subjects): Who.

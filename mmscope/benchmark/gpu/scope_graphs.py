@@ -33,7 +33,7 @@ from mmscope.benchmark.models import (
     why_no_deit,
 )
 from mmscope.benchmark.subjects import Subject, weight_bytes
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 from mmscope.models import CoarseBranch, FineBranch
 
 DTYPE = torch.bfloat16

@@ -30,7 +30,7 @@ from mmscope.benchmark.models import (
     why_no_deit,
 )
 from mmscope.benchmark.subjects import Subject, Subjects, weight_bytes
-from mmscope.benchmark.timing import Run
+from mmscope.evaluation.interleaved_timing import Run
 from mmscope.models.losses import coarse_fine_kl
 
 BUDGET_S, LIMIT_S = 12.0, 60.0

@@ -12,9 +12,10 @@ import torch
 from mmscope.benchmark.timed_training.images import Images, evaluation_batches
 from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.state import Point, Run, State
-from mmscope.benchmark.timing import stopwatch
 from mmscope.errors import UserError
+from mmscope.evaluation.interleaved_timing import stopwatch
 from mmscope.evaluation.sweep import sweep
+from mmscope.evaluation.tables import to_records
 
 # Points of a curve, each a chunk of every model.
 CHUNKS = 20
@@ -198,9 +199,9 @@ class Session:
             }
             name = f'{self.path.stem}-{learner.name}-{split}.json'
             result.to_json(self.path.with_name(name))
-            run.sweeps[split] = result.rows
+            run.sweeps[split] = to_records(result.rows)
             self._write()
-            best = max(row[result.score] for row in result.rows)
+            best = result.rows[result.score].max()
             self.tell(f'{learner.name}, {split}: {best:.2f} %')
 
     def _write(self) -> None:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mmscope.evaluation import SweepResult
@@ -32,27 +33,27 @@ def files(tmp_path):
         }
         for i in range(20)
     ]
-    rows = [{'mean_cost': 1.0}, {'mean_cost': 3.0}]
-    sweep = SweepResult('top1', 'paper', rows, {}, images)
+    rows = pd.DataFrame({'mean_cost': [1.0, 3.0]})
+    sweep = SweepResult('top1', 'paper', rows, images=pd.DataFrame(images))
     sweep.to_json(tmp_path / 'ours.json')
     (tmp_path / 'claims.json').write_text(json.dumps([CLAIM]))
     (tmp_path / 'page.md').write_text(PAGE)
     return tmp_path
 
 
-def test_a_report_is_written_from_sweeps_and_again_from_the_judged(
+def test_a_report_is_written_from_sweeps_and_again_from_the_tested(
     tool, files
 ):
-    claims, judged = str(files / 'claims.json'), str(files / 'judged.json')
+    claims, tested = str(files / 'claims.json'), str(files / 'tested.json')
     page = files / 'page.md'
-    tool.main([claims, str(files / 'ours.json'), '--json', judged])
-    tool.main(['--judged', judged, '--insert', str(page)])
+    tool.main([claims, str(files / 'ours.json'), '--json', tested])
+    tool.main(['--tested', tested, '--insert', str(page)])
     assert '| refinement helps | held' in page.read_text()
     assert '+50.00' in page.read_text()
-    tool.main(['--judged', judged, '--insert', str(page), '--check'])
+    tool.main(['--tested', tested, '--insert', str(page), '--check'])
     page.write_text(page.read_text().replace('+50.00', '+60.00'))
     with pytest.raises(SystemExit, match='out of date'):
-        tool.main(['--judged', judged, '--insert', str(page), '--check'])
+        tool.main(['--tested', tested, '--insert', str(page), '--check'])
 
 
 def test_a_missing_sweep_is_named(tool, files):
@@ -62,15 +63,15 @@ def test_a_missing_sweep_is_named(tool, files):
 
 def test_bad_files_end_in_one_sentence(tool, files):
     (files / 'claims.json').write_text('{}')
-    with pytest.raises(SystemExit, match='holds no list of claims'):
+    with pytest.raises(SystemExit, match='holds no list'):
         tool.main([str(files / 'claims.json')])
     with pytest.raises(SystemExit, match='No such file'):
-        tool.main(['--judged', str(files / 'none.json')])
+        tool.main(['--tested', str(files / 'none.json')])
 
 
 @pytest.mark.parametrize(
-    'judged', sorted(ROOT.glob('docs/results/*/claims.json'))
+    'tested', sorted(ROOT.glob('docs/results/*/claims.json'))
 )
-def test_committed_reports_say_what_was_judged(tool, judged):
-    page = judged.parent.with_suffix('.md')
-    tool.main(['--judged', str(judged), '--insert', str(page), '--check'])
+def test_committed_reports_say_what_was_tested(tool, tested):
+    page = tested.parent.with_suffix('.md')
+    tool.main(['--tested', str(tested), '--insert', str(page), '--check'])

@@ -2,7 +2,13 @@ import math
 
 import pytest
 
-from mmscope.evaluation.paired_test import Side, claims_table, judge
+from mmscope.evaluation import SweepResult
+from mmscope.evaluation.paired_test import (
+    Hypothesis,
+    Side,
+    format_tests,
+    paired_test,
+)
 
 
 def sweep(fine, coarse=None, confidence=None, costs=(1.0, 4.0)):
@@ -13,11 +19,15 @@ def sweep(fine, coarse=None, confidence=None, costs=(1.0, 4.0)):
             images[i]['coarse_top1'] = coarse[i]
             images[i]['confidence'] = confidence[i]
     costs = costs if coarse else costs[1:]
-    return {
-        'score': 'top1',
-        'images': images,
-        'rows': [{'mean_cost': cost} for cost in costs],
-    }
+    rows = [{'mean_cost': cost} for cost in costs]
+    return SweepResult.from_json(
+        {
+            'score': 'top1',
+            'convention': 'paper',
+            'images': images,
+            'rows': rows,
+        }
+    )
 
 
 VIM = sweep([100, 0, 100, 0])
@@ -38,14 +48,18 @@ def claim(better, worse, margin=0.0):
     }
 
 
+def judge(entry, sweeps):
+    return paired_test(Hypothesis.from_json(entry), sweeps)
+
+
 def test_the_difference_is_paired_image_by_image():
     found = judge(claim({'run': 'ours'}, {'run': 'vim'}), SWEEPS)
-    assert found['better_score'] == 75
-    assert found['worse_score'] == 50
-    assert found['difference'] == 25
+    assert found.better_score == 75
+    assert found.worse_score == 50
+    assert found.difference == 25
     # Differences 0, 100, 0, 0: standard deviation 50.
-    assert found['error'] == pytest.approx(50 / math.sqrt(4))
-    assert found['verdict'] == 'undecided'
+    assert found.error == pytest.approx(50 / math.sqrt(4))
+    assert found.verdict == 'undecided'
 
 
 def test_images_without_anything_to_score_are_left_out():
@@ -54,7 +68,7 @@ def test_images_without_anything_to_score_are_left_out():
         'ours': sweep([100, None, 100, 0]),
     }
     found = judge(claim({'run': 'ours'}, {'run': 'vim'}), sweeps)
-    assert found['difference'] == pytest.approx(100 / 3)
+    assert found.difference == pytest.approx(100 / 3)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +88,8 @@ def test_a_verdict_needs_two_standard_errors(lead, margin, verdict):
     sides = {1: (high, low), -1: (low, high), 0: (high, high)}[lead]
     sweeps = dict(zip('ab', map(sweep, sides), strict=True))
     found = judge(claim({'run': 'a'}, {'run': 'b'}, margin), sweeps)
-    assert found['difference'] == 20 * lead
-    assert found['verdict'] == verdict
+    assert found.difference == 20 * lead
+    assert found.verdict == verdict
 
 
 def test_a_gated_side_takes_its_threshold_from_the_other_split():
@@ -89,13 +103,13 @@ def test_a_gated_side_takes_its_threshold_from_the_other_split():
         'cost_share': 0.5,
     }
     found = judge(claim(gated, {'run': 'vim'}), SWEEPS)
-    assert found['better_score'] == 100
-    assert '75.0% exit' in found['better']
-    assert '43.8% of the MACs' in found['better']
+    assert found.better_score == 100
+    assert '75.0% exit' in found.better
+    assert '43.8% of the MACs' in found.better
     sure = sweep([0.0] * 4, [0.0] * 4, [0.95] * 4)
     other = judge(claim(gated, {'run': 'vim'}), {**SWEEPS, 'ours_val': sure})
     # There nobody is sure enough here.
-    assert '0.0% exit' in other['better']
+    assert '0.0% exit' in other.better
 
 
 def test_an_impossible_cost_says_what_is_possible():
@@ -134,7 +148,7 @@ def test_the_table_names_both_sides_and_the_verdict():
     found = judge(
         claim({'run': 'ours', 'stage': 'coarse'}, {'run': 'vim'}), SWEEPS
     )
-    row = claims_table([found]).splitlines()[-1]
+    row = format_tests([found]).splitlines()[-1]
     assert 'it is so | undecided' in row
     assert 'ours, coarse' in row
     assert '+25.00' in row

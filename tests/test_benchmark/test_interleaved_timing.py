@@ -5,7 +5,12 @@ import time
 import pytest
 import torch
 
-from mmscope.benchmark.timing import Entry, Timing, time_interleaved, too_slow
+from mmscope.evaluation.interleaved_timing import (
+    Entry,
+    Timing,
+    time_interleaved,
+    too_slow,
+)
 
 CPU = torch.device('cpu')
 

@@ -13,15 +13,16 @@ from mmscope.analysis.paper_costs import (
     backbone_of,
     classifier,
 )
-from mmscope.analysis.paper_results import Results
-from mmscope.analysis.paper_tables import build
+from mmscope.evaluation import SweepResult
+from mmscope.evaluation.paper_tables import build
+from mmscope.evaluation.tables import to_records
 from mmscope.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def rows_of(name, sweeps=None):
-    return build(name, Results(sweeps), lambda *_: None).rows
+    return to_records(build(name, sweeps or {}, lambda *_: None).frame)
 
 
 def sweep(*rows, images=(), score='top1'):
@@ -29,7 +30,8 @@ def sweep(*rows, images=(), score='top1'):
         {'threshold': eta, 'exit_ratio': ratio, score: value}
         for eta, ratio, value in rows
     ]
-    return {'score': score, 'rows': rows, 'images': list(images), 'meta': {}}
+    content = {'score': score, 'rows': rows, 'images': list(images)}
+    return SweepResult.from_json({**content, 'convention': 'paper'})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_table1_has_every_row_of_the_paper():
     ],
 )
 def test_shorter_sequences_cost_what_their_authors_count(label, paper, exact):
-    (row,) = [row for row in rows_of('table1') if row['model'] == label]
+    (row,) = [row for row in rows_of('table1') if row['label'] == label]
     assert row['full'] == pytest.approx(paper, abs=0.002)
     assert exact is None or row['exact'] == pytest.approx(exact, abs=0.002)
     assert row['score'] == 'not trained'
@@ -113,7 +115,7 @@ def test_reductions_are_those_of_the_configs(key):
 
 
 def test_a_printed_mean_cost_implies_an_exit_ratio():
-    rows = [row for row in rows_of('table1') if 'implied' in row]
+    rows = [row for row in rows_of('table1') if row['implied']]
     assert [row['eta'] for row in rows] == [None, 0.5, 0.55, 0.65, None, 0.7]
     for row in rows:
         assert 0 < row['implied'] < 1
@@ -169,19 +171,19 @@ def test_table2_counts_parameters_by_config():
         asked.append((folder, stem))
         return nn.Linear(2500, 5000, bias=False, device='meta')
 
-    rows = build('table2', Results(), open_model).rows
+    rows = to_records(build('table2', {}, open_model).frame)
     assert asked == [
         ('ade20k', row.key) for row in TABLES['table2'].rows if row.key
     ]
-    (tiny,) = [row for row in rows if row['model'] == 'MambaScope-Ti']
+    (tiny,) = [row for row in rows if row['label'] == 'MambaScope-Ti']
     assert tiny['params_M'] == 12.5
     # Those of get_flops.py on the same config, exit head aside.
     assert round(tiny['full'] * 1e9) == 8400873600 - 192 * 150
-    assert rows_of('table2')[1]['params_M'] is None
+    assert 'params_M' not in rows_of('table2')[1]
 
 
 def test_accuracies_come_from_sweeps_and_nowhere_else():
-    bare = [row.get('score') for row in rows_of('table1')]
+    bare = [row['score'] for row in rows_of('table1')]
     assert set(bare) == {'not trained'}
     sweeps = {
         'mambascope_s': sweep((0.0, 1.0, 60.0), (0.55, 0.4, 70.0), (2, 0, 71)),
@@ -189,9 +191,9 @@ def test_accuracies_come_from_sweeps_and_nowhere_else():
     }
     rows = rows_of('table1', sweeps)
     scored = [
-        (row['model'], row['eta'], row['score'], row.get('exit_ratio'))
+        (row['label'], row['eta'], row['score'], row.get('exit_ratio'))
         for row in rows
-        if not isinstance(row.get('score', ''), str)
+        if not isinstance(row['score'], str)
     ]
     assert scored == [
         ('ViM-S', None, 69.0, 0.0),

@@ -11,13 +11,16 @@ import pytest
 from mmengine.config import Config
 
 from mmscope.errors import UserError
-from mmscope.evaluation.curves import curve_rows
-from mmscope.evaluation.threshold_choice import candidates, choose_threshold
+from mmscope.evaluation.curves import curve
+from mmscope.evaluation.threshold_choice import (
+    choose_threshold,
+    operating_points,
+)
 from mmscope.models import MambaScope
 from mmscope.registry import MODELS
 from mmscope.runtime import ExitChoice, check_pretrained, set_exit_threshold
 
-from .test_curves import both_ends
+from .test_curves import endpoint_images
 
 ROOT = Path(__file__).parents[2]
 CHOICE = ExitChoice(
@@ -35,50 +38,50 @@ CHOICE = ExitChoice(
 )
 
 
-def random_ends(number=60):
+def random_images(number=60):
     rng = np.random.default_rng(4)
     coarse, fine = (rng.random((2, number)) < [[0.6], [0.8]]).astype(int)
     # Ties: several images share a confidence.
-    return both_ends(rng.integers(0, 20, number) / 20, coarse, fine)
+    return endpoint_images(rng.integers(0, 20, number) / 20, coarse, fine)
 
 
-def test_candidates_are_the_rows_of_the_curve():
-    ends = random_ends()
-    found = candidates(ends)
-    assert len(found.thresholds) == len(np.unique(ends.confidence)) + 1
-    rows = curve_rows(ends, list(found.thresholds), num_draws=1)
-    assert found.scores == pytest.approx([row['top1'] for row in rows])
-    assert found.costs == pytest.approx([row['mean_cost'] for row in rows])
+def test_operating_points_are_the_rows_of_the_curve():
+    images = random_images()
+    found = operating_points(images)
+    assert len(found) == len(np.unique(images.confidence)) + 1
+    rows = curve(images, found['threshold'], num_draws=1)
+    for name, key in (('score', 'top1'), ('mean_cost', 'mean_cost')):
+        assert found[name].tolist() == pytest.approx(rows[key].tolist())
 
 
 @pytest.mark.parametrize('limit', [7.0, 7.3, 9.5, 10.99, 11.0])
 def test_most_accurate_within_the_cost(limit):
-    ends = random_ends()
-    found = candidates(ends)
-    threshold = choose_threshold(ends, target_flops=limit)
-    (row,) = curve_rows(ends, [threshold], num_draws=1)
+    images = random_images()
+    found = operating_points(images)
+    threshold = choose_threshold(images, target_flops=limit)
+    (row,) = curve(images, [threshold], num_draws=1).to_dict('records')
     assert row['mean_cost'] <= limit
     assert row['top1'] == pytest.approx(
-        found.scores[found.costs <= limit].max()
+        found['score'][found['mean_cost'] <= limit].max()
     )
 
 
 @pytest.mark.parametrize('drop', [0.0, 2.0, 10.0, 100.0])
 def test_cheapest_within_the_drop(drop):
-    ends = random_ends()
-    found = candidates(ends)
-    threshold = choose_threshold(ends, max_drop=drop)
-    (row,) = curve_rows(ends, [threshold], num_draws=1)
-    least = found.scores[0] - drop
+    images = random_images()
+    found = operating_points(images)
+    threshold = choose_threshold(images, max_drop=drop)
+    (row,) = curve(images, [threshold], num_draws=1).to_dict('records')
+    least = found['score'][0] - drop
     assert row['top1'] >= least - 1e-9
     assert row['mean_cost'] == pytest.approx(
-        found.costs[found.scores >= least - 1e-9].min()
+        found['mean_cost'][found['score'] >= least - 1e-9].min()
     )
 
 
 def test_impossible_cost_says_what_is_possible():
     with pytest.raises(ValueError, match=r'possible is 7 .* to 11 \(nobody'):
-        choose_threshold(random_ends(), target_flops=6.9)
+        choose_threshold(random_images(), target_flops=6.9)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +95,14 @@ def test_impossible_cost_says_what_is_possible():
 )
 def test_bad_targets_are_refused(target, message):
     with pytest.raises(ValueError, match=message):
-        choose_threshold(random_ends(), **target)
+        choose_threshold(random_images(), **target)
 
 
 def test_model_without_a_gate_has_nothing_to_choose():
-    ends = replace(random_ends(), confidence=None)
+    images = random_images()
+    images.table = images.table.drop(columns='confidence')
     with pytest.raises(ValueError, match='no early exit'):
-        choose_threshold(ends, max_drop=1.0)
+        choose_threshold(images, max_drop=1.0)
 
 
 def test_file_gives_back_what_was_written(tmp_path):
@@ -263,7 +267,7 @@ def test_choice_for_another_exit_head_is_refused():
 def test_odd_command_lines_are_refused(options, message, capsys, load_tool):
     pytest.importorskip('matplotlib', reason='the tool draws a picture')
     with pytest.raises(SystemExit):
-        load_tool('sweep_threshold').parse_args(['c.py', 'c.pth', *options])
+        load_tool('sweep_threshold').main(['c.py', 'c.pth', *options])
     assert message in capsys.readouterr().err
 
 

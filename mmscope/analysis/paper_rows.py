@@ -1,0 +1,134 @@
+"""What each printed row costs, under the names of its table's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from mmscope.analysis.costs import first_grid, stage_costs
+from mmscope.analysis.paper import PaperRow
+from mmscope.analysis.paper_costs import (
+    DetectorCosts,
+    backbone_of,
+    break_even,
+    classifier,
+    detector,
+)
+from mmscope.models import is_two_stage
+
+GIGA = 1e9
+# Builds a config, by folder and stem, on the meta device; None where its host
+# is missing.
+OpenModel = Callable[[str, str], nn.Module | None]
+Cells = dict[str, Any]
+
+
+def row_costs(table: str, row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost our run of a printed row.
+
+    Args:
+        table (str): Key of ``mmscope.analysis.paper.TABLES``.
+        row (PaperRow): With a key.
+        open_model (OpenModel): Builds models of hosts.
+
+    Returns:
+        Cells: GMACs and parameters by column; none for a table whose rows
+        cost the same.
+    """
+    costs = COSTS.get(table)
+    return {} if costs is None else costs(row, open_model)
+
+
+def _classifier(row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost an ImageNet model, with the exit ratio that is implied."""
+    model = classifier(row.key)
+    found = {
+        'params': model.params,
+        'params_M': model.params / 1e6,
+        'full': model.paper.full / GIGA,
+        'exact': model.exact.full / GIGA,
+    }
+    if model.paper.coarse:
+        found['coarse'] = model.paper.coarse / GIGA
+        ratio, spread = model.implied_exit(row.gflops)
+        found |= {'implied': ratio, 'spread': spread}
+    return found
+
+
+def _one_stage(row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost one stage alone: the coarse one, or that of ViM."""
+    if row.eta != 0:
+        return {'cost': classifier('vim_s').paper.fine / GIGA}
+    costs = classifier(row.key).paper
+    return {
+        'cost': costs.coarse / GIGA,
+        'with_reuse': (costs.coarse + costs.reuse) / GIGA,
+    }
+
+
+def _segmentor(row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost the backbone of a segmentor, and count all its parameters."""
+    backbone, found = backbone_of(row.key, img_size=512), {}
+    costs = stage_costs(backbone, first_grid(backbone, (512, 512)))
+    found['full'] = costs.full / GIGA
+    if is_two_stage(backbone):
+        found['coarse'] = costs.coarse / GIGA
+    model = open_model('ade20k', row.key)
+    if model is not None:
+        params = sum(p.numel() for p in model.parameters())
+        found |= {'params': params, 'params_M': params / 1e6}
+    return found
+
+
+def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost a detector, neck and heads included."""
+    costs = _detector_costs(open_model, row.key)
+    if costs is None:
+        return {}
+    paper = costs.paper
+    found = {
+        'params': costs.params,
+        'params_M': costs.params / 1e6,
+        'backbone': (paper.full - paper.shared) / GIGA,
+        'shared': paper.shared / GIGA,
+        'none_exit': paper.full / GIGA,
+    }
+    if paper.coarse:
+        stem = row.key.replace('mambascope', 'vim')
+        single = _detector_costs(open_model, stem)
+        found |= {
+            'coarse': paper.coarse / GIGA,
+            'all_exit': paper.exited / GIGA,
+            'break_even': break_even(single.paper, paper),
+        }
+    return found
+
+
+@cache
+def _detector_costs(open_model: OpenModel, key: str) -> DetectorCosts | None:
+    model = open_model('coco', key)
+    return None if model is None else detector(model)
+
+
+def _fine_stage(row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost the fine stage alone at a refine ratio."""
+    backbone = backbone_of('mambascope_s')
+    cost = classifier('mambascope_s', row.alpha).paper.fine / GIGA
+    return {
+        'regions': backbone.regions_to_refine(49, row.alpha),
+        'tokens': backbone.token_counts(49, row.alpha)[1],
+        'cost': cost,
+        'difference': cost - row.gflops,
+    }
+
+
+COSTS = {
+    'table1': _classifier,
+    'figure1': _one_stage,
+    'table2': _segmentor,
+    'table3': _detector,
+    'table5': _fine_stage,
+}
