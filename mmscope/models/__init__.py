@@ -20,6 +20,7 @@ from .scopes import MambaScope, VideoMambaScope
 from .scoping import (
     CoarseBranch,
     CoarseToFine,
+    ExitOnly,
     FineBranch,
     TwoStage,
     at_threshold,
@@ -31,6 +32,7 @@ __all__ = [
     'CoarseBranch',
     'CoarseToFine',
     'DyVM',
+    'ExitOnly',
     'FineBranch',
     'HiddenAlign',
     'LN2d',

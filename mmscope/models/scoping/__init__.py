@@ -5,6 +5,7 @@ from .branches import CoarseBranch, FineBranch
 from .checks import check_temperature, check_threshold
 from .coarse_to_fine import CoarseToFine
 from .detail import count_covering, lost_detail
+from .exit_only import ExitOnly
 from .gate import ExitHeadGate, Gate, HostGate, WrappedGate, exit_mask
 from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
 from .selection import fine_children, num_refined, split_regions
@@ -17,6 +18,7 @@ __all__ = [
     'CoarseBranch',
     'CoarseToFine',
     'ExitHeadGate',
+    'ExitOnly',
     'ExitRecord',
     'FineBranch',
     'FineLayout',

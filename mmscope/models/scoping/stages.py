@@ -118,6 +118,8 @@ class ExitRecord(TwoStageRecord):
         importance (Tensor): Token importance, (B, h, w).
         refined (Tensor): Refined regions, (B, h, w) bool, all False for an
             image that exited.
+        image_size (tuple[int, int] | None): (height, width) in pixels where
+            costs do not follow from the grid, of :class:`ExitOnly`.
     """
 
     grid: tuple[int, int]
@@ -127,6 +129,7 @@ class ExitRecord(TwoStageRecord):
     regions_to_refine: Tensor
     importance: Tensor
     refined: Tensor
+    image_size: tuple[int, int] | None = None
 
     @property
     def added_tokens(self) -> Tensor:

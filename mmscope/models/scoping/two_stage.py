@@ -69,6 +69,9 @@ class TwoStage(Observed):
     def count_regions(self, importance: Tensor) -> Tensor:
         """Regions that each image refines if it goes on, (B,) int64."""
 
+    def check_host(self, host: nn.Module) -> None:
+        """Refuse, by ValueError, a host that this backbone does not fit."""
+
     @property
     def exit_threshold(self) -> float | None:
         """η; None never exits, 0 exits always, above 1 never."""
