@@ -15,6 +15,7 @@ TYPES = {
         'DyVM',
         'EarlyExitCascadeRCNN',
         'EarlyExitEncoderDecoder',
+        'ExitOnly',
         'HiddenAlign',
         'LN2d',
         'MambaScope',

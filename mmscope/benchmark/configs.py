@@ -26,7 +26,13 @@ from mmscope.evaluation.loading import (
     input_shape,
     open_config,
 )
-from mmscope.models import attach_gate, is_two_stage, observe
+from mmscope.models import (
+    CoarseToFine,
+    TokenBackbone,
+    attach_gate,
+    is_two_stage,
+    observe,
+)
 
 
 @dataclass
@@ -198,7 +204,7 @@ def _contestant(
 
     return Contestant(
         subject.name + label,
-        SCOPE if two_stage else VIM,
+        _kind(subject.backbone),
         make,
         exit_ratio=exit_ratio,
         macs=macs,
@@ -207,6 +213,13 @@ def _contestant(
         images=len(subject.items),
         details=lambda batch: _details(subject, made[batch], batch),
     )
+
+
+def _kind(backbone: nn.Module) -> str:
+    if isinstance(backbone, CoarseToFine):
+        return SCOPE
+    ours = isinstance(backbone, TokenBackbone)
+    return VIM if ours else type(backbone).__name__
 
 
 def _forced(subject: Subject, ratio: float) -> Contestant:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmscope.analysis import SharedCostCounter, one_stage_macs
+from mmscope.analysis import SharedCostCounter, observe_any, one_stage_macs
 from mmscope.analysis.costs import direction_count
 from mmscope.evaluation.endpoint_images import BothEnds
 from mmscope.evaluation.gated_scores import STAGES, ImageScore
@@ -21,7 +21,6 @@ from mmscope.models import (
     at_threshold,
     attach_gate,
     is_two_stage,
-    observe,
 )
 from mmscope.models.layers import Record, unwrap_model
 from mmscope.models.scoping import (
@@ -225,7 +224,7 @@ def _run(
 ) -> tuple[dict[str, Any], list[Record]]:
     """Predict one batch, and give the records of its forwards."""
     counter.reset()
-    with observe(model) as records:
+    with observe_any(model) as records:
         samples = model.test_step(batch)
     found = {
         'names': [str(s.metainfo.get('img_path', '')) for s in samples],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.backbones.arguments import check_choice
-from mmscope.models.layers import Record
 from mmscope.models.scoping.feature_levels import find_levels
 from mmscope.models.scoping.stages import (
     CoarseStage,
     ExitRecord,
     FineStage,
+    PassRecord,
     StageOutputs,
     halved,
 )
@@ -26,19 +26,6 @@ from mmscope.models.scoping.two_stage import TwoStage, is_two_stage
 from mmscope.registry import MODELS
 
 OUT_TYPES = ('cls_token', 'featmap')
-
-
-@dataclass
-class PassRecord(Record):
-    """Record of one pass of a backbone that nobody described.
-
-    ``lengths`` has one entry, the cells of its last map.
-
-    Attributes:
-        image_size (tuple[int, int]): (height, width) of the full images.
-    """
-
-    image_size: tuple[int, int] = (0, 0)
 
 
 @MODELS.register_module()
@@ -193,36 +180,36 @@ class ExitOnly(TwoStage, BaseModule):
             CoarseStage: Its vector, the cells of its last map as tokens, and
             usable maps; nothing is more important than anything else.
         """
-        height, width = imgs.shape[-2:]
-        rows, columns = (
-            2 * side for side in self.coarse_size((height, width))
-        )
-        below, right = max(rows - height, 0), max(columns - width, 0)
-        if below or right:
-            imgs = F.pad(imgs, (0, right, 0, below))
+        size = height, width = tuple(imgs.shape[-2:])
         with running_statistics(self.backbone):
-            outputs = self.backbone(halved(imgs))
+            outputs = self.backbone(self._half(imgs))
         last = outputs[-1]
         maps: tuple[Tensor, ...] = ()
         if self.out_type == 'featmap':
             # Cells of the padding are no part of the image.
             last = last[..., : self._cells(height), : self._cells(width)]
             maps = tuple(
-                _doubled(output)[
-                    ..., : level.side(height), : level.side(width)
-                ]
-                for level, output in zip(self.levels, outputs, strict=True)
+                _doubled(x)[..., : level.side(height), : level.side(width)]
+                for level, x in zip(self.levels, outputs, strict=True)
             )
         vector, tokens, grid = _read(last)
         return CoarseStage(
-            grid,
-            vector,
-            tokens,
-            tokens[:, :0],
-            tokens.new_zeros(tokens.shape[:2]),
-            maps,
-            PassRecord([tokens.shape[1]], [None], image_size=(height, width)),
+            grid=grid,
+            cls=vector,
+            tokens=tokens,
+            embeddings=tokens[:, :0],
+            importance=tokens.new_zeros(tokens.shape[:2]),
+            maps=maps,
+            record=PassRecord([tokens.shape[1]], [None], image_size=size),
         )
+
+    def _half(self, imgs: Tensor) -> Tensor:
+        height, width = imgs.shape[-2:]
+        rows, columns = self.coarse_size((height, width))
+        # An odd line of a classifier's image is left out.
+        below = max(2 * rows - height, 0)
+        right = max(2 * columns - width, 0)
+        return halved(F.pad(imgs, (0, right, 0, below)))
 
     def _cells(self, side: int) -> int:
         return (self.levels[-1].side(side) + 1) // 2
@@ -257,9 +244,7 @@ class ExitOnly(TwoStage, BaseModule):
             torch.ones(
                 len(imgs), regions, dtype=torch.bool, device=imgs.device
             ),
-            PassRecord(
-                [tokens.shape[1]], [None], image_size=tuple(imgs.shape[-2:])
-            ),
+            PassRecord.of(imgs, outputs),
         )
 
     def _check_sizes(
