@@ -119,21 +119,24 @@ def test_an_exit_gives_the_half_image_s_maps_doubled():
         torch.testing.assert_close(a, b)
 
 
-def test_cells_of_the_padding_do_not_reach_the_vector():
-    model = wrapped(out_type='featmap').eval()
-    imgs = images(96, 72)
+@pytest.mark.parametrize(
+    ('backbone', 'grid', 'sizes'),
+    [
+        # 96 x 72 pixels are 3 x 3 cells of 32; at half the size 2 x 2.
+        (RESNET, (2, 2), [(24, 18), (12, 9), (6, 5), (3, 3)]),
+        # This one leaves rests out: 3 x 2, at half the size 2 x 1.
+        (CONVNEXT, (2, 1), [(24, 18), (12, 9), (6, 4), (3, 2)]),
+    ],
+    ids=['rounds up', 'rounds down'],
+)
+def test_cells_of_the_padding_do_not_count(backbone, grid, sizes):
+    model = wrapped(backbone, out_type='featmap').eval()
     with torch.no_grad():
-        stage = model.forward_coarse(imgs)
-    # 96 x 72 pixels are 3 x 3 cells of 32; at half the size 2 x 2.
-    assert stage.grid == (2, 2)
-    assert stage.tokens.shape == (3, 4, model.embed_dims)
+        stage = model.forward_coarse(images(96, 72))
+    assert stage.grid == grid
+    assert stage.tokens.shape == (3, grid[0] * grid[1], model.embed_dims)
     torch.testing.assert_close(stage.cls, stage.tokens.mean(1))
-    assert [tuple(m.shape[-2:]) for m in stage.maps] == [
-        (24, 18),
-        (12, 9),
-        (6, 5),
-        (3, 3),
-    ]
+    assert [tuple(m.shape[-2:]) for m in stage.maps] == sizes
 
 
 def test_vectors_are_the_average_of_the_last_map():
