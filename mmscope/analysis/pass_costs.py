@@ -23,7 +23,11 @@ from mmscope.analysis.costs import (
 from mmscope.analysis.op_trace import OpTrace
 from mmscope.models import ExitOnly, Observed, TokenBackbone, observe
 from mmscope.models.layers import Record, unwrap_model
-from mmscope.models.scoping import ExitRecord, PassRecord
+from mmscope.models.scoping import (
+    ExitRecord,
+    PassRecord,
+    WholeImageRecord,
+)
 
 # Costs follow from sizes alone, so they never grow old.
 _counted: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]]
@@ -142,7 +146,7 @@ def record_costs(
     Raises:
         ValueError: If the convention is unknown.
     """
-    if record.image_size is None:
+    if not isinstance(record, WholeImageRecord):
         return stage_costs(backbone, record.grid, convention, refine_ratio)
     regions = record.grid[0] * record.grid[1]
     return exit_only_costs(backbone, record.image_size, regions, convention)

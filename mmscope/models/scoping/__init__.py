@@ -9,7 +9,7 @@ from .exit_only import ExitOnly
 from .gate import ExitHeadGate, Gate, HostGate, WrappedGate, exit_mask
 from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
 from .selection import fine_children, num_refined, split_regions
-from .stages import ExitRecord, PassRecord, StageOutputs
+from .stages import ExitRecord, PassRecord, StageOutputs, WholeImageRecord
 from .two_stage import TwoStage, is_two_stage
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     'PassRecord',
     'StageOutputs',
     'TwoStage',
+    'WholeImageRecord',
     'WrappedGate',
     'at_threshold',
     'attach_gate',

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -20,9 +19,16 @@ from mmscope.models.scoping.stages import (
     FineStage,
     PassRecord,
     StageOutputs,
+    WholeImageRecord,
     halved,
 )
-from mmscope.models.scoping.two_stage import TwoStage, is_two_stage
+from mmscope.models.scoping.two_stage import TwoStage
+from mmscope.models.scoping.wrapping import (
+    build_backbone,
+    check_host,
+    check_wrapped,
+    running_statistics,
+)
 from mmscope.registry import MODELS
 
 OUT_TYPES = ('cls_token', 'featmap')
@@ -96,8 +102,8 @@ class ExitOnly(TwoStage, BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.out_type = check_choice('out_type', out_type, OUT_TYPES)
-        self.backbone = _build(backbone)
-        _check_backbone(self.backbone)
+        self.backbone = build_backbone(backbone)
+        check_wrapped(self.backbone)
         # The hosts' word; their images have three channels.
         self.in_channels = backbone.get('in_channels', 3)
         self.levels = find_levels(
@@ -116,25 +122,7 @@ class ExitOnly(TwoStage, BaseModule):
         Raises:
             ValueError: If a neck or a head would get the wrong thing.
         """
-        neck, name = getattr(host, 'neck', None), type(host).__name__
-        classifies = getattr(host, 'head', None) is not None
-        if self.out_type == 'cls_token' and not classifies:
-            raise ValueError(
-                f'{name} needs maps, ExitOnly gives vectors: set backbone.out_'
-                "type='featmap'"
-            )
-        if self.out_type == 'cls_token' and neck is not None:
-            raise ValueError(
-                "ExitOnly with out_type='cls_token' averages the last map "
-                f'itself, so the neck {type(neck).__name__} of {name} would '
-                'get vectors: set model.neck=None'
-            )
-        if classifies and self.out_type == 'featmap':
-            raise ValueError(
-                f'the head of {name} judges vectors, coarse ones among them, '
-                "and ExitOnly gives maps: set backbone.out_type='cls_token' "
-                'and model.neck=None'
-            )
+        check_host(host, self.out_type)
 
     def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
         """Look at half the size, and at full size at what is not clear.
@@ -268,7 +256,16 @@ class ExitOnly(TwoStage, BaseModule):
 
     def _exit_record(self, coarse: CoarseStage, *decided: Any) -> ExitRecord:
         record = super()._exit_record(coarse, *decided)
-        return replace(record, image_size=coarse.record.image_size)
+        height, width = size = coarse.record.image_size
+        last = self.levels[-1]
+        return WholeImageRecord(
+            **{
+                field.name: getattr(record, field.name)
+                for field in fields(record)
+            },
+            image_size=size,
+            full_tokens=last.side(height) * last.side(width),
+        )
 
     def _train_outputs(self, imgs: Tensor) -> tuple[Tensor, ...]:
         # Full size first: its update of running statistics must not come
@@ -303,73 +300,6 @@ class ExitOnly(TwoStage, BaseModule):
                 name = inner + key.removeprefix(prefix)
                 state_dict[name] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-@contextmanager
-def running_statistics(module: nn.Module) -> Iterator[None]:
-    """Let norms read their running statistics, and not change them.
-
-    Args:
-        module (nn.Module): What runs inside; its norms with running
-            statistics are in evaluation mode, everything else as it was.
-
-    Yields:
-        None: The norms are as before afterwards.
-    """
-    norms = [m for m in _with_statistics(module) if m.training]
-    for norm in norms:
-        norm.training = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training = True
-
-
-def _with_statistics(module: nn.Module) -> Iterator[nn.Module]:
-    # Batch norm of torch, mmcv and others: what has the buffer keeps it.
-    for part in module.modules():
-        if part._buffers.get('running_mean') is not None:
-            yield part
-
-
-def _build(config: dict) -> nn.Module:
-    if not isinstance(config, dict) or 'type' not in config:
-        raise ValueError(
-            'ExitOnly wraps a backbone: backbone must be a dict with a type, '
-            f"such as dict(type='ResNet', depth=50), got {config!r}"
-        )
-    try:
-        return MODELS.build(config)
-    except KeyError as error:
-        raise ValueError(
-            f'ExitOnly cannot build its backbone {config["type"]!r}: {error}. '
-            'Name its host where it is another than the default scope, such '
-            "as type='mmpretrain.ResNet'"
-        ) from error
-
-
-def _check_backbone(backbone: nn.Module) -> None:
-    name = type(backbone).__name__
-    if is_two_stage(backbone):
-        raise ValueError(
-            f'ExitOnly adds an early exit, and {name} has one: use it alone'
-        )
-    if getattr(backbone, 'reduction', None) is not None:
-        raise ValueError(
-            'ExitOnly and a token reduction both want the record of a '
-            f'forward, got {name} with {type(backbone.reduction).__name__}: '
-            'use one of them'
-        )
-    recomputed = any(
-        getattr(part, 'with_cp', False) for part in backbone.modules()
-    )
-    if recomputed and any(_with_statistics(backbone)):
-        raise ValueError(
-            f'{name} recomputes batch norm in the backward pass (with_cp), '
-            'which would let the coarse pass into its statistics: set '
-            'with_cp=False'
-        )
 
 
 def _doubled(x: Tensor) -> Tensor:

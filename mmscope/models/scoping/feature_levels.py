@@ -18,7 +18,8 @@ class FeatureLevel:
 
     Args:
         channels (int): Channels D.
-        stride (int): Pixels of a side that a cell stands for.
+        stride (int): Pixels of a side that a cell stands for; 0 for a vector,
+            one cell whatever the size.
         rounds_up (bool): Whether a side that is no multiple of the stride
             gives one cell more, or its rest is left out. Defaults to True.
     """
@@ -29,6 +30,8 @@ class FeatureLevel:
 
     def side(self, pixels: int) -> int:
         """Count the cells along a side of so many pixels."""
+        if not self.stride:
+            return 1
         missing = self.stride - 1 if self.rounds_up else 0
         return (pixels + missing) // self.stride
 
@@ -62,7 +65,7 @@ def find_levels(
             'one image: set its own out_type, or the out_type of ExitOnly'
         )
     found = tuple(_level(name, level) for level in wanted)
-    if not maps:
+    if wanted[-1].ndim == 2:
         return found
     try:
         odd = _run(backbone, in_channels, PROBE_SIDE + 1)
@@ -75,13 +78,13 @@ def find_levels(
             level.stride,
             output.shape[-1] > PROBE_SIDE // level.stride,
         )
-        for level, output in zip(found, odd, strict=True)
+        for level, output in zip(found, odd[-len(found) :], strict=True)
     )
 
 
 def _level(name: str, output: Tensor) -> FeatureLevel:
     if output.ndim == 2:
-        return FeatureLevel(output.shape[1], PROBE_SIDE)
+        return FeatureLevel(output.shape[1], 0)
     rows, columns = output.shape[-2:]
     if rows != columns or PROBE_SIDE % rows:
         raise ValueError(

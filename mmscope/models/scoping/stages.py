@@ -149,8 +149,6 @@ class ExitRecord(TwoStageRecord):
         importance (Tensor): Token importance, (B, h, w).
         refined (Tensor): Refined regions, (B, h, w) bool, all False for an
             image that exited.
-        image_size (tuple[int, int] | None): (height, width) in pixels where
-            costs do not follow from the grid, of :class:`ExitOnly`.
     """
 
     grid: tuple[int, int]
@@ -160,7 +158,6 @@ class ExitRecord(TwoStageRecord):
     regions_to_refine: Tensor
     importance: Tensor
     refined: Tensor
-    image_size: tuple[int, int] | None = None
 
     @property
     def added_tokens(self) -> Tensor:
@@ -181,6 +178,26 @@ class ExitRecord(TwoStageRecord):
                 'added_tokens'
             )
         return int(counts)
+
+
+@dataclass(kw_only=True)
+class WholeImageRecord(ExitRecord):
+    """The same where an image that goes on runs once more as a whole.
+
+    Tokens are the cells of the last map.
+
+    Attributes:
+        image_size (tuple[int, int]): Full (height, width) in pixels.
+        full_tokens (int): Cells of the full pass.
+    """
+
+    image_size: tuple[int, int]
+    full_tokens: int
+
+    @property
+    def added_tokens(self) -> Tensor:
+        """Tokens that each image adds if it goes on, (B,) int64."""
+        return torch.full_like(self.regions_to_refine, self.full_tokens)
 
 
 def halved(imgs: Tensor) -> Tensor:

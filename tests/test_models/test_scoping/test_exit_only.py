@@ -22,7 +22,7 @@ from mmscope.models import (
     observe,
 )
 from mmscope.models.scoping import StageOutputs
-from mmscope.models.scoping.exit_only import running_statistics
+from mmscope.models.scoping.wrapping import running_statistics
 
 RESNET = {
     'type': 'mmpretrain.ResNet',
@@ -157,6 +157,9 @@ def test_a_vector_is_taken_as_it_is():
     imgs = images()
     with torch.no_grad():
         assert torch.equal(model(imgs)[0], model.backbone(imgs)[-1])
+    record = model.last_exit
+    assert (record.grid, record.coarse_tokens) == ((1, 1), 1)
+    assert record.added_tokens.tolist() == [1, 1, 1]
 
 
 def test_images_are_split_and_put_back_in_order():
@@ -188,6 +191,7 @@ def test_images_are_split_and_put_back_in_order():
     # 1 x 2 coarse cells of 64 pixels, 2 x 3 of 32.
     assert (record.grid, record.lengths) == ((1, 2), [2])
     assert record.fine_lengths == [6]
+    assert record.added_tokens.tolist() == [6] * 5
 
 
 def test_nobody_leaves_at_threshold_two_and_a_gate_is_asked_for():
