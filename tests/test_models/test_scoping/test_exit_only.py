@@ -80,8 +80,8 @@ def images(height=64, width=96, number=3):
 
 
 @pytest.fixture(autouse=True)
-def no_default_scope():
-    with DefaultScope.overwrite_default_scope(None):
+def no_host_s_scope():
+    with DefaultScope.overwrite_default_scope('mmscope'):
         yield
 
 
