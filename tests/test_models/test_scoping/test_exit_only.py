@@ -410,6 +410,8 @@ def test_backbones_that_cannot_be_wrapped_are_refused(backbone, message):
     [
         ({'out_type': 'maps'}, r"out_type must be one of .* got 'maps'"),
         ({'exit_threshold': -1}, r'exit_threshold must be None or'),
+        ({'exit_head': 'linear'}, r"exit_head must be .* got 'linear'"),
+        ({'exit_head': {'num_classes': 3}}, r'a dict with a type'),
         ({'exit_threshold': 'high'}, r"got 'high' of type str"),
         ({'exit_threshold': float('nan')}, r'exit_threshold must be'),
         (
