@@ -55,6 +55,7 @@ MODULES: dict[Registry, dict[str, str]] = {
         'EarlyExitEncoderDecoder': (
             'mmscope.models.segmentors.early_exit_encoder_decoder'
         ),
+        'ExitOnly': 'mmscope.models.scoping.exit_only',
         'HiddenAlign': 'mmscope.models.reduction.hidden_align',
         'LN2d': 'mmscope.models.necks.layer_norm',
         'MambaScope': 'mmscope.models.scopes',

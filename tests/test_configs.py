@@ -22,7 +22,13 @@ LEAVES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
-SEGMENTATION = [p for p in LEAVES if p.parts[0] in ('ade20k', 'camvid')]
+# On a backbone of the host: their shapes are tested with those of others.
+FOREIGN = [p for p in LEAVES if 'resnet50' in p.stem]
+SEGMENTATION = [
+    p
+    for p in LEAVES
+    if p.parts[0] in ('ade20k', 'camvid') and p not in FOREIGN
+]
 # Complete experiments of our own, not deltas of the paper's.
 LENGTHS = {
     'bccd/vim_half_cascade_rcnn.py': 100,
@@ -59,6 +65,7 @@ PARAMETERS = {
     'ade20k/videomamba_scope_ti_upernet.py': 12_685_826,
     'ade20k/dyvm_ti_upernet.py': 12_530_354,
     'ade20k/dyvm_s_upernet.py': 46_245_890,
+    'ade20k/resnet50_upernet.py': 66_516_108,
 }
 TINY = {
     'model.backbone.arch._delete_': True,
@@ -135,7 +142,9 @@ def test_the_cost_in_a_header_is_the_schedule_of_the_config(leaf):
     assert loop[key] == number
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+@pytest.mark.parametrize(
+    'leaf', [leaf for leaf in LEAVES if leaf not in FOREIGN], ids=str
+)
 def test_name_matches_the_model(leaf):
     cfg = load(leaf)
     kind = max(
@@ -144,6 +153,16 @@ def test_name_matches_the_model(leaf):
     size = leaf.stem.removeprefix(f'{kind}_').split('_')[0]
     assert cfg.model.backbone.arch == ARCHS[size]
     assert cfg.model.backbone.type == f'mmscope.{KINDS[kind]}'
+
+
+@pytest.mark.parametrize('leaf', FOREIGN, ids=str)
+def test_a_baseline_is_a_resnet_50_of_its_host(leaf):
+    backbone = load(leaf).model.backbone
+    wrapped = leaf.stem.startswith('exit_only_')
+    assert (backbone.type == 'mmscope.ExitOnly') is wrapped
+    backbone = backbone.backbone if wrapped else backbone
+    assert backbone.type in ('ResNet', 'ResNetV1c')
+    assert backbone.depth == 50
 
 
 @pytest.mark.parametrize('scope', SCOPES)

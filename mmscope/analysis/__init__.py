@@ -9,6 +9,12 @@ from mmscope.analysis.model_costs import (
     closed_form,
     model_costs,
 )
+from mmscope.analysis.pass_costs import (
+    exit_only_costs,
+    observe_any,
+    pass_macs,
+    record_costs,
+)
 from mmscope.analysis.reduction_costs import (
     measured_macs,
     one_stage_macs,
@@ -22,10 +28,14 @@ __all__ = [
     'add_heads',
     'closed_form',
     'count_costs',
+    'exit_only_costs',
     'mean_cost',
     'measured_macs',
     'one_stage_macs',
     'ran_directions',
     'model_costs',
+    'observe_any',
+    'pass_macs',
+    'record_costs',
     'stage_costs',
 ]

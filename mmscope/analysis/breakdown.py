@@ -149,7 +149,8 @@ class CostBreakdown:
                 return 'coarse'
             # In no layer and of no weight: computed between the blocks.
             is_between = call.module == self.prefix.removesuffix('.')
-            return EXTRA if is_between and not call.weight else 'fine'
+            is_extra = self.extra and is_between and not call.weight
+            return EXTRA if is_extra else 'fine'
         return 'reuse' if part == 'reuse' else 'fine'
 
     def _part(self, call: OpCall) -> str:
@@ -160,7 +161,8 @@ class CostBreakdown:
         if mixer := _mixer_entry(name):
             return mixer.removesuffix('_b')
         if name.startswith(self.prefix):
-            name = name.removeprefix(self.prefix)
+            # Once more inside a wrapper.
+            name = name.removeprefix(self.prefix).removeprefix('backbone.')
         # Box heads and mask heads are parts of their own.
         name = name.removeprefix('roi_head.')
         return name.partition('.')[0] or 'other'

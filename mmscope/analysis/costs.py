@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mmscope.models import TokenBackbone, is_two_stage
+from mmscope.models import TokenBackbone, TwoStage, is_two_stage
 from mmscope.models.heads.confidence import MAP
 from mmscope.models.layers import block_macs, scan_cost
 
@@ -33,6 +33,7 @@ __all__ = [
     'StageCosts',
     'block_macs',
     'direction_count',
+    'exit_head_macs',
     'first_grid',
     'mean_cost',
     'reuse_macs',
@@ -173,7 +174,7 @@ def stage_costs(
     )
     coarse += backbone.embed_macs(regions) + backbone.detail_macs(regions)
     return StageCosts(
-        coarse=coarse + _exit_head_macs(backbone, regions),
+        coarse=coarse + exit_head_macs(backbone, regions),
         fine=fine + backbone.embed_macs(4 * regions),
         reuse=reuse_macs(backbone.feature_reuse, regions, backbone.embed_dims),
     )
@@ -216,7 +217,16 @@ def mean_cost(costs: StageCosts, exit_ratio: float) -> float:
     return costs.coarse + goes_on + costs.shared
 
 
-def _exit_head_macs(backbone: TokenBackbone, regions: int) -> int:
+def exit_head_macs(backbone: TwoStage, regions: int) -> int:
+    """Count the MACs of what the gate of a backbone runs of its exit head.
+
+    Args:
+        backbone (TwoStage): With or without an exit head.
+        regions (int): Coarse cells.
+
+    Returns:
+        int: MACs of one image.
+    """
     head = backbone.exit_head
     if head is None:
         return 0

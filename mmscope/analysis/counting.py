@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from mmscope.analysis.breakdown import CostBreakdown
 from mmscope.analysis.costs import DIRECTIONS
 from mmscope.analysis.op_trace import OpTrace
-from mmscope.models import TokenBackbone, at_threshold, is_two_stage
+from mmscope.models import (
+    ExitOnly,
+    TokenBackbone,
+    at_threshold,
+    is_two_stage,
+)
 from mmscope.models.layers import holding
 from mmscope.ops import composed
 
@@ -26,7 +31,7 @@ def count_costs(
     refine_ratio: float | None = None,
     run: Callable[[Tensor], object] | None = None,
 ) -> CostBreakdown:
-    """Run a model with an mmscope backbone on one image and count.
+    """Run a model with any backbone on one image and count.
 
     Nobody exits, so both stages run, and the gate with them.
 
@@ -48,11 +53,12 @@ def count_costs(
     check_shape(shape)
     backbone = model.backbone
     weight = next(backbone.parameters())
-    imgs = weight.new_zeros(1, backbone.in_channels, *shape)
+    imgs = weight.new_zeros(1, image_channels(model), *shape)
     trace = OpTrace(model, backbone)
     # Each part of a mixer has to run by itself to be seen.
     alone = composed()
-    reduction, everything = backbone.reduction, nullcontext()
+    reduction = getattr(backbone, 'reduction', None)
+    everything = nullcontext()
     if reduction is not None:
         everything = reduction.skipping_nothing(backbone)
     with nobody_exits(model, refine_ratio), torch.no_grad(), alone, everything:
@@ -62,17 +68,47 @@ def count_costs(
         trace.calls,
         'backbone.',
         is_two_stage(backbone),
-        backbone.out_type == 'cls_token',
-        _declared(backbone, shape),
+        classifies(model),
+        {} if reduction is None else _declared(backbone, shape),
         1.0 if reduction is None else reduction.direction_share(),
     )
+
+
+def image_channels(model: nn.Module) -> int:
+    """Find how many channels the images of a model have.
+
+    Args:
+        model (nn.Module): Host model.
+
+    Returns:
+        int: Those of a backbone of ours, else those that the data
+        preprocessor normalises, else 3.
+    """
+    if isinstance(model.backbone, (TokenBackbone, ExitOnly)):
+        return model.backbone.in_channels
+    mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    return 3 if mean is None else len(mean)
+
+
+def classifies(model: nn.Module) -> bool:
+    """Tell a classifier, whose head belongs to every stage that runs.
+
+    Args:
+        model (nn.Module): Host model.
+
+    Returns:
+        bool: True if vectors go to one head; False for dense tasks, whose
+        neck and heads are ``shared``.
+    """
+    gives = getattr(model.backbone, 'out_type', None)
+    if isinstance(model.backbone, (TokenBackbone, ExitOnly)):
+        return gives == 'cls_token'
+    return getattr(model, 'head', None) is not None
 
 
 def _declared(
     backbone: TokenBackbone, shape: tuple[int, int]
 ) -> dict[str, int]:
-    if backbone.reduction is None:
-        return {}
     patches = math.prod(backbone.grid_of(shape))
     return {
         name: backbone.reduction.extra_macs(backbone, patches, directions)

@@ -9,7 +9,11 @@ from torch import nn
 
 from mmscope.analysis.costs import StageCosts, first_grid, stage_costs
 from mmscope.analysis.counter import SharedCostCounter
-from mmscope.analysis.counting import check_shape, nobody_exits
+from mmscope.analysis.counting import (
+    check_shape,
+    count_costs,
+    nobody_exits,
+)
 from mmscope.models import TokenBackbone, is_two_stage
 
 
@@ -19,11 +23,12 @@ def model_costs(
     convention: str = 'paper',
     refine_ratio: float | None = None,
 ) -> StageCosts:
-    """Compute the MACs of one image in a model with an mmscope backbone.
+    """Compute the MACs of one image in a model with any backbone.
 
-    The backbone follows the closed form; neck and heads are counted in a
-    real forward. A classifier's head sees the cls token of each stage, so it
-    belongs to both stages; the neck and heads of dense tasks are ``shared``.
+    One of ours follows the closed form; neck and heads are counted in a
+    real forward, as is everything of other backbones. A classifier's head
+    sees the cls token of each stage, so it belongs to both stages; the neck
+    and heads of dense tasks are ``shared``.
 
     Args:
         model (nn.Module): Host model whose ``forward(imgs, mode='tensor')``
@@ -40,6 +45,8 @@ def model_costs(
         ValueError: If the shape is not two positive integers.
     """
     check_shape(shape)
+    if not isinstance(model.backbone, TokenBackbone):
+        return count_costs(model, shape, refine_ratio).costs(convention)
     outside = _count_outside(model, shape)
     return closed_form(model, shape, outside, convention, refine_ratio)
 

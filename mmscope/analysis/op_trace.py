@@ -15,7 +15,7 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmscope.analysis.formulas import formula_of, op_name
-from mmscope.models import TokenBackbone
+from mmscope.models import ExitOnly, TokenBackbone
 
 OUTSIDE, FIRST, FINE = 'outside', 'first', 'fine'
 
@@ -52,8 +52,8 @@ class OpTrace(TorchDispatchMode):
     layer's. What is computed from one parameter alone (a cast, a flip,
     ``-exp(A_log)``) counts as that parameter. Autograd must be off.
 
-    A stage begins where images are embedded: the fine one at the second time
-    in a forward of the backbone.
+    A stage begins where images are embedded, or where a wrapped backbone is
+    called: the fine one at the second time in a forward of the backbone.
 
     Args:
         model (nn.Module): The model that will run, on any device; ``meta``
@@ -78,6 +78,8 @@ class OpTrace(TorchDispatchMode):
         self._embedding = None
         if isinstance(self._backbone, TokenBackbone):
             self._embedding = self._backbone.patch_embed
+        elif isinstance(self._backbone, ExitOnly):
+            self._embedding = self._backbone.backbone
         self._modules: list[nn.Module] = []
         # Modules of the backbone that run, and stages that have begun.
         self._depth = self._begun = 0

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmscope.analysis.costs import direction_count, stage_costs
+from mmscope.analysis.pass_costs import pass_macs
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
 
@@ -77,8 +78,10 @@ def one_stage_macs(
     """Count the MACs of a one-stage backbone's forward, image by image.
 
     Args:
-        backbone (TokenBackbone): With or without a token reduction.
-        record (Record): Of the forward.
+        backbone (TokenBackbone | nn.Module): With or without a token
+            reduction; or of another project.
+        record (Record): Of the forward, a :class:`PassRecord` of another
+            project's backbone.
         num_images (int): Images B of it.
         convention (str): 'paper' or 'exact'. Defaults to 'paper'.
 
@@ -88,6 +91,11 @@ def one_stage_macs(
     Raises:
         ValueError: If the convention is unknown.
     """
+    if not isinstance(backbone, TokenBackbone):
+        macs = pass_macs(
+            backbone, record.image_size, convention, record.in_channels
+        )
+        return torch.full((num_images,), macs, dtype=torch.float64)
     if backbone.reduction is not None:
         ran = ran_directions(record, num_images)
         return measured_macs(backbone, record, ran, convention)

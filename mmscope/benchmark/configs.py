@@ -26,7 +26,13 @@ from mmscope.evaluation.loading import (
     input_shape,
     open_config,
 )
-from mmscope.models import attach_gate, is_two_stage, observe
+from mmscope.models import (
+    CoarseToFine,
+    TokenBackbone,
+    attach_gate,
+    is_two_stage,
+    observe,
+)
 
 
 @dataclass
@@ -200,7 +206,7 @@ def _subject(
 
     return Subject(
         source.name + label,
-        SCOPE if two_stage else VIM,
+        _kind(source.backbone),
         make,
         exit_ratio=exit_ratio,
         macs=macs,
@@ -209,6 +215,13 @@ def _subject(
         images=len(source.items),
         details=lambda batch: _details(source, made[batch], batch),
     )
+
+
+def _kind(backbone: nn.Module) -> str:
+    if isinstance(backbone, CoarseToFine):
+        return SCOPE
+    ours = isinstance(backbone, TokenBackbone)
+    return VIM if ours else type(backbone).__name__
 
 
 def _forced(source: ConfigModel, ratio: float) -> Subject:

@@ -7,7 +7,8 @@
 All counts are of one image, taken while the model runs, operator by operator.
 Costs are MACs (one multiply-add of a convolution or linear layer) plus the
 operations of the selective scan; FLOPs count such a multiply-add twice and
-the scan's operations once. The closed form of the same costs is compared.
+the scan's operations once. The closed form of the same costs is compared
+where a backbone of ours has one; any other backbone of the hosts is counted.
 What a token reduction's deciding costs beyond both conventions (matching,
 alignment) is `extra`, in no other number.
 
@@ -50,7 +51,12 @@ with contextlib.redirect_stdout(sys.stderr):
         open_config,
     )
     from mmscope.evaluation.tables import Column, format_table
-    from mmscope.models import attach_gate, is_two_stage
+    from mmscope.models import (
+        CoarseToFine,
+        TokenBackbone,
+        attach_gate,
+        is_two_stage,
+    )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -123,12 +129,22 @@ def open_model(args: argparse.Namespace) -> tuple[nn.Module, tuple[int, int]]:
         if model.backbone.out_type == 'cls_token':
             # For a plain classifier, whose hook would do this.
             attach_gate(model)
+        if args.refine_ratio is not None and not selects_regions(model):
+            raise UserError(
+                f'{type(model.backbone).__name__} refines whole images; '
+                'leave --refine-ratio out'
+            )
     elif args.exit_ratio or args.refine_ratio is not None:
         raise UserError(
             f'{type(model.backbone).__name__} neither exits nor refines; '
             'leave --exit-ratio and --refine-ratio out'
         )
     return model, tuple(args.shape or input_shape(cfg, model))
+
+
+def selects_regions(model: nn.Module) -> bool:
+    """Tell whether a model refines some regions of an image alone."""
+    return isinstance(model.backbone, CoarseToFine)
 
 
 def count(args: argparse.Namespace) -> dict:
@@ -141,9 +157,9 @@ def count(args: argparse.Namespace) -> dict:
         dict: ``params``; MACs ``coarse``, ``fine``, ``reuse``, ``shared``
         and ``mean``, and ``extra``, which is in none of them; the same
         under ``conventions``, by convention and unit, and under
-        ``closed_form``; the parts of ``shared`` under
-        ``shared_parts``, and the ``regions`` that they saw; the
-        ``breakdown`` and what is ``uncounted``, ``left_out`` and
+        ``closed_form``, None for a backbone that has none; the parts of
+        ``shared`` under ``shared_parts``, and the ``regions`` that they
+        saw; the ``breakdown`` and what is ``uncounted``, ``left_out`` and
         ``not_run``.
 
     Raises:
@@ -162,9 +178,12 @@ def count(args: argparse.Namespace) -> dict:
         }
         for name in DIRECTIONS
     }
-    closed = closed_form(
-        model, shape, found.outside, args.convention, args.refine_ratio
-    )
+    closed = None
+    if isinstance(model.backbone, TokenBackbone):
+        costs = closed_form(
+            model, shape, found.outside, args.convention, args.refine_ratio
+        )
+        closed = stage_counts(costs, args.exit_ratio)
     return {
         'params': sum(p.numel() for p in model.parameters()),
         **conventions[args.convention]['macs'],
@@ -172,7 +191,7 @@ def count(args: argparse.Namespace) -> dict:
         'exit_ratio': args.exit_ratio,
         'shape': list(shape),
         'conventions': conventions,
-        'closed_form': stage_counts(closed, args.exit_ratio),
+        'closed_form': closed,
         'shared_parts': found.shared_parts(),
         'regions': regions and asdict(regions),
         'breakdown': found.rows(args.convention),
@@ -197,14 +216,12 @@ def report(counts: dict) -> str:
     Returns:
         str: Stages, parts of the model, and what is not counted.
     """
-    same = all(counts[k] == v for k, v in counts['closed_form'].items())
     return '\n\n'.join(
         [
             headline(counts),
             stage_table(counts),
             *shared_lines(counts),
-            'closed form: '
-            + ('the same' if same else f'DIFFERS: {counts["closed_form"]}'),
+            closed_form_line(counts),
             f'parts in the convention {counts["convention"]!r}:',
             part_table(counts['breakdown']),
             'not counted, besides activations inside our own operators (class '
@@ -212,6 +229,15 @@ def report(counts: dict) -> str:
             uncounted_table(counts['uncounted']),
         ]
     )
+
+
+def closed_form_line(counts: dict) -> str:
+    """Compare the count with the closed form."""
+    closed = counts['closed_form']
+    if closed is None:
+        return 'closed form: none for this backbone'
+    same = all(counts[key] == value for key, value in closed.items())
+    return 'closed form: ' + ('the same' if same else f'DIFFERS: {closed}')
 
 
 def headline(counts: dict) -> str:

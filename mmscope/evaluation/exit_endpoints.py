@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mmscope.analysis import SharedCostCounter, one_stage_macs
+from mmscope.analysis import SharedCostCounter, observe_any, one_stage_macs
 from mmscope.analysis.costs import direction_count
 from mmscope.evaluation.endpoint_images import EndpointImages
 from mmscope.evaluation.gated_scores import ImageScore
@@ -23,7 +23,6 @@ from mmscope.models import (
     at_threshold,
     attach_gate,
     is_two_stage,
-    observe,
 )
 from mmscope.models.layers import Record, unwrap_model
 from mmscope.models.scoping import (
@@ -232,7 +231,7 @@ def _run(
 ) -> _Run:
     """Predict one batch as the model is."""
     counter.reset()
-    with observe(model) as records:
+    with observe_any(model) as records:
         samples = model.test_step(batch)
     truth, predicted = zip(*map(score.describe, samples), strict=True)
     names = [str(s.metainfo.get('img_path', '')) for s in samples]

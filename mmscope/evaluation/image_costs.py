@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmscope.analysis import StageCosts, add_heads, stage_costs
+from mmscope.analysis import StageCosts, add_heads, record_costs
 from mmscope.models.scoping import ExitRecord, HostGate, TwoStage
 
 
@@ -14,13 +14,13 @@ def pays_head_by_stage(backbone: nn.Module) -> bool:
     """Tell a classifier, whose head belongs to every stage that runs.
 
     Args:
-        backbone (nn.Module): Any mmscope backbone.
+        backbone (nn.Module): Any backbone.
 
     Returns:
         bool: True if the backbone gives cls tokens; the neck and heads of
         dense tasks run once an image and are ``shared``.
     """
-    return backbone.out_type == 'cls_token'
+    return getattr(backbone, 'out_type', None) == 'cls_token'
 
 
 def image_costs(
@@ -53,7 +53,7 @@ def image_costs(
         counts = record.regions_to_refine.tolist()
         costs = {
             k: add_heads(
-                stage_costs(backbone, record.grid, convention, k / regions),
+                record_costs(backbone, record, convention, k / regions),
                 backbone,
                 outside / calls,
             )

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import mmscope  # noqa: F401  (registers our types)
 from mmscope.errors import UserError
 from mmscope.models import TokenBackbone, attach_gate
+from mmscope.models.backbones.arguments import to_2tuple
 from mmscope.runtime import (
     adapt_to_machine,
     check_host,
@@ -75,15 +76,14 @@ def build_model(
         nn.Module: The model in evaluation mode.
 
     Raises:
-        UserError: If the backbone is none of ours or the weights do not fit.
+        UserError: If there is no backbone, or the weights do not fit.
     """
     model = MODELS.build(cfg.model)
     backbone = getattr(model, 'backbone', None)
-    if not isinstance(backbone, TokenBackbone):
+    if not isinstance(backbone, nn.Module):
         raise UserError(
-            'this tool needs a backbone of mmscope such as '
-            'mmscope.VisionMamba or mmscope.MambaScope, the config has '
-            f'{type(backbone).__name__}'
+            f'this tool needs a model with a backbone, {type(model).__name__} '
+            'has none'
         )
     for hook in cfg.get('custom_hooks') or []:
         # In a plain classifier the hook alone says how the gate decides.
@@ -133,7 +133,33 @@ def input_shape(cfg: Config, model: nn.Module) -> tuple[int, int]:
 
     Returns:
         tuple[int, int]: (height, width) in pixels: the size that the data
-        preprocessor pads to, else that of the backbone.
+        preprocessor pads to, else that of the backbone, else the last one
+        that the test pipeline crops or resizes to.
+
+    Raises:
+        UserError: If none of them says it.
     """
     size = (cfg.model.get('data_preprocessor') or {}).get('size')
-    return model.backbone.img_size if size is None else tuple(size)
+    if size is None and isinstance(model.backbone, TokenBackbone):
+        return model.backbone.img_size
+    if size is None:
+        size = _pipeline_size(cfg)
+    if size is None:
+        raise UserError(
+            'neither data_preprocessor.size nor the test pipeline of this '
+            'config says how large its images are: give --shape H W'
+        )
+    return to_2tuple(size)
+
+
+def _pipeline_size(cfg: Config) -> int | tuple[int, int] | None:
+    pipeline = cfg.get('test_pipeline') or []
+    loader = cfg.get('test_dataloader') or {}
+    for step in reversed(loader.get('dataset', {}).get('pipeline', pipeline)):
+        if step.get('crop_size') is not None:
+            return step['crop_size']
+        if step.get('scale') is not None:
+            scale = step['scale']
+            # mmcv says (width, height).
+            return scale if isinstance(scale, int) else tuple(scale)[::-1]
+    return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from mmscope.analysis.counting import classifies
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.gated_scores import ImageScore
@@ -30,7 +31,7 @@ def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
             fit it.
     """
     model = unwrap_model(model)
-    if getattr(model.backbone, 'out_type', None) == 'cls_token':
+    if classifies(model):
         return classification_score(model, dataloader)
     if hasattr(model, 'decode_head'):
         return segmentation_score(dataloader)

@@ -22,6 +22,7 @@ from .scopes import MambaScope, VideoMambaScope
 from .scoping import (
     CoarseBranch,
     CoarseToFine,
+    ExitOnly,
     FineBranch,
     TwoStage,
     at_threshold,
@@ -49,6 +50,7 @@ __all__ = [
     'DyVM',
     'EarlyExitCascadeRCNN',
     'EarlyExitEncoderDecoder',
+    'ExitOnly',
     'FineBranch',
     'HiddenAlign',
     'LN2d',

@@ -12,7 +12,7 @@ from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.evaluation.variants import Variant
 from mmscope.models import at_threshold, is_two_stage, reduces_tokens
 from mmscope.models.layers import unwrap_model
-from mmscope.models.scoping import ExitRecord
+from mmscope.models.scoping import ExitRecord, WholeImageRecord
 from mmscope.visualization.forward import (
     check_indices,
     common_fields,
@@ -115,6 +115,9 @@ def _predict_view(
         others[metric] = _importance(other)
     backbone = unwrap_model(model).backbone
     side = backbone.grid_multiple * backbone.patch_size
+    canvas = (record.grid[0] * side, record.grid[1] * side)
+    if isinstance(record, WholeImageRecord):
+        canvas = record.image_size
     return ScopeView(
         **common_fields(dataset, index, item, sample),
         importance=_importance(record),
@@ -123,7 +126,7 @@ def _predict_view(
         confidence=(
             None if record.confidence is None else float(record.confidence[0])
         ),
-        canvas=(record.grid[0] * side, record.grid[1] * side),
+        canvas=canvas,
         threshold=backbone.exit_threshold,
         others=others,
     )

@@ -191,7 +191,7 @@ def test_a_wrong_closed_form_is_shown(get_flops, monkeypatch):
     assert "DIFFERS: {'coarse': 1, 'fine': 2" in printed
 
 
-def test_a_backbone_of_somebody_else_is_refused(get_flops, tmp_path):
+def test_a_backbone_of_somebody_else_is_counted(get_flops, tmp_path):
     config = tmp_path / 'resnet.py'
     config.write_text(
         "default_scope = 'mmseg'\n"
@@ -202,8 +202,14 @@ def test_a_backbone_of_somebody_else_is_refused(get_flops, tmp_path):
         "    decode_head=dict(type='FCNHead', in_channels=512,\n"
         '        channels=8, num_classes=2))\n'
     )
-    with pytest.raises(SystemExit, match='the config has ResNetV1c'):
+    with pytest.raises(SystemExit, match='give --shape H W'):
         get_flops(config)
+    text = get_flops(config, '--shape', '32', '32', '--json')
+    # Alone, this test is the first to import hosts, which print.
+    counts = json.loads(text.splitlines()[-1])
+    assert (counts['coarse'], counts['closed_form']) == (0, None)
+    # 3 x 3 convolutions on one last cell, and the classes.
+    assert counts['shared'] == 9 * (512 + 8 + 512 + 8) * 8 + 8 * 2
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmscope.models.scoping import find_backbone
+from mmscope.models.scoping import CoarseToFine, find_backbone
 from mmscope.registry import HOOKS
 
 
@@ -73,6 +73,12 @@ class InformativeSelectionHook(Hook):
         if isinstance(begin, float):
             begin *= total
         backbone = find_backbone(runner.model)
+        if not isinstance(backbone, CoarseToFine):
+            raise ValueError(
+                f'{type(backbone).__name__} refines whole images, so there '
+                'is no selection to switch: leave InformativeSelectionHook '
+                'out of custom_hooks'
+            )
         selection = now >= begin
         if selection != backbone.selection:
             unit = 'epoch' if self.by_epoch else 'iteration'

@@ -5,10 +5,11 @@ from .branches import CoarseBranch, FineBranch
 from .checks import check_temperature, check_threshold
 from .coarse_to_fine import CoarseToFine
 from .detail import count_covering, lost_detail
+from .exit_only import ExitOnly
 from .gate import ExitHeadGate, Gate, HostGate, WrappedGate, exit_mask
 from .layout import CLS_POSITIONS, TOKEN_ORDERS, FineLayout
 from .selection import fine_children, num_refined, split_regions
-from .stages import ExitRecord, StageOutputs
+from .stages import ExitRecord, PassRecord, StageOutputs, WholeImageRecord
 from .two_stage import TwoStage, is_two_stage
 
 __all__ = [
@@ -17,13 +18,16 @@ __all__ = [
     'CoarseBranch',
     'CoarseToFine',
     'ExitHeadGate',
+    'ExitOnly',
     'ExitRecord',
     'FineBranch',
     'FineLayout',
     'Gate',
     'HostGate',
+    'PassRecord',
     'StageOutputs',
     'TwoStage',
+    'WholeImageRecord',
     'WrappedGate',
     'at_threshold',
     'attach_gate',

@@ -67,8 +67,8 @@ def attach_gate(
 
     Raises:
         ValueError: If the model has no two-stage backbone, nothing that
-            could predict, or the threshold, the kind or the temperature is
-            invalid.
+            could predict, does not fit the backbone, or the threshold, the
+            kind or the temperature is invalid.
         RuntimeError: If weights are sharded (FSDP, ZeRO-3).
     """
     threshold = check_threshold(exit_threshold)
@@ -81,6 +81,8 @@ def attach_gate(
         scale = backbone.gate.temperature if scale is None else scale
     scale = 1.0 if scale is None else check_temperature(scale)
     host = unwrap_model(model)
+    if host is not backbone:
+        backbone.check_host(host)
     if backbone.exit_head is not None:
         backbone.gate = ExitHeadGate(backbone, kind, scale)
     elif host is not backbone:

@@ -68,6 +68,37 @@ class FineStage:
     record: Record
 
 
+@dataclass
+class PassRecord(Record):
+    """Record of one pass of a backbone that knows of no records.
+
+    ``lengths`` has one entry, the cells of its last map.
+
+    Attributes:
+        image_size (tuple[int, int]): (height, width) of the images.
+        in_channels (int): Their channels.
+    """
+
+    image_size: tuple[int, int] = (0, 0)
+    in_channels: int = 3
+
+    @classmethod
+    def of(cls, imgs: Tensor, output: object) -> PassRecord:
+        """Make it.
+
+        Args:
+            imgs (Tensor): (B, C, H, W).
+            output (object): What the backbone made of them: a tensor, or a
+                sequence of which the last counts; other things are one cell.
+
+        Returns:
+            PassRecord: The record.
+        """
+        last = output[-1] if isinstance(output, (tuple, list)) else output
+        cells = last[0, 0].numel() if isinstance(last, Tensor) else 1
+        return cls([cells], [None], [], tuple(imgs.shape[-2:]), imgs.shape[1])
+
+
 @dataclass(kw_only=True)
 class TwoStageRecord(Record):
     """What both kinds of records of a two-stage model have.
@@ -147,6 +178,26 @@ class ExitRecord(TwoStageRecord):
                 'added_tokens'
             )
         return int(counts)
+
+
+@dataclass(kw_only=True)
+class WholeImageRecord(ExitRecord):
+    """The same where an image that goes on runs once more as a whole.
+
+    Tokens are the cells of the last map.
+
+    Attributes:
+        image_size (tuple[int, int]): Full (height, width) in pixels.
+        full_tokens (int): Cells of the full pass.
+    """
+
+    image_size: tuple[int, int]
+    full_tokens: int
+
+    @property
+    def added_tokens(self) -> Tensor:
+        """Tokens that each image adds if it goes on, (B,) int64."""
+        return torch.full_like(self.regions_to_refine, self.full_tokens)
 
 
 def halved(imgs: Tensor) -> Tensor:

@@ -51,6 +51,12 @@ class TwoStage(Observed):
         """Add the exit head, the last of all modules, and its gate."""
         self.exit_head = None
         if exit_head:
+            if not isinstance(exit_head, dict) or 'type' not in exit_head:
+                raise ValueError(
+                    'exit_head must be None or a dict with a type, such as '
+                    "dict(type='mmscope.MultiLabelExitHead', "
+                    f'num_classes=20), got {exit_head!r}'
+                )
             self.exit_head = MODELS.build(
                 {'in_channels': self.summary_dims, **exit_head}
             )
@@ -68,6 +74,9 @@ class TwoStage(Observed):
     @abstractmethod
     def count_regions(self, importance: Tensor) -> Tensor:
         """Regions that each image refines if it goes on, (B,) int64."""
+
+    def check_host(self, host: nn.Module) -> None:
+        """Refuse, by ValueError, a host that this backbone does not fit."""
 
     @property
     def exit_threshold(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
@@ -15,6 +16,12 @@ from mmscope.models.losses import (
 )
 from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
+
+CANNOT_SPLIT = (
+    ', so its loss cannot be split into a fine and a coarse part: use the '
+    'plain EncoderDecoder with ConfidenceGateHook, which trains by feature '
+    'consistency'
+)
 
 
 @MODELS.register_module()
@@ -43,7 +50,8 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         **kwargs (object): Of mmseg's EncoderDecoder.
 
     Raises:
-        ValueError: If the backbone has no coarse stage.
+        ValueError: If the backbone has no coarse stage, or a head has a loss
+            that cannot be split between the stages.
     """
 
     def __init__(
@@ -55,6 +63,11 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
     ) -> None:
         super().__init__(*args, **kwargs)
         find_backbone(self)
+        for _, head in [
+            ('decode', self.decode_head),
+            *self._auxiliary_heads(),
+        ]:
+            _refuse_own_loss(head)
         if exit_threshold is not None:
             attach_gate(self, exit_threshold)
         self.coarse_loss_weight = coarse_loss_weight
@@ -104,9 +117,7 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         if not isinstance(logits, Tensor):
             raise ValueError(
                 f'{type(head).__name__} returns {type(logits).__name__} '
-                'instead of one logit map, so its loss cannot be split into '
-                'a fine and a coarse part: use the plain EncoderDecoder with '
-                'ConfidenceGateHook, which trains by feature consistency'
+                f'instead of one logit map{CANNOT_SPLIT}'
             )
         fine, coarse = logits.chunk(2)
         losses = add_prefix(head.loss_by_feat(fine, data_samples), name)
@@ -114,3 +125,12 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
             weight = self.coarse_loss_weight if 'loss' in key else 1.0
             losses[f'coarse_{name}.{key}'] = value * weight
         return losses
+
+
+def _refuse_own_loss(head: nn.Module) -> None:
+    # Matched queries and the like: no logits that could be split come out.
+    if getattr(type(head), 'loss', None) is not BaseDecodeHead.loss:
+        raise ValueError(
+            f'{type(head).__name__} computes its loss in a way of its own'
+            f'{CANNOT_SPLIT}'
+        )

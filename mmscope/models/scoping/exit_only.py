@@ -1,0 +1,314 @@
+"""An early exit around any backbone of the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmscope.models.backbones.arguments import check_choice
+from mmscope.models.scoping.feature_levels import find_levels
+from mmscope.models.scoping.stages import (
+    CoarseStage,
+    ExitRecord,
+    FineStage,
+    PassRecord,
+    StageOutputs,
+    WholeImageRecord,
+    halved,
+)
+from mmscope.models.scoping.two_stage import TwoStage
+from mmscope.models.scoping.wrapping import (
+    build_backbone,
+    check_host,
+    check_wrapped,
+    running_statistics,
+)
+from mmscope.registry import MODELS
+
+OUT_TYPES = ('cls_token', 'featmap')
+
+
+@MODELS.register_module()
+class ExitOnly(TwoStage, BaseModule):
+    """A backbone of any host that looks at half the size first.
+
+    The confidence gate of MambaScope (arXiv:2512.00647, section 4.1) without
+    what needs a sequence of tokens: every image runs at half its size, in
+    evaluation the unsure ones once more at full size. No region is selected
+    and no feature is reused, so an image that goes on costs about 1.25 times
+    the plain backbone. Both passes share all weights.
+
+    With 'featmap' the full pass gives bit for bit the maps of the backbone
+    alone; an image that exits has its coarse maps upsampled 2 x 2 (nearest),
+    cropped to the sizes of the full ones. With 'cls_token' the last map is
+    averaged here, so the host must have no neck. In training both passes
+    run. Statistics of batch norm follow the full pass alone: the coarse pass
+    reads them, as it will in evaluation.
+
+    Weights of the wrapped backbone are ``backbone.*`` inside, so ``init_cfg``
+    of the inner backbone works as ever; a checkpoint of the plain backbone
+    also loads into the wrapper itself.
+
+    Example::
+
+        backbone = dict(
+            type='mmscope.ExitOnly',
+            out_type='featmap',
+            exit_head=dict(type='mmscope.MultiLabelExitHead', num_classes=150),
+            backbone=dict(
+                type='ResNet',
+                depth=50,
+                init_cfg=dict(
+                    type='Pretrained', checkpoint='torchvision://resnet50'
+                ),
+            ),
+        )
+
+    Args:
+        backbone (dict): Of the host, or with the prefix of another one. It
+            must take images of any size and give a tuple of maps; for
+            'cls_token' the last entry may be a vector (B, D).
+        exit_threshold (float | None): η; None never exits. Defaults to None.
+        exit_head (dict | None): Multi-label head on the average of the last
+            coarse map, and on its cells where the head has a map. Defaults
+            to None.
+        out_type (str): 'cls_token' gives a vector (in training the coarse
+            and the full one), 'featmap' maps. Defaults to 'cls_token'.
+        init_cfg (dict | list | None): MMEngine initialisation of the whole.
+            Defaults to None.
+
+    Raises:
+        ValueError: If the backbone is not a config of one stage, cannot be
+            built, does not run at another size, gives no maps, or recomputes
+            batch norm (``with_cp``); or another argument is invalid.
+    """
+
+    grid_multiple = 2
+    reduction = None
+
+    def __init__(
+        self,
+        backbone: dict,
+        exit_threshold: float | None = None,
+        exit_head: dict | None = None,
+        out_type: str = 'cls_token',
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.out_type = check_choice('out_type', out_type, OUT_TYPES)
+        self.backbone = build_backbone(backbone)
+        check_wrapped(self.backbone)
+        # The hosts' word; their images have three channels.
+        self.in_channels = backbone.get('in_channels', 3)
+        self.levels = find_levels(
+            self.backbone, self.in_channels, out_type == 'featmap'
+        )
+        self.patch_size = self.patch_stride = self.levels[-1].stride
+        self.embed_dims = self.summary_dims = self.levels[-1].channels
+        self._add_exit(exit_head, exit_threshold)
+
+    def check_host(self, host: nn.Module) -> None:
+        """Refuse a host that would not use what this gives.
+
+        Args:
+            host (nn.Module): Model around this backbone.
+
+        Raises:
+            ValueError: If a neck or a head would get the wrong thing.
+        """
+        check_host(host, self.out_type)
+
+    def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
+        """Look at half the size, and at full size at what is not clear.
+
+        Args:
+            imgs (Tensor): Normalised images, (B, C, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: (vector,) of (B, D), in training (coarse,
+            full); or the maps of all levels, in the sizes of the full ones.
+
+        Raises:
+            ValueError: See :meth:`forward_fine`.
+        """
+        if self.training:
+            return self._train_outputs(imgs)
+        cls, maps = self._gated(imgs, self.forward_coarse(imgs))
+        return (cls,) if self.out_type == 'cls_token' else maps
+
+    def coarse_size(self, size: Sequence[int]) -> tuple[int, int]:
+        """Tell what the coarse pass looks at.
+
+        Args:
+            size (Sequence[int]): Full (height, width) in pixels.
+
+        Returns:
+            tuple[int, int]: Half of it; for maps half of the next sizes
+            that leave whole cells.
+        """
+        unit = 2
+        if self.out_type == 'featmap':
+            unit *= max(level.stride for level in self.levels)
+            size = [side + -side % unit for side in size]
+        return tuple(side // 2 for side in size)
+
+    def forward_coarse(self, imgs: Tensor) -> CoarseStage:
+        """Run the backbone at half the size.
+
+        Args:
+            imgs (Tensor): (B, C, H, W).
+
+        Returns:
+            CoarseStage: Its vector, the cells of its last map as tokens, and
+            usable maps; nothing is more important than anything else.
+        """
+        size = height, width = tuple(imgs.shape[-2:])
+        with running_statistics(self.backbone):
+            outputs = self.backbone(self._half(imgs))
+        last = outputs[-1]
+        maps: tuple[Tensor, ...] = ()
+        if self.out_type == 'featmap':
+            # Cells of the padding are no part of the image.
+            last = last[..., : self._cells(height), : self._cells(width)]
+            maps = tuple(
+                _doubled(x)[..., : level.side(height), : level.side(width)]
+                for level, x in zip(self.levels, outputs, strict=True)
+            )
+        vector, tokens, grid = _read(last)
+        return CoarseStage(
+            grid=grid,
+            cls=vector,
+            tokens=tokens,
+            embeddings=tokens[:, :0],
+            importance=tokens.new_zeros(tokens.shape[:2]),
+            maps=maps,
+            record=PassRecord([tokens.shape[1]], [None], image_size=size),
+        )
+
+    def _half(self, imgs: Tensor) -> Tensor:
+        height, width = imgs.shape[-2:]
+        rows, columns = self.coarse_size((height, width))
+        # An odd line of a classifier's image is left out.
+        below = max(2 * rows - height, 0)
+        right = max(2 * columns - width, 0)
+        return halved(F.pad(imgs, (0, right, 0, below)))
+
+    def _cells(self, side: int) -> int:
+        return (self.levels[-1].side(side) + 1) // 2
+
+    def forward_fine(
+        self, imgs: Tensor, coarse: CoarseStage | None = None
+    ) -> FineStage:
+        """Run the backbone at full size.
+
+        Args:
+            imgs (Tensor): (B, C, H, W).
+            coarse (CoarseStage | None): Gives the grid of regions, all of
+                which are refined. Defaults to None, the backbone's own.
+
+        Returns:
+            FineStage: Vector and maps.
+
+        Raises:
+            ValueError: If its maps have other sizes than the strides tell,
+                so that coarse ones would not fit.
+        """
+        outputs = tuple(self.backbone(imgs))
+        vector, tokens, _ = _read(outputs[-1])
+        maps: tuple[Tensor, ...] = ()
+        if self.out_type == 'featmap':
+            self._check_sizes(outputs, imgs.shape[-2:])
+            maps = outputs
+        regions = tokens.shape[1] if coarse is None else coarse.tokens.shape[1]
+        return FineStage(
+            vector,
+            maps,
+            torch.ones(
+                len(imgs), regions, dtype=torch.bool, device=imgs.device
+            ),
+            PassRecord.of(imgs, outputs),
+        )
+
+    def _check_sizes(
+        self, maps: Sequence[Tensor], size: Sequence[int]
+    ) -> None:
+        found = [tuple(x.shape[-2:]) for x in maps]
+        told = [tuple(map(level.side, size)) for level in self.levels]
+        if found != told:
+            raise ValueError(
+                f'{type(self.backbone).__name__} gives maps of {found} cells '
+                f'for {tuple(size)} pixels, its strides tell {told}: let the '
+                'data preprocessor pad images to multiples of '
+                f'{max(level.stride for level in self.levels)}'
+            )
+
+    def count_regions(self, importance: Tensor) -> Tensor:
+        """Count the regions refined: all, (B,) int64."""
+        return importance.new_full(
+            importance.shape[:1], importance.shape[1], dtype=torch.long
+        )
+
+    def _exit_record(self, coarse: CoarseStage, *decided: Any) -> ExitRecord:
+        record = super()._exit_record(coarse, *decided)
+        height, width = size = coarse.record.image_size
+        last = self.levels[-1]
+        return WholeImageRecord(
+            **{
+                field.name: getattr(record, field.name)
+                for field in fields(record)
+            },
+            image_size=size,
+            full_tokens=last.side(height) * last.side(width),
+        )
+
+    def _train_outputs(self, imgs: Tensor) -> tuple[Tensor, ...]:
+        # Full size first: its update of running statistics must not come
+        # between the coarse forward, which reads them, and its backward.
+        fine = self.forward_fine(imgs)
+        coarse = self.forward_coarse(imgs)
+        self.deliver(
+            StageOutputs(
+                lengths=coarse.record.lengths,
+                directions=coarse.record.directions,
+                fine_lengths=fine.record.lengths,
+                coarse_cls=coarse.cls,
+                fine_cls=fine.cls,
+                coarse_maps=coarse.maps,
+                fine_maps=fine.maps,
+                coarse_features=coarse.tokens,
+                grid=coarse.grid,
+            )
+        )
+        if self.out_type == 'cls_token':
+            return coarse.cls, fine.cls
+        return fine.maps
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any
+    ) -> None:
+        inner = f'{prefix}backbone.'
+        keys = [key for key in state_dict if key.startswith(prefix)]
+        if not any(key.startswith(inner) for key in keys):
+            # Of the backbone alone.
+            for key in keys:
+                name = inner + key.removeprefix(prefix)
+                state_dict[name] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, -2).repeat_interleave(2, -1)
+
+
+def _read(last: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Vector (B, D), tokens (B, n, D) and grid of a map, or of a vector."""
+    if last.ndim == 2:
+        return last, last.unsqueeze(1), (1, 1)
+    tokens = last.flatten(2).transpose(1, 2)
+    return last.mean((-2, -1)), tokens, tuple(last.shape[-2:])
