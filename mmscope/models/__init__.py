@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from .backbones import TokenBackbone, VideoMamba, VisionMamba
+from .backbones import MambaReg, TokenBackbone, VideoMamba, VisionMamba
 from .heads import MultiLabelExitHead
 from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
@@ -16,7 +16,7 @@ from .reduction import (
     forced_decisions,
     reduces_tokens,
 )
-from .scopes import MambaScope, VideoMambaScope
+from .scopes import MambaRegScope, MambaScope, VideoMambaScope
 from .scoping import (
     CoarseBranch,
     CoarseToFine,
@@ -34,6 +34,8 @@ __all__ = [
     'FineBranch',
     'HiddenAlign',
     'LN2d',
+    'MambaReg',
+    'MambaRegScope',
     'MambaScope',
     'MultiLabelExitHead',
     'Observed',

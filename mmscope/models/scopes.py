@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmscope.models.backbones import VideoMamba, VisionMamba
+from mmscope.models.backbones import MambaReg, VideoMamba, VisionMamba
 from mmscope.models.scoping.coarse_to_fine import CoarseToFine
 from mmscope.registry import MODELS
 
@@ -32,4 +32,14 @@ class VideoMambaScope(CoarseToFine, VideoMamba):
     Example::
 
         backbone = dict(type='mmscope.VideoMambaScope', arch='small')
+    """
+
+
+@MODELS.register_module()
+class MambaRegScope(CoarseToFine, MambaReg):
+    """Two-stage Mamba-Reg; see :class:`MambaScope`.
+
+    Example::
+
+        backbone = dict(type='mmscope.MambaRegScope', arch='small')
     """

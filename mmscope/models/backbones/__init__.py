@@ -1,7 +1,8 @@
 """Token backbones: the protocol, and one file a family."""
 
+from .mamba_reg import MambaReg
 from .token_backbone import TokenBackbone
 from .video_mamba import VideoMamba
 from .vim import VisionMamba
 
-__all__ = ['TokenBackbone', 'VideoMamba', 'VisionMamba']
+__all__ = ['MambaReg', 'TokenBackbone', 'VideoMamba', 'VisionMamba']

@@ -68,9 +68,9 @@ class TokenBackbone(
 ):
     """A plain stack of blocks over the tokens of an image.
 
-    A family is a small subclass: it says which summary tokens there are,
-    makes its blocks (:meth:`make_block`) and its embeddings
-    (:meth:`_add_embeddings`). Everything else asks these methods.
+    A family is a small subclass: it says which summary tokens there are, and
+    makes its blocks (:meth:`make_block`) and its embeddings, where those are
+    not ViM's. Everything else asks these methods.
 
     Args:
         arch (str | dict): See :class:`VisionMamba`.
@@ -153,7 +153,7 @@ class TokenBackbone(
         rates = [0.0] + [drop_path_rate * i / last for i in range(depth)]
         self.layers = ModuleList(self.make_block(rate) for rate in rates[:-1])
         self.drop_path = DropPath(rates[-1])
-        self.norm_f = RMSNorm(self.embed_dims)
+        self.norm_f = self.make_norm()
         self._reset_embeddings()
         self.reduction = self._reduce_by(reduction)
         self._freeze(frozen_stages)
@@ -165,13 +165,9 @@ class TokenBackbone(
         It maps (tokens, residual, plan) to (tokens, residual, Mixed).
         """
 
-    @abstractmethod
-    def _add_embeddings(self) -> None:
-        """Add summary tokens and position tables, without values."""
-
-    @abstractmethod
-    def _reset_embeddings(self) -> None:
-        """Give them, and the patch convolution, their initial values."""
+    def make_norm(self) -> nn.Module:
+        """Make the final norm."""
+        return RMSNorm(self.embed_dims)
 
     def read_out(self, summary: Tensor) -> Tensor:
         """Turn summary tokens after the final norm into one vector.
@@ -189,6 +185,10 @@ class TokenBackbone(
     def summary_dims(self) -> int:
         """Channels of :meth:`read_out`."""
         return self.embed_dims
+
+    def read_out_macs(self) -> int:
+        """Count the multiply-accumulates of :meth:`read_out`, 0 here."""
+        return 0
 
     def _reduce_by(self, reduction: dict | None) -> TokenReduction | None:
         if reduction is None:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmscope.models.backbones.arguments import ARCHS, check_choice
-from mmscope.models.backbones.embedding import POSITIONS
 from mmscope.models.backbones.token_backbone import TokenBackbone
 from mmscope.models.layers import (
     BidirectionalMamba,
     MambaBlock,
-    PositionTable,
     SummaryTokens,
 )
 from mmscope.registry import MODELS
 
-# Standard deviation of a unit normal that is cut at two deviations.
-TRUNCATED_STD = 0.87962566103423978
 SUMMARY_POSITIONS = ('middle', 'first', 'none')
 
 
@@ -112,12 +107,10 @@ class VisionMamba(TokenBackbone):
         reduction: dict | None = None,
         with_cp: bool = False,
     ) -> None:
-        check_choice('summary_position', summary_position, SUMMARY_POSITIONS)
-        count = 0 if summary_position == 'none' else 1
         self.average_directions = average_directions
         super().__init__(
             arch,
-            SummaryTokens(summary_position, count),
+            self.summary_of(summary_position),
             mixer=dict(
                 average_directions=average_directions,
                 scan_backend=scan_backend,
@@ -138,6 +131,11 @@ class VisionMamba(TokenBackbone):
             init_cfg=init_cfg,
         )
 
+    def summary_of(self, position: str) -> SummaryTokens:
+        """Make the summary tokens that stand at ``summary_position``."""
+        check_choice('summary_position', position, SUMMARY_POSITIONS)
+        return SummaryTokens(position, 0 if position == 'none' else 1)
+
     def make_block(self, drop_path_rate: float) -> nn.Module:
         """Make a bidirectional Mamba block."""
         return MambaBlock(
@@ -146,28 +144,3 @@ class VisionMamba(TokenBackbone):
             **self.arch,
             **self.mixer_options,
         )
-
-    def _add_embeddings(self) -> None:
-        if self.summary_tokens.count:
-            self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
-        table = PositionTable(self.grid, self.summary_tokens)
-        self.add_table(POSITIONS, table)
-
-    def _reset_embeddings(self) -> None:
-        if self.summary_tokens.count:
-            nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        # LeCun-normal: variance 1 / fan_in, truncated at two deviations.
-        proj = self.patch_embed.proj
-        std = proj.weight[0].numel() ** -0.5 / TRUNCATED_STD
-        nn.init.trunc_normal_(proj.weight, std=std, a=-2 * std, b=2 * std)
-        nn.init.zeros_(proj.bias)
-
-    def summary_embedding(self, position: Tensor) -> Tensor:
-        """Add the position (1, 1, D) to the cls token: (1, 1, D)."""
-        return self.cls_token + position
-
-    def embedding_names(self) -> tuple[str, ...]:
-        """Names of parameters and modules that embed images."""
-        cls = ('cls_token',) if self.summary_tokens.count else ()
-        return ('patch_embed', *cls, *self.position_tables())
