@@ -2,7 +2,13 @@
 
 from importlib.util import find_spec
 
-from .backbones import MambaReg, TokenBackbone, VideoMamba, VisionMamba
+from .backbones import (
+    MambaReg,
+    TokenBackbone,
+    TokenViT,
+    VideoMamba,
+    VisionMamba,
+)
 from .heads import MultiLabelExitHead
 from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
@@ -16,7 +22,7 @@ from .reduction import (
     forced_decisions,
     reduces_tokens,
 )
-from .scopes import MambaRegScope, MambaScope, VideoMambaScope
+from .scopes import MambaRegScope, MambaScope, VideoMambaScope, ViTScope
 from .scoping import (
     CoarseBranch,
     CoarseToFine,
@@ -44,7 +50,9 @@ __all__ = [
     'SimpleFPN',
     'TokenBackbone',
     'TokenReduction',
+    'TokenViT',
     'TwoStage',
+    'ViTScope',
     'VideoMamba',
     'VideoMambaScope',
     'VisionMamba',

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mmscope.models.backbones import MambaReg, VideoMamba, VisionMamba
+from mmscope.models.backbones import (
+    MambaReg,
+    TokenViT,
+    VideoMamba,
+    VisionMamba,
+)
 from mmscope.models.scoping.coarse_to_fine import CoarseToFine
 from mmscope.registry import MODELS
 
@@ -42,4 +47,16 @@ class MambaRegScope(CoarseToFine, MambaReg):
     Example::
 
         backbone = dict(type='mmscope.MambaRegScope', arch='small')
+    """
+
+
+@MODELS.register_module()
+class ViTScope(CoarseToFine, TokenViT):
+    """Two-stage ViT in the same frame, which was CF-ViT's first.
+
+    CF-ViT, arXiv:2203.03821: the cls token's attention says what to refine.
+
+    Example::
+
+        backbone = dict(type='mmscope.ViTScope', arch='small')
     """

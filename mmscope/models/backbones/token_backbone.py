@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmscope.models.backbones.arguments import (
+    ARCH_DEFAULTS,
     check_choice,
     check_stride,
     resolve_arch,
@@ -96,6 +97,7 @@ class TokenBackbone(
     """
 
     archs: dict[str, dict]
+    arch_defaults = ARCH_DEFAULTS
     score_metrics: tuple[str, ...] = ()
 
     def __init__(
@@ -120,7 +122,7 @@ class TokenBackbone(
         init_cfg: dict | list | None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.arch = resolve_arch(arch, self.archs)
+        self.arch = resolve_arch(arch, self.archs, self.arch_defaults)
         self.embed_dims = self.arch['embed_dims']
         self.img_size = to_2tuple(img_size)
         self.patch_size = patch_size

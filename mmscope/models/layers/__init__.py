@@ -2,11 +2,12 @@
 
 from mmscope.ops import add_residual
 
+from .attention import AttentionBlock, GlobalAttention
 from .drop_path import DropPath
 from .initial_values import is_overwritten
 from .macs import block_macs, scan_cost
 from .mixer import BidirectionalMamba, MambaBlock
-from .norm import RMSNorm, add_and_norm
+from .norm import LayerNorm, RMSNorm, add_and_norm
 from .patch_embed import PatchEmbed, pad_to_multiple, pad_to_size
 from .plain import is_plain
 from .position import PositionTable, resize_pos_embed, square_grid
@@ -35,8 +36,11 @@ __all__ = [
     'NO_STEPS',
     'PLAIN',
     'SCORE_METRICS',
+    'AttentionBlock',
     'BidirectionalMamba',
     'DropPath',
+    'GlobalAttention',
+    'LayerNorm',
     'MambaBlock',
     'Mixed',
     'MixerPlan',
