@@ -291,10 +291,20 @@ class TokenBackbone(
         sequence = TokenSequence.plain(
             *self.embed(padded), self.summary_tokens, grid
         )
-        steps = NO_STEPS
-        if self.reduction is not None:
-            steps = self.reduction.start(self, sequence)
-        return self.encode(sequence, steps)
+        return self.encode(sequence, self.start(sequence))
+
+    def start(self, sequence: TokenSequence) -> Steps:
+        """Say what accompanies a sequence of all patches.
+
+        Args:
+            sequence (TokenSequence): Embedded images.
+
+        Returns:
+            Steps: With the state of this pass.
+        """
+        if self.reduction is None:
+            return NO_STEPS
+        return self.reduction.start(self, sequence)
 
     def output(
         self,

@@ -11,7 +11,10 @@ from mmscope.models.backbones.token_backbone import TokenBackbone
 from mmscope.models.layers import (
     BidirectionalMamba,
     MambaBlock,
+    RotarySteps,
+    Steps,
     SummaryTokens,
+    TokenSequence,
 )
 from mmscope.registry import MODELS
 
@@ -64,6 +67,11 @@ class VisionMamba(TokenBackbone):
             'none', no cls token, for 'featmap' alone. Defaults to 'middle'.
         average_directions (bool): Halve the sum of the two directions.
             Defaults to True.
+        rope (bool): Turn tokens and residual stream before every block by
+            rotary positions of their cells, beside the absolute ones, as
+            ViM's released small segmentation and its detection models do
+            (:class:`RotarySteps`); with no cls token, or one at the front.
+            Defaults to False.
         reduction (dict | None): Token reduction. Defaults to None.
         scan_backend (str): See :func:`mmscope.ops.selective_scan`. Defaults
             to 'auto'.
@@ -104,10 +112,12 @@ class VisionMamba(TokenBackbone):
         residual_in_fp32: bool = True,
         summary_position: str = 'middle',
         average_directions: bool = True,
+        rope: bool = False,
         reduction: dict | None = None,
         with_cp: bool = False,
     ) -> None:
         self.average_directions = average_directions
+        self.rope = rope
         super().__init__(
             arch,
             self.summary_of(summary_position),
@@ -130,6 +140,13 @@ class VisionMamba(TokenBackbone):
             with_cp=with_cp,
             init_cfg=init_cfg,
         )
+        check_rope(self)
+
+    def start(self, sequence: TokenSequence) -> Steps:
+        """Turn tokens, or let a token reduction accompany them."""
+        if self.rope:
+            return RotarySteps(sequence, self.summary_tokens)
+        return super().start(sequence)
 
     def summary_of(self, position: str) -> SummaryTokens:
         """Make the summary tokens that stand at ``summary_position``."""
@@ -143,4 +160,39 @@ class VisionMamba(TokenBackbone):
             residual_in_fp32=self.residual_in_fp32,
             **self.arch,
             **self.mixer_options,
+        )
+
+
+def check_rope(backbone: VisionMamba) -> None:
+    """Refuse what rotary positions do not fit.
+
+    Args:
+        backbone (VisionMamba): Complete; nothing is refused without
+            ``rope``.
+
+    Raises:
+        ValueError: If it is no bool, channels do not come in two halves of
+            pairs, cls stands between the patches, or patches are dropped.
+    """
+    if backbone.rope is False:
+        return
+    if backbone.rope is not True:
+        raise ValueError(f'rope must be True or False, got {backbone.rope!r}')
+    if backbone.embed_dims % 4:
+        raise ValueError(
+            'rope=True turns pairs of channels by rows and by columns: '
+            f'embed_dims must be a multiple of 4, got {backbone.embed_dims}'
+        )
+    place = backbone.summary_tokens.position
+    if place not in ('none', 'first'):
+        raise ValueError(
+            "rope=True is that of ViM's segmentation and detection, which "
+            f'have no cls token among the patches, got {place!r}: set '
+            "summary_position='none' with out_type='featmap', or 'first'"
+        )
+    if backbone.reduction is not None:
+        raise ValueError(
+            'rope=True turns tokens by their cells in every block, and '
+            f'{type(backbone.reduction).__name__} takes patches out between '
+            'blocks: use one of them'
         )

@@ -20,6 +20,7 @@ from .record import (
     observe,
     unwrap_model,
 )
+from .rotary import RotarySteps, rotary_angles, rotate
 from .settings import holding, is_number
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
@@ -49,6 +50,7 @@ __all__ = [
     'PositionTable',
     'RMSNorm',
     'Record',
+    'RotarySteps',
     'Steps',
     'SummaryTokens',
     'TokenSequence',
@@ -69,6 +71,8 @@ __all__ = [
     'places_between',
     'ranking',
     'resize_pos_embed',
+    'rotary_angles',
+    'rotate',
     'scan_cost',
     'square_grid',
     'token_scores',

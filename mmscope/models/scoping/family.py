@@ -67,6 +67,11 @@ def check_family(backbone: CoarseToFine) -> None:
             f'must not overlap: got patch_stride={backbone.patch_stride} for '
             f'patch_size={backbone.patch_size}'
         )
+    if backbone.rope:
+        raise ValueError(
+            'rope=True turns tokens by the cells of one grid, and a scope '
+            'mixes tokens of two: use the plain backbone'
+        )
     if backbone.reduction is not None:
         raise ValueError(
             'scoping and a token reduction both decide which tokens '
