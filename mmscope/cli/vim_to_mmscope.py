@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from mmscope.errors import UserError, user_errors
-from mmscope.models import TokenBackbone
+from mmscope.models import TokenBackbone, TokenViT
 from mmscope.models.backbones.released import (
     released_arch,
     released_grid,
@@ -36,7 +36,7 @@ from mmscope.models.backbones.released import (
 )
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
 from mmscope.models.layers import resize_pos_embed
-from mmscope.runtime.released import ROPE, SOURCES, Source
+from mmscope.runtime.released import ROPE, SOURCES, Source, for_vitdet
 from mmscope.version import __version__
 
 # Where training scripts put the weights, best first.
@@ -60,11 +60,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--target',
-        choices=['vim', 'mambascope'],
+        choices=['vim', 'mambascope', 'vitdet'],
         default='vim',
         help='vim is the plain backbone of the source; mambascope the scope '
         'on it, and adds the coarse position embedding, resized from the '
-        'fine one (default: vim)',
+        "fine one; vitdet, of --source vit, mmpretrain's ViTSAM (default: "
+        'vim)',
     )
     parser.add_argument(
         '--img-size',
@@ -131,7 +132,7 @@ def convert(
 
     Args:
         source (dict[str, Tensor]): Weights by released name.
-        target (str): 'vim' or 'mambascope'.
+        target (str): 'vim', 'mambascope' or 'vitdet'.
         img_size (int | None): Image side in pixels to resize position
             embeddings to; None keeps the released one.
         kind (str): Whose weights they are. Defaults to 'vim'.
@@ -159,9 +160,11 @@ def convert(
         state[f'backbone.{name}'] = resize_pos_embed(
             fine, grid, table.grid, table.summary
         )
+    if target == 'vitdet':
+        state = for_vitdet(state, model.grid)
     state[f'backbone.{KEY}'] = model.get_extra_state()
     for name, new_name in HEAD.items():
-        if name in source:
+        if name in source and target != 'vitdet':
             state[new_name] = _plain(source[name])
             names.append(name)
     unused = source.keys() - set(names) - set(ROPE)
@@ -181,7 +184,7 @@ def build(
     Args:
         source (dict[str, Tensor]): Weights by released name, complete.
         origin (Source): Whose they are.
-        target (str): 'vim' or 'mambascope'.
+        target (str): 'vim', 'mambascope' or 'vitdet'.
         img_size (int | None): Wanted side in pixels; None for the table's.
         patch_stride (int | None): Pixels; None for the patch size.
         told (WeightsInfo | None): What the file says itself.
@@ -205,6 +208,8 @@ def build(
     unit = patch * (2 if target == 'mambascope' else 1)
     if img_size is not None and img_size < unit:
         raise UserError(f'--img-size {img_size} is below {unit} pixels')
+    if target == 'vitdet' and origin.plain is not TokenViT:
+        raise UserError('--target vitdet is for --source vit')
     kind = origin.scope if target == 'mambascope' else origin.plain
     if kind is None:
         raise UserError(

@@ -119,6 +119,27 @@ class Source(NamedTuple):
         return found
 
 
+def for_vitdet(state: Weights, grid: tuple[int, int]) -> Weights:
+    """Turn a converted ViT into mmpretrain's ``ViTSAM``, for ViTDet.
+
+    Args:
+        state (dict[str, Tensor]): Of a :class:`TokenViT`, under
+            ``backbone.``.
+        grid (tuple[int, int]): Of its position table, (h, w).
+
+    Returns:
+        dict[str, Tensor]: Without cls token, final norm and head; positions
+        are (1, h, w, D).
+    """
+    patches, _ = TokenViT.released_summary.split(state['backbone.pos_embed'])
+    found = {
+        key.replace('patch_embed.proj.', 'patch_embed.projection.'): value
+        for key, value in state.items()
+        if key.startswith(('backbone.layers.', 'backbone.patch_embed.'))
+    }
+    return {**found, 'backbone.pos_embed': patches.unflatten(1, grid)}
+
+
 WITH_REGISTERS = (CLS, REGISTERS, *EMBEDDINGS)
 SOURCES = {
     'vim': Source(VisionMamba, MambaScope),

@@ -550,3 +550,38 @@ def test_vims_of_dense_tasks_convert_with_their_rotary_positions(
         tool.convert(host, 'mambascope', None, kind)
     with pytest.raises(ValueError, match='--source vim_seg, vim_det'):
         tool.convert(host, 'vim', None)
+
+
+@torch.no_grad()
+def test_a_deit_starts_the_transformer_of_vitdet(tool):
+    models = pytest.importorskip(
+        'mmpretrain.models', reason='needs mmpretrain'
+    )
+    original = TokenViT(
+        arch=ARCH, img_size=64, out_type='featmap', last_norm=False
+    ).eval()
+    source = timm(original)
+    state, unused = tool.convert(source, 'vitdet', None, 'vit')
+    assert unused == ['head.bias', 'head.weight']
+    arch = {'num_heads': 1, 'feedforward_channels': 64}
+    # Everywhere global, which is what a plain transformer computes.
+    arch |= {**ARCH, 'global_attn_indexes': [0, 1]}
+    model = models.ViTSAM(arch, img_size=64, out_channels=0, use_rel_pos=False)
+    model.train(False)
+    weights = backbone_of(state)
+    del weights[KEY]
+    model.load_state_dict(weights, strict=True)
+    imgs = torch.randn(1, 3, 64, 64)
+    # But for the cls token, which is not there.
+    alone = TokenViT(
+        arch=ARCH,
+        img_size=64,
+        out_type='featmap',
+        last_norm=False,
+        summary_position='none',
+    ).eval()
+    alone.load_state_dict(original.state_dict())
+    (actual,), (wanted,) = model(imgs), alone(imgs)
+    assert (actual - wanted).abs().max() < 1e-5
+    with pytest.raises(ValueError, match='is for --source vit'):
+        tool.convert(release(), 'vitdet', None)
