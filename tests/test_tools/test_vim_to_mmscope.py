@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 import torch
@@ -585,3 +586,14 @@ def test_a_deit_starts_the_transformer_of_vitdet(tool):
     assert (actual - wanted).abs().max() < 1e-5
     with pytest.raises(ValueError, match='is for --source vit'):
         tool.convert(release(), 'vitdet', None)
+
+
+def test_the_page_of_checkpoints_lists_every_source(tool):
+    page = Path(__file__).parents[2] / 'docs/families.md'
+    cells = [
+        row.split('|')[2]
+        for row in page.read_text().splitlines()
+        if row.startswith('| ') and row.count('|') == 5
+    ]
+    listed = {cell.strip(' `').split()[0] for cell in cells}
+    assert set(tool.SOURCES) <= listed
