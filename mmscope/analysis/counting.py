@@ -62,7 +62,7 @@ def count_costs(
         trace.calls,
         'backbone.',
         is_two_stage(backbone),
-        backbone.out_type == 'cls_token',
+        backbone.out_type != 'featmap',
         _declared(backbone, shape),
         1.0 if reduction is None else reduction.direction_share(),
     )

@@ -42,7 +42,7 @@ from mmscope.models.layers import (
 from mmscope.models.reduction import TokenReduction
 from mmscope.registry import MODELS
 
-OUT_TYPES = ('cls_token', 'featmap')
+OUT_TYPES = ('cls_token', 'featmap', 'avg_featmap', 'raw')
 FEATURE_SOURCES = ('residual', 'mixer')
 
 
@@ -82,7 +82,7 @@ class TokenBackbone(
         patch_stride (int | None): Pixels between patches; None for the side.
         in_channels (int): Image channels.
         out_indices (int | Sequence[int]): Blocks that give levels.
-        out_type (str): 'cls_token' or 'featmap'.
+        out_type (str): 'cls_token', 'featmap', 'avg_featmap' or 'raw'.
         drop_path_rate (float): Largest stochastic-depth rate.
         feature_source (str): 'residual' or 'mixer'.
         last_norm (bool): Put the last level through the final norm.
@@ -156,6 +156,8 @@ class TokenBackbone(
         self.layers = ModuleList(self.make_block(rate) for rate in rates[:-1])
         self.drop_path = DropPath(rates[-1])
         self.norm_f = self.make_norm()
+        if out_type == 'avg_featmap':
+            self.norm_avg = self.make_norm()
         self._reset_embeddings()
         self.reduction = self._reduce_by(reduction)
         self._freeze(frozen_stages)
@@ -195,6 +197,12 @@ class TokenBackbone(
     def _reduce_by(self, reduction: dict | None) -> TokenReduction | None:
         if reduction is None:
             return None
+        if self.out_type in ('avg_featmap', 'raw'):
+            raise ValueError(
+                f'out_type={self.out_type!r} gives all tokens or their mean, '
+                'and a token reduction takes some out: use cls_token or '
+                'featmap'
+            )
         found = MODELS.build(reduction)
         if not isinstance(found, TokenReduction):
             raise ValueError(
@@ -272,6 +280,11 @@ class TokenBackbone(
         """
         encoded = self.encode_images(imgs)
         self.deliver(encoded.record)
+        if self.out_type == 'raw':
+            return (encoded.tokens,)
+        if self.out_type == 'avg_featmap':
+            patches = encoded.sequence.patches(encoded.tokens)
+            return (self.norm_avg(patches.mean(1)),)
         grid = encoded.sequence.grid
         maps = [to_map(level, grid) for level in encoded.levels]
         summary = encoded.sequence.summary(encoded.tokens)

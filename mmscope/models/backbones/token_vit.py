@@ -18,7 +18,11 @@ from mmscope.registry import MODELS
 
 SUMMARY_POSITIONS = ('first', 'none')
 # mmpretrain's names of what lies outside the blocks.
-RENAMED = {'ln1.': 'norm_f.', 'patch_embed.projection.': 'patch_embed.proj.'}
+RENAMED = {
+    'ln1.': 'norm_f.',
+    'ln2.': 'norm_avg.',
+    'patch_embed.projection.': 'patch_embed.proj.',
+}
 HEAD_DIMS = 64
 
 

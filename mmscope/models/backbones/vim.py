@@ -55,7 +55,10 @@ class VisionMamba(TokenBackbone):
             Defaults to -1.
         out_type (str): 'cls_token' returns (cls,) of shape (B, D); 'featmap'
             a tuple of maps (B, D, ceil(H / p), ceil(W / p)), one an out
-            index. Defaults to 'cls_token'.
+            index. As in mmpretrain, 'avg_featmap' returns (mean,), the mean
+            of the patches after the final norm, normed once more, (B, D),
+            and 'raw' (tokens,), all tokens after the final norm in the order
+            of the sequence, (B, L, D). Defaults to 'cls_token'.
         drop_path_rate (float): Largest stochastic-depth rate. Defaults to 0.
         feature_source (str): 'residual' (residual stream plus mixer output)
             or 'mixer' (mixer output alone). Defaults to 'residual'.

@@ -60,6 +60,41 @@ def test_refining_everything_reads_one_sequence_as_the_family_does(family):
     assert torch.equal(scope.eval()(image)[0], plain.eval()(image)[0])
 
 
+@torch.no_grad()
+def test_mean_and_tokens_are_those_after_the_final_norm(family):
+    image = torch.randn(2, 3, 48, 64)
+    raw = make(family, out_type='raw').eval()
+    mean = make(family, out_type='avg_featmap').eval()
+    mean.load_state_dict(raw.state_dict(), strict=False)
+    (tokens,) = raw(image)
+    encoded = raw.encode_images(image)
+    assert torch.equal(tokens, encoded.tokens)
+    patches, _ = raw.summary_tokens.split(tokens)
+    assert patches.shape == (2, 12, 16)
+    wanted = mean.norm_avg(patches.mean(1))
+    assert_close('mean', mean(image)[0], wanted, torch.float32)
+
+
+@pytest.mark.parametrize('out_type', ['avg_featmap', 'raw'])
+def test_mean_and_tokens_are_of_one_stage_and_of_all_patches(out_type, family):
+    with pytest.raises(ValueError, match='is for one stage'):
+        make(family, True, out_type=out_type)
+    reduction = {'type': 'mmscope.DyVM'}
+    with pytest.raises(ValueError, match='a token reduction takes some out'):
+        make(family, out_type=out_type, reduction=reduction)
+
+
+def test_every_weight_of_a_mean_is_trained(family):
+    model = make(family, out_type='avg_featmap')
+    model(torch.randn(2, 3, 64, 64))[0].square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_another_out_type_is_refused(family):
+    with pytest.raises(ValueError, match="out_type must be one of .*'raw'"):
+        make(family, out_type='mean')
+
+
 HOSTS = {
     'cls_token': {},
     'featmap': {'out_type': 'featmap', 'out_indices': (0, 3)},

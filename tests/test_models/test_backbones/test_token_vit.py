@@ -39,8 +39,13 @@ def mmpretrain_vit(arch, **options):
 @torch.no_grad()
 @pytest.mark.parametrize(
     'options',
-    [{}, {'out_type': 'featmap', 'out_indices': [2, 5, 8, 11]}],
-    ids=['cls', 'maps'],
+    [
+        {},
+        {'out_type': 'featmap', 'out_indices': [2, 5, 8, 11]},
+        {'out_type': 'avg_featmap'},
+        {'out_type': 'raw'},
+    ],
+    ids=['cls', 'maps', 'mean', 'tokens'],
 )
 def test_deit_small_is_that_of_mmpretrain(options):
     theirs = mmpretrain_vit('deit-small', **options)
@@ -78,6 +83,17 @@ def test_training_drops_the_paths_that_mmpretrain_drops():
         rate = getattr(other.attn.out_drop, 'drop_prob', 0.0)
         assert block.attn_drop_path.drop_prob == pytest.approx(rate)
         assert after.drop_path.drop_prob == pytest.approx(rate)
+
+
+def test_what_attention_adds_is_dropped_with_its_own_rate():
+    model = make().train()
+    for block in model.layers:
+        block.attn_drop_path.drop_prob = 1 - 1e-6
+    (vector,) = model(torch.randn(2, 3, 64, 64))
+    vector.square().sum().backward()
+    assert all(b.attn.proj.weight.grad.abs().max() == 0 for b in model.layers)
+    grads = [b.ffn.layers[1].weight.grad for b in model.layers]
+    assert all(grad.abs().max() > 0 for grad in grads)
 
 
 @pytest.mark.parametrize('arch', PUBLISHED)
