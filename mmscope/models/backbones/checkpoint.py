@@ -77,7 +77,7 @@ def _fitted_tables(
         if origin is None:
             entries = value.shape[1]
             summary = tables[source].summary
-            if not backbone.summary_tokens.count and has_cls:
+            if not summary.count and has_cls:
                 summary = backbone.released_summary
             wanted = PositionTable(tables[source].grid, summary)
             origin = _guess(backbone, prefix, source, entries, wanted)
