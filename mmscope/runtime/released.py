@@ -113,9 +113,7 @@ class Source(NamedTuple):
         if ROPE[0] in weights:
             found.update(rope=True)
         if REGISTERS in self.outside:
-            _, registers, dims = weights[CLS].shape
-            reduced = len(weights[NECK[0]]) if NECK[0] in weights else dims
-            found.update(num_registers=registers, cls_reduce=dims // reduced)
+            found.update(num_registers=weights[CLS].shape[1])
         return found
 
 

@@ -549,6 +549,10 @@ def test_vims_of_dense_tasks_convert_with_their_rotary_positions(
         other.load_state_dict(backbone_of(state))
     with pytest.raises(ValueError, match='a scope takes ImageNet weights'):
         tool.convert(host, 'mambascope', None, kind)
+    # Of a backbone that somebody took out.
+    alone, unused = tool.convert(source, 'vim', None, kind)
+    assert not unused
+    assert set(alone) == set(state)
     with pytest.raises(ValueError, match='--source vim_seg, vim_det'):
         tool.convert(host, 'vim', None)
 

@@ -132,3 +132,16 @@ class MambaReg(VisionMamba):
     def read_out_macs(self) -> int:
         """Count the multiply-accumulates of the neck."""
         return self.embed_dims * self.summary_dims if self.has_neck else 0
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: object
+    ) -> None:
+        neck = state_dict.get(f'{prefix}neck.weight')
+        vector = self.out_type == 'cls_token'
+        if neck is not None and vector and not self.has_neck:
+            raise ValueError(
+                'the checkpoint narrows its registers (neck.weight), and this '
+                'model does not: build it with '
+                f'cls_reduce={self.embed_dims // len(neck)}'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)

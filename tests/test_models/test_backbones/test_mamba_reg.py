@@ -167,3 +167,14 @@ def test_weights_of_vim_and_of_other_registers_are_refused():
         make().load_state_dict(vim.state_dict())
     with pytest.raises(ValueError, match='summary: 2 .woven. against 3'):
         make().load_state_dict(make(num_registers=2).state_dict())
+
+
+def test_weights_with_a_neck_are_refused_without_and_serve_maps():
+    state = make(cls_reduce=4).state_dict()
+    with pytest.raises(ValueError, match='build it with cls_reduce=4'):
+        make().load_state_dict(dict(state), strict=False)
+    with pytest.raises(ValueError, match='neck.weight: .4, 16.*expected .8'):
+        make(cls_reduce=2).load_state_dict(dict(state), strict=False)
+    result = make(**MAPS).load_state_dict(dict(state), strict=False)
+    assert not result.missing_keys
+    assert result.unexpected_keys == ['neck.weight', 'norm_neck.weight']

@@ -101,6 +101,22 @@ def test_every_weight_has_the_same_gradient_when_blocks_run_again(imgs):
         assert torch.equal(one, other)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split('.')[:2])) < (2, 4),
+    reason='operators of others need torch >= 2.4',
+)
+@torch.no_grad()
+def test_it_compiles_and_exports_whole(imgs):
+    model = make()
+    wanted = model(imgs)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    exported = torch.export.export(model, (imgs,)).module()
+    for run in (compiled, exported):
+        for a, b in zip(run(imgs), wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 @torch.no_grad()
 def test_any_size_spans_the_same_positions():
     model = make()
