@@ -258,6 +258,9 @@ def main(argv: list[str] | None = None) -> None:
             source, args.target, args.img_size, args.source, args.patch_stride
         )
     info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    if args.target == 'vitdet':
+        # Another package's model does not ask what its weights are.
+        del state[f'backbone.{KEY}']
     meta = {
         'mmscope_version': __version__,
         'source': Path(args.src).name,

@@ -601,3 +601,18 @@ def test_the_page_of_checkpoints_lists_every_source(tool):
     ]
     listed = {cell.strip(' `').split()[0] for cell in cells}
     assert set(tool.SOURCES) <= listed
+
+
+def test_a_file_for_vitdet_holds_its_weights_alone(tool, tmp_path):
+    torch.save({'model': timm(TokenViT(arch=ARCH))}, tmp_path / 'src.pth')
+    paths = [str(tmp_path / name) for name in ('src.pth', 'out.pth')]
+    tool.main([*paths, '--source', 'vit', '--target', 'vitdet'])
+    saved = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
+    assert saved['backbone.pos_embed'].shape == (1, 14, 14, 16)
+    outside = {k for k in saved if not k.startswith('backbone.layers.')}
+    projection = 'backbone.patch_embed.projection'
+    assert outside == {
+        'backbone.pos_embed',
+        f'{projection}.weight',
+        f'{projection}.bias',
+    }
