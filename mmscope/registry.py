@@ -58,6 +58,8 @@ MODULES: dict[Registry, dict[str, str]] = {
         'ExitOnly': 'mmscope.models.scoping.exit_only',
         'HiddenAlign': 'mmscope.models.reduction.hidden_align',
         'LN2d': 'mmscope.models.necks.layer_norm',
+        'MambaReg': 'mmscope.models.backbones.mamba_reg',
+        'MambaRegScope': 'mmscope.models.scopes',
         'MambaScope': 'mmscope.models.scopes',
         'MultiLabelExitHead': 'mmscope.models.heads.multi_label_exit_head',
         'OneMaskCascadeRoIHead': (
@@ -65,6 +67,8 @@ MODULES: dict[Registry, dict[str, str]] = {
         ),
         'RMeeTo': 'mmscope.models.reduction.r_meeto',
         'SimpleFPN': 'mmscope.models.necks.simple_fpn',
+        'TokenViT': 'mmscope.models.backbones.token_vit',
+        'ViTScope': 'mmscope.models.scopes',
         'VideoMamba': 'mmscope.models.backbones.video_mamba',
         'VideoMambaScope': 'mmscope.models.scopes',
         'VisionMamba': 'mmscope.models.backbones.vim',

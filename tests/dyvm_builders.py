@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from released import build, read
 
-from mmscope.models import VideoMamba, VisionMamba
+from mmscope.models import MambaReg, VideoMamba, VisionMamba
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 REDUCTION = {'type': 'mmscope.DyVM', 'prune_layers': (1, 3)}
 MAPS = {'out_type': 'featmap', 'out_indices': (0, 1, 2, 3)}
+RELEASED = {'videomamba': VideoMamba, 'mambareg': MambaReg}
 NO_CLS = {**MAPS, 'summary_position': 'none'}
 
 
@@ -60,5 +61,7 @@ def released(name, **options):
         'token_keep_ratio': config['token_ratios'][0],
         'block_keep_ratio': config.get('block_keep_ratio', 0.8),
     }
-    family = VideoMamba if name == 'videomamba' else VisionMamba
+    family = RELEASED.get(name, VisionMamba)
+    registers = ('num_registers', 'cls_reduce')
+    options.update({key: config[key] for key in registers if key in config})
     return build(family, config, found, reduction=reduction, **options), found

@@ -44,6 +44,11 @@ PARAMETERS = {
     'imagenet/videomamba_s.py': 25_796_584,
     'imagenet/videomamba_scope_ti.py': 7_453_480,
     'imagenet/videomamba_scope_s.py': 26_997_352,
+    'imagenet/mamba_reg_s.py': 27_801_064,
+    'imagenet/mambareg_scope_s.py': 29_001_448,
+    'imagenet/deit_ti.py': 5_717_416,
+    'imagenet/deit_s.py': 22_050_664,
+    'imagenet/vit_scope_s.py': 23_251_432,
     # 900 classes fewer, each 384 weights and a bias.
     'miniimagenet/mambascope_s.py': 26_997_352 - 900 * 385,
 }
@@ -203,7 +208,16 @@ def test_table_5_costs_in_the_headers_are_computed():
 @pytest.mark.parametrize('scope', ['mmseg', 'mmdet'])
 @pytest.mark.parametrize(
     'leaf',
-    ['vim_ti', 'mambascope_ti', 'videomamba_ti', 'videomamba_scope_ti'],
+    [
+        'vim_ti',
+        'mambascope_ti',
+        'videomamba_ti',
+        'videomamba_scope_ti',
+        'mamba_reg_s',
+        'mambareg_scope_s',
+        'deit_s',
+        'vit_scope_s',
+    ],
 )
 def test_it_builds_inside_another_host(leaf, scope):
     build(load(f'imagenet/{leaf}.py'), 'meta', scope)
@@ -233,6 +247,8 @@ def test_recipe_is_the_paper_s_and_vim_s_where_that_is_silent(leaf):
     rates = {'ti': 0.0, 's': 0.05, 'b': 0.1}
     if 'videomamba' in leaf:
         rates['s'] = 0.15
+    if 'deit' in leaf or 'vit_scope' in leaf:
+        rates['ti'] = rates['s'] = 0.1
     size = Path(leaf).stem.split('_')[-1]
     assert cfg.model.backbone.drop_path_rate == rates[size]
 

@@ -29,6 +29,7 @@ PARAMETERS = {
     STEM.format('mambascope', ''): 60_588_766,
     STEM.format('mambascope', '_lite'): 37_828_702,
     STEM.format('videomamba_scope', ''): 60_588_766,
+    STEM.format('deit', ''): 58_649_294,
 }
 TINY = {
     'model.backbone.arch._delete_': True,
@@ -54,6 +55,16 @@ TINY = {
             ('fc_out_channels', 16),
         )
     },
+}
+
+
+# Of mmpretrain's transformer.
+TINY_VIT = {
+    **TINY,
+    'model.backbone.arch.num_heads': 2,
+    'model.backbone.arch.feedforward_channels': 32,
+    'model.backbone.arch.global_attn_indexes': [1],
+    'model.backbone.window_size': 3,
 }
 
 
@@ -89,10 +100,37 @@ def test_parameters_are_those_of_the_recipe(stem):
             'vim': {'': 60.1, '_lite': 37.3},
             'mambascope': {'': 60.6, '_lite': 37.8},
             'videomamba_scope': {'': 60.6},
+            'deit': {'': 58.6},
         }[stem.split('_ti_')[0]]['_lite' if stem.endswith('_lite') else '']
     )
     header = (CONFIGS / f'{stem}.py').read_text().split('"""')[1]
     assert f'{count(model) / 1e6:.2f} M parameters' in header
+
+
+def test_the_transformer_has_windows_and_vitdets_rates():
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    cfg = load(STEM.format('deit', ''), **TINY_VIT)
+    model = build(cfg)
+    assert [layer.window_size for layer in model.backbone.layers] == [3, 0]
+    constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
+        {
+            'type': cfg.optim_wrapper.pop('constructor'),
+            'paramwise_cfg': cfg.optim_wrapper.pop('paramwise_cfg'),
+            'optim_wrapper_cfg': cfg.optim_wrapper,
+        }
+    )
+    groups = constructor(model).optimizer.param_groups
+    by_id = {id(p): g for g in groups for p in g['params']}
+    rates = [
+        by_id[id(p)]['lr']
+        for p in (
+            model.backbone.pos_embed,
+            model.backbone.layers[0].attn.qkv.weight,
+            model.backbone.layers[1].attn.qkv.weight,
+        )
+    ]
+    assert rates == pytest.approx([1e-4 * 0.7**i for i in (3, 2, 1)])
+    assert by_id[id(model.backbone.pos_embed)]['weight_decay'] == 0.0
 
 
 def test_mambascope_adds_a_coarse_position_a_reuse_mlp_and_an_exit_head():
@@ -346,9 +384,10 @@ def test_the_data_root_comes_from_the_environment(monkeypatch):
 
 @pytest.mark.parametrize('stem', PARAMETERS)
 def test_tiny_leaf_trains_every_parameter_and_predicts(stem):
-    cfg = load(stem, **TINY)
+    cfg = load(stem, **(TINY_VIT if 'deit' in stem else TINY))
     torch.manual_seed(0)
-    model = build(cfg).train()
+    model = build(cfg)
+    model.train()
     # Load, annotate, pack; nothing in between.
     pipeline = [*cfg.train_pipeline[:2], cfg.test_pipeline[-1]]
     sample = run(pipeline, (64, 48), [instance(4, 8, 30, 40)])
@@ -366,6 +405,7 @@ def test_tiny_leaf_trains_every_parameter_and_predicts(stem):
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
     data['data_samples'][0].set_metainfo({'scale_factor': (1.0, 1.0)})
     with torch.no_grad():
-        (result,) = model.eval()(**data, mode='predict')
+        model.eval()
+        (result,) = model(**data, mode='predict')
     found = result.pred_instances
     assert found.masks.shape == (len(found), 64, 48)

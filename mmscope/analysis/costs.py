@@ -170,6 +170,7 @@ def stage_costs(
         return _one_stage(backbone, regions, directions)
     coarse, fine = (
         backbone.num_layers * backbone.layer_macs(tokens, directions)
+        + backbone.read_out_macs()
         for tokens in backbone.token_counts(regions, refine_ratio)
     )
     coarse += backbone.embed_macs(regions) + backbone.detail_macs(regions)
@@ -183,14 +184,15 @@ def stage_costs(
 def _one_stage(
     backbone: TokenBackbone, patches: int, directions: int
 ) -> StageCosts:
-    embed, reduction = backbone.embed_macs(patches), backbone.reduction
+    ends = backbone.embed_macs(patches) + backbone.read_out_macs()
+    reduction = backbone.reduction
     if reduction is None:
         length = patches + backbone.summary_tokens.count
         block = backbone.layer_macs(length, directions)
-        return StageCosts(0, embed + backbone.num_layers * block, 0)
+        return StageCosts(0, ends + backbone.num_layers * block, 0)
     return StageCosts(
         coarse=0,
-        fine=embed + reduction.macs(backbone, patches, directions),
+        fine=ends + reduction.macs(backbone, patches, directions),
         reuse=0,
         extra=reduction.extra_macs(backbone, patches, directions),
     )

@@ -102,7 +102,7 @@ def classifies(model: nn.Module) -> bool:
     """
     gives = getattr(model.backbone, 'out_type', None)
     if isinstance(model.backbone, (TokenBackbone, ExitOnly)):
-        return gives == 'cls_token'
+        return gives != 'featmap'
     return getattr(model, 'head', None) is not None
 
 

@@ -65,7 +65,7 @@ def add_heads(
         StageCosts: ``outside`` is ``shared`` in dense tasks; a classifier's
         head is run by each stage.
     """
-    if backbone.out_type != 'cls_token':
+    if backbone.out_type == 'featmap':
         return replace(costs, shared=outside)
     coarse = costs.coarse + outside if is_two_stage(backbone) else 0
     return replace(costs, coarse=coarse, fine=costs.fine + outside)

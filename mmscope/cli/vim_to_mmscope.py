@@ -1,4 +1,4 @@
-r"""Convert a released ViM, VideoMamba or DyVM checkpoint to mmscope.
+r"""Convert a released checkpoint of ViM, its kin or DeiT to mmscope.
 
     python tools/model_converters/vim_to_mmscope.py SRC DST
     python tools/model_converters/vim_to_mmscope.py SRC DST \
@@ -6,14 +6,16 @@ r"""Convert a released ViM, VideoMamba or DyVM checkpoint to mmscope.
     python tools/model_converters/vim_to_mmscope.py SRC DST \
         --source videomamba
     python tools/model_converters/vim_to_mmscope.py SRC DST --source dyvm
+    python tools/model_converters/vim_to_mmscope.py SRC DST --source vim_seg
     python tools/model_converters/vim_to_mmscope.py SRC DST --patch-stride 8
 
 DST holds plain tensors: ``state_dict`` with the backbone under ``backbone.``
 and the classifier under ``head.fc.``, and ``meta``. Every name and number of
-the backbone stays as released, and one entry says what the weights are, so
-that another model refuses them; nothing in SRC is executed. Ratios and stages
-of a DyVM are settings, which the config says; of its segmentation models the
-backbone is converted, not the heads.
+the backbone stays as released (names of a DeiT become mmpretrain's), and one
+entry says what the weights are, so that another model refuses them; nothing
+in SRC is executed. Ratios and stages of a DyVM are settings, which the config
+says; of models for segmentation and detection the backbone is converted, not
+the heads. docs/families.md lists what there is.
 """
 
 from __future__ import annotations
@@ -21,62 +23,25 @@ from __future__ import annotations
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmscope.errors import UserError, user_errors
-from mmscope.models import (
-    MambaScope,
-    VideoMamba,
-    VideoMambaScope,
-    VisionMamba,
-)
+from mmscope.models import TokenBackbone, TokenViT
 from mmscope.models.backbones.released import (
     released_arch,
     released_grid,
     released_names,
 )
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
-from mmscope.models.layers import SummaryTokens, resize_pos_embed
+from mmscope.models.layers import resize_pos_embed
+from mmscope.runtime.released import ROPE, SOURCES, Source, for_vitdet
 from mmscope.version import __version__
 
 # Where training scripts put the weights, best first.
 WEIGHT_KEYS = ('model', 'state_dict', 'module')
 HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
-
-
-class Family(NamedTuple):
-    """What a checkpoint of one origin becomes."""
-
-    plain: type[VisionMamba]
-    scope: type[VisionMamba] | None
-    has_cls: bool = True
-    is_dyvm: bool = False
-
-    @property
-    def options(self) -> dict[str, str]:
-        """What the constructor takes beyond sizes."""
-        if self.has_cls:
-            return {}
-        return {'summary_position': 'none', 'out_type': 'featmap'}
-
-    @property
-    def summary(self) -> SummaryTokens:
-        """Summary tokens among the positions."""
-        if self.has_cls:
-            return self.plain.released_summary
-        return SummaryTokens('none', 0)
-
-
-SOURCES = {
-    'vim': Family(VisionMamba, MambaScope),
-    'videomamba': Family(VideoMamba, VideoMambaScope),
-    'dyvm': Family(VisionMamba, None, is_dyvm=True),
-    'dyvm_videomamba': Family(VideoMamba, None, is_dyvm=True),
-    'dyvm_seg': Family(VisionMamba, None, has_cls=False, is_dyvm=True),
-}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -91,15 +56,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--source',
         choices=SOURCES,
         default='vim',
-        help='whose it is: names and shapes are the same (default: vim)',
+        help='whose it is: some have the same names and shapes (default: vim)',
     )
     parser.add_argument(
         '--target',
-        choices=['vim', 'mambascope'],
+        choices=['vim', 'mambascope', 'vitdet'],
         default='vim',
         help='vim is the plain backbone of the source; mambascope the scope '
         'on it, and adds the coarse position embedding, resized from the '
-        'fine one (default: vim)',
+        "fine one; vitdet, of --source vit, mmpretrain's ViTSAM (default: "
+        'vim)',
     )
     parser.add_argument(
         '--img-size',
@@ -166,7 +132,7 @@ def convert(
 
     Args:
         source (dict[str, Tensor]): Weights by released name.
-        target (str): 'vim' or 'mambascope'.
+        target (str): 'vim', 'mambascope' or 'vitdet'.
         img_size (int | None): Image side in pixels to resize position
             embeddings to; None keeps the released one.
         kind (str): Whose weights they are. Defaults to 'vim'.
@@ -178,53 +144,53 @@ def convert(
         names in ``source`` that found no use.
 
     Raises:
-        ValueError: If it is not a bidirectional Mamba with one cls token and
-            absolute position embeddings of that size and stride.
+        ValueError: If it is not what ``kind`` says, or positions are not of
+            that size and stride.
     """
-    # As DistributedDataParallel saved it.
-    source = {k.removeprefix('module.'): v for k, v in source.items()}
-    family = SOURCES[kind]
-    if not family.has_cls:
-        # As the host saved it.
-        source = {k.removeprefix('backbone.'): v for k, v in source.items()}
-    names = released_names(source, family.has_cls, family.is_dyvm)
+    origin = SOURCES[kind]
+    source, others = origin.read(source)
+    outside = origin.names(source)
+    names = released_names(source, outside, origin.block, origin.is_dyvm)
     state = {f'backbone.{name}': _plain(source[name]) for name in names}
     told = source.pop(KEY, None)
     told = None if told is None else WeightsInfo.unpack(told)
-    model, grid = build(source, family, target, img_size, patch_stride, told)
+    model, grid = build(source, origin, target, img_size, patch_stride, told)
     fine = state['backbone.pos_embed']
     for name, table in model.position_tables().items():
         state[f'backbone.{name}'] = resize_pos_embed(
             fine, grid, table.grid, table.summary
         )
+    if target == 'vitdet':
+        state = for_vitdet(state, model.grid)
     state[f'backbone.{KEY}'] = model.get_extra_state()
     for name, new_name in HEAD.items():
-        if name in source:
+        if name in source and target != 'vitdet':
             state[new_name] = _plain(source[name])
             names.append(name)
-    return state, sorted(source.keys() - set(names))
+    unused = source.keys() - set(names) - set(ROPE)
+    return state, sorted(unused | set(others))
 
 
 def build(
     source: dict[str, Tensor],
-    family: Family,
+    origin: Source,
     target: str,
     img_size: int | None,
     patch_stride: int | None,
     told: WeightsInfo | None,
-) -> tuple[VisionMamba, tuple[int, int]]:
+) -> tuple[TokenBackbone, tuple[int, int]]:
     """Build the backbone that the weights are for, without memory.
 
     Args:
         source (dict[str, Tensor]): Weights by released name, complete.
-        family (Family): Of which family.
-        target (str): 'vim' or 'mambascope'.
+        origin (Source): Whose they are.
+        target (str): 'vim', 'mambascope' or 'vitdet'.
         img_size (int | None): Wanted side in pixels; None for the table's.
         patch_stride (int | None): Pixels; None for the patch size.
         told (WeightsInfo | None): What the file says itself.
 
     Returns:
-        tuple[VisionMamba, tuple[int, int]]: The backbone, and the grid that
+        tuple[TokenBackbone, tuple[int, int]]: The backbone, and the grid that
         the position table of the source has.
 
     Raises:
@@ -237,16 +203,19 @@ def build(
     if table is not None and table.num_entries == entries:
         grid, size = table.grid, img_size or told.img_size
     else:
-        grid = released_grid(entries, family.summary, patch, stride, img_size)
+        grid = released_grid(entries, origin.summary, patch, stride, img_size)
         size = img_size or (grid[0] - 1) * stride + patch
     unit = patch * (2 if target == 'mambascope' else 1)
     if img_size is not None and img_size < unit:
         raise UserError(f'--img-size {img_size} is below {unit} pixels')
-    kind = family.scope if target == 'mambascope' else family.plain
+    if target == 'vitdet' and origin.plain is not TokenViT:
+        raise UserError('--target vitdet is for --source vit')
+    kind = origin.scope if target == 'mambascope' else origin.plain
     if kind is None:
         raise UserError(
-            '--target mambascope: a DyVM prunes tokens, and a scope refines '
-            'them; convert it with --target vim'
+            '--target mambascope: a scope takes ImageNet weights of a plain '
+            'family (a DyVM prunes tokens, and models of dense tasks have no '
+            'cls token); convert it with --target vim'
         )
     with torch.device('meta'):
         model = kind(
@@ -255,14 +224,14 @@ def build(
             patch_size=patch,
             patch_stride=stride,
             in_channels=channels,
-            **family.options,
+            **origin.options(source),
         )
     if told is not None:
         _refuse_other(told, model)
     return model, grid
 
 
-def _refuse_other(told: WeightsInfo, model: VisionMamba) -> None:
+def _refuse_other(told: WeightsInfo, model: TokenBackbone) -> None:
     if differences := told.differences(model.describe()):
         raise UserError(
             f'the file says that it is of a {told.family}, and the target '
@@ -289,6 +258,9 @@ def main(argv: list[str] | None = None) -> None:
             source, args.target, args.img_size, args.source, args.patch_stride
         )
     info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    if args.target == 'vitdet':
+        # Another package's model does not ask what its weights are.
+        del state[f'backbone.{KEY}']
     meta = {
         'mmscope_version': __version__,
         'source': Path(args.src).name,

@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING
 
 from mmscope.registry import MODELS, MODULES, lazy_attributes
 
-from .backbones import TokenBackbone, VideoMamba, VisionMamba
+from .backbones import (
+    MambaReg,
+    TokenBackbone,
+    TokenViT,
+    VideoMamba,
+    VisionMamba,
+)
 from .heads import MultiLabelExitHead
 from .layers import Observed, observe
 from .necks import LN2d, SimpleFPN
@@ -18,7 +24,7 @@ from .reduction import (
     forced_decisions,
     reduces_tokens,
 )
-from .scopes import MambaScope, VideoMambaScope
+from .scopes import MambaRegScope, MambaScope, VideoMambaScope, ViTScope
 from .scoping import (
     CoarseBranch,
     CoarseToFine,
@@ -54,6 +60,8 @@ __all__ = [
     'FineBranch',
     'HiddenAlign',
     'LN2d',
+    'MambaReg',
+    'MambaRegScope',
     'MambaScope',
     'MultiLabelExitHead',
     'Observed',
@@ -63,7 +71,9 @@ __all__ = [
     'SimpleFPN',
     'TokenBackbone',
     'TokenReduction',
+    'TokenViT',
     'TwoStage',
+    'ViTScope',
     'VideoMamba',
     'VideoMambaScope',
     'VisionMamba',

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mmscope.models.backbones import VideoMamba, VisionMamba
+from mmscope.models.backbones import (
+    MambaReg,
+    TokenViT,
+    VideoMamba,
+    VisionMamba,
+)
 from mmscope.models.scoping.coarse_to_fine import CoarseToFine
 from mmscope.registry import MODELS
 
@@ -32,4 +37,26 @@ class VideoMambaScope(CoarseToFine, VideoMamba):
     Example::
 
         backbone = dict(type='mmscope.VideoMambaScope', arch='small')
+    """
+
+
+@MODELS.register_module()
+class MambaRegScope(CoarseToFine, MambaReg):
+    """Two-stage Mamba-Reg; see :class:`MambaScope`.
+
+    Example::
+
+        backbone = dict(type='mmscope.MambaRegScope', arch='small')
+    """
+
+
+@MODELS.register_module()
+class ViTScope(CoarseToFine, TokenViT):
+    """Two-stage ViT in the same frame, which was CF-ViT's first.
+
+    CF-ViT, arXiv:2203.03821: the cls token's attention says what to refine.
+
+    Example::
+
+        backbone = dict(type='mmscope.ViTScope', arch='small')
     """

@@ -13,9 +13,13 @@ from mmscope.analysis import CostBreakdown, count_costs, stage_costs
 from mmscope.analysis.formulas import formula_of
 from mmscope.analysis.op_trace import OpTrace
 from mmscope.models import (
+    MambaReg,
+    MambaRegScope,
     MambaScope,
+    TokenViT,
     VideoMambaScope,
     VisionMamba,
+    ViTScope,
     attach_gate,
     is_two_stage,
 )
@@ -89,6 +93,25 @@ def test_every_arch_of_mambascope_runs_its_closed_form(arch, size, ratio):
         closed = stage_costs(backbone, grid, convention)
         assert costs.costs(convention) == closed
         assert 0 < closed.reuse < closed.coarse < closed.fine
+
+
+@pytest.mark.parametrize(
+    ('kind', 'options'),
+    [
+        (MambaReg, {'scan_backend': 'reference', 'cls_reduce': 4}),
+        (MambaRegScope, {'scan_backend': 'reference', 'cls_reduce': 4}),
+        (TokenViT, {}),
+        (ViTScope, {}),
+    ],
+)
+def test_every_other_family_runs_its_closed_form(kind, options):
+    with torch.device('meta'):
+        backbone = kind(arch={'embed_dims': 24, 'num_layers': 2}, **options)
+    costs = counted(backbone.eval(), (64, 160))
+    grid = (2, 5) if is_two_stage(backbone) else (4, 10)
+    for convention in CONVENTIONS:
+        closed = stage_costs(backbone, grid, convention)
+        assert costs.costs(convention) == closed
 
 
 @pytest.mark.parametrize('reuse', REUSES)

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmscope.models import (
+    MambaReg,
+    MambaRegScope,
     MambaScope,
+    TokenViT,
     VideoMamba,
     VideoMambaScope,
     VisionMamba,
+    ViTScope,
 )
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
 from mmscope.models.layers import SummaryTokens, resize_pos_embed
@@ -176,8 +181,9 @@ def change(released, name):
 @pytest.mark.parametrize(
     ('what', 'message'),
     [
-        ('rope.freqs_cos', 'rotary position embeddings .*something else'),
+        ('rope.freqs_cos', 'rotary .*and a cls token.*--source vim_seg'),
         ('cls_token_head', 'two cls tokens'),
+        ('pos_embed_cls', 'is of a Mamba-Reg .*--source mamba_reg'),
         ('missing', r'1 of \d+ expected weights .*A_b_log'),
         ('grid', '12 entries, expected a square grid'),
         ('converted', 'converted already'),
@@ -388,6 +394,7 @@ DYVM = {'type': 'mmscope.DyVM', 'prune_layers': (1,)}
 DYVMS = {
     'dyvm': (VisionMamba, {}),
     'dyvm_videomamba': (VideoMamba, {}),
+    'dyvm_mamba_reg': (MambaReg, {'num_registers': 3, 'cls_reduce': 2}),
     'dyvm_seg': (
         VisionMamba,
         {'summary_position': 'none', 'out_type': 'featmap'},
@@ -414,7 +421,8 @@ def test_a_dyvm_keeps_every_number_and_loads_strictly(tool, source, tmp_path):
         key = f'backbone.{name}' if source == 'dyvm_seg' else name
         assert torch.equal(value, state[key])
     info = WeightsInfo.unpack(saved[f'backbone.{KEY}'])
-    assert info.summary.count == (0 if source == 'dyvm_seg' else 1)
+    counts = {'dyvm_seg': 0, 'dyvm_mamba_reg': 3}
+    assert info.summary.count == counts.get(source, 1)
     assert ('head.fc.weight' in saved) or source == 'dyvm_seg'
 
 
@@ -434,3 +442,177 @@ def test_a_dyvm_is_no_vim_and_takes_no_scope(tool):
         tool.convert(state, 'vim', None)
     with pytest.raises(ValueError, match='a DyVM prunes tokens'):
         tool.convert(state, 'mambascope', None, 'dyvm')
+
+
+@pytest.mark.parametrize('reduce', [1, 2])
+def test_a_mamba_reg_keeps_every_number_and_loads_strictly(tool, reduce):
+    options = {'num_registers': 3, 'cls_reduce': reduce}
+    source = release(MambaReg, **options)
+    state, unused = tool.convert(source, 'vim', None, 'mamba_reg')
+    assert not unused
+    model = MambaReg(arch=ARCH, img_size=64, **options)
+    model.load_state_dict(backbone_of(state), strict=True)
+    for name, value in model.named_parameters():
+        assert torch.equal(value, source[name])
+    described = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    assert described == model.describe()
+    scope, _ = tool.convert(source, 'mambascope', 128, 'mamba_reg')
+    model = MambaRegScope(arch=ARCH, img_size=128, **options)
+    result = model.load_state_dict(backbone_of(scope), strict=False)
+    assert not result.unexpected_keys
+    assert all(key.startswith('reuse.') for key in result.missing_keys)
+    assert model.coarse_pos_embed.shape == (1, 16, 16)
+    with pytest.raises(ValueError, match='such as pos_embed_cls'):
+        tool.convert(release(), 'vim', None, 'mamba_reg')
+
+
+def timm(model):
+    """A TokenViT under the names of timm, with a head."""
+    names = {
+        'ffn.layers.0.0': 'mlp.fc1',
+        'ffn.layers.1': 'mlp.fc2',
+        'ln1': 'norm1',
+        'ln2': 'norm2',
+        'norm_f': 'norm',
+        'layers': 'blocks',
+    }
+    found = {'head.weight': torch.randn(5, 16), 'head.bias': torch.zeros(5)}
+    for key, value in model.named_parameters():
+        for ours, theirs in names.items():
+            key = key.replace(ours, theirs)
+        found[key] = value.detach()
+    return found
+
+
+def test_a_deit_keeps_every_number_and_loads_strictly(tool):
+    torch.manual_seed(0)
+    arch = {**ARCH, 'feedforward_channels': 40}
+    original = TokenViT(arch=arch, img_size=64)
+    source = timm(original)
+    assert 'blocks.1.mlp.fc1.weight' in source
+    state, unused = tool.convert(source, 'vim', None, 'vit')
+    assert not unused
+    assert 'head.fc.weight' in state
+    model = TokenViT(arch=arch, img_size=64)
+    model.load_state_dict(backbone_of(state), strict=True)
+    for name, value in original.named_parameters():
+        assert torch.equal(model.get_parameter(name), value)
+    scope, _ = tool.convert(source, 'mambascope', None, 'vit')
+    model = ViTScope(arch=arch, img_size=64)
+    result = model.load_state_dict(backbone_of(scope), strict=False)
+    assert not result.unexpected_keys
+    source['dist_token'] = torch.zeros(1, 1, 16)
+    with pytest.raises(ValueError, match='distilled'):
+        tool.convert(source, 'vim', None, 'vit')
+    with pytest.raises(ValueError, match='not the model that --source says'):
+        tool.convert(release(), 'vim', None, 'vit')
+
+
+def test_the_heads_of_a_deit_have_64_channels(tool):
+    source = timm(TokenViT(arch={'embed_dims': 128, 'num_layers': 1}))
+    state, _ = tool.convert(source, 'vim', None, 'vit')
+    assert WeightsInfo.unpack(state[f'backbone.{KEY}']).arch['num_heads'] == 2
+
+
+DENSE = {'summary_position': 'none', 'out_type': 'featmap'}
+DENSE_SOURCES = {'vim_seg': 'backbone.', 'vim_det': 'backbone.net.'}
+
+
+@pytest.mark.parametrize('rope', [False, True])
+@pytest.mark.parametrize('kind', DENSE_SOURCES)
+def test_vims_of_dense_tasks_convert_with_their_rotary_positions(
+    tool, kind, rope
+):
+    prefix, source = DENSE_SOURCES[kind], release(**DENSE)
+    source = {k: v for k, v in source.items() if not k.startswith('head.')}
+    if kind == 'vim_det':
+        # Deleted there.
+        del source['norm_f.weight']
+    if rope:
+        for name in ('rope.freqs_cos', 'rope.freqs_sin'):
+            source[name] = torch.zeros(16, 16)
+    # As their hosts save it, pyramid and heads beside the backbone.
+    host = {f'{prefix}{key}': value for key, value in source.items()}
+    host['backbone.fpn1.0.weight'] = torch.zeros(1)
+    host['decode_head.conv_seg.bias'] = torch.zeros(3)
+    state, unused = tool.convert(host, 'vim', None, kind)
+    assert len(unused) == 2
+    info = WeightsInfo.unpack(state[f'backbone.{KEY}'])
+    assert (info.rope, info.summary.count) == (rope, 0)
+    model = VisionMamba(arch=ARCH, img_size=64, rope=rope, **DENSE)
+    model.load_state_dict(backbone_of(state), strict=True)
+    for name, value in source.items():
+        if not name.startswith('rope.'):
+            assert torch.equal(model.get_parameter(name), value)
+    other = VisionMamba(arch=ARCH, img_size=64, rope=not rope, **DENSE)
+    with pytest.raises(ValueError, match='rope'):
+        other.load_state_dict(backbone_of(state))
+    with pytest.raises(ValueError, match='a scope takes ImageNet weights'):
+        tool.convert(host, 'mambascope', None, kind)
+    # Of a backbone that somebody took out.
+    alone, unused = tool.convert(source, 'vim', None, kind)
+    assert not unused
+    assert set(alone) == set(state)
+    with pytest.raises(ValueError, match='--source vim_seg, vim_det'):
+        tool.convert(host, 'vim', None)
+
+
+@torch.no_grad()
+def test_a_deit_starts_the_transformer_of_vitdet(tool):
+    models = pytest.importorskip(
+        'mmpretrain.models', reason='needs mmpretrain'
+    )
+    original = TokenViT(
+        arch=ARCH, img_size=64, out_type='featmap', last_norm=False
+    ).eval()
+    source = timm(original)
+    state, unused = tool.convert(source, 'vitdet', None, 'vit')
+    assert unused == ['head.bias', 'head.weight']
+    arch = {'num_heads': 1, 'feedforward_channels': 64}
+    # Everywhere global, which is what a plain transformer computes.
+    arch |= {**ARCH, 'global_attn_indexes': [0, 1]}
+    model = models.ViTSAM(arch, img_size=64, out_channels=0, use_rel_pos=False)
+    model.train(False)
+    weights = backbone_of(state)
+    del weights[KEY]
+    model.load_state_dict(weights, strict=True)
+    imgs = torch.randn(1, 3, 64, 64)
+    # But for the cls token, which is not there.
+    alone = TokenViT(
+        arch=ARCH,
+        img_size=64,
+        out_type='featmap',
+        last_norm=False,
+        summary_position='none',
+    ).eval()
+    alone.load_state_dict(original.state_dict())
+    (actual,), (wanted,) = model(imgs), alone(imgs)
+    assert (actual - wanted).abs().max() < 1e-5
+    with pytest.raises(ValueError, match='is for --source vit'):
+        tool.convert(release(), 'vitdet', None)
+
+
+def test_the_page_of_checkpoints_lists_every_source(tool):
+    page = Path(__file__).parents[2] / 'docs/families.md'
+    cells = [
+        row.split('|')[2]
+        for row in page.read_text().splitlines()
+        if row.startswith('| ') and row.count('|') == 5
+    ]
+    listed = {cell.strip(' `').split()[0] for cell in cells}
+    assert set(tool.SOURCES) <= listed
+
+
+def test_a_file_for_vitdet_holds_its_weights_alone(tool, tmp_path):
+    torch.save({'model': timm(TokenViT(arch=ARCH))}, tmp_path / 'src.pth')
+    paths = [str(tmp_path / name) for name in ('src.pth', 'out.pth')]
+    tool.main([*paths, '--source', 'vit', '--target', 'vitdet'])
+    saved = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
+    assert saved['backbone.pos_embed'].shape == (1, 14, 14, 16)
+    outside = {k for k in saved if not k.startswith('backbone.layers.')}
+    projection = 'backbone.patch_embed.projection'
+    assert outside == {
+        'backbone.pos_embed',
+        f'{projection}.weight',
+        f'{projection}.bias',
+    }

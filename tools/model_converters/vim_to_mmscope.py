@@ -1,4 +1,4 @@
-"""Convert a released ViM, VideoMamba or DyVM checkpoint to mmscope."""
+"""Convert a released checkpoint of ViM, its kin or DeiT to mmscope."""
 
 from mmscope.cli.vim_to_mmscope import main
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import nn
 
 from mmscope.engine.optimizers.constructor import OptimWrapperConstructor
-from mmscope.models.backbones import TokenBackbone
 from mmscope.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -67,14 +66,17 @@ class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
         if prefix:
             return
         backbone = getattr(module, 'backbone', None)
-        if not isinstance(backbone, TokenBackbone):
+        # Ours, and the transformers of mmpretrain.
+        depth_of = getattr(backbone, 'get_layer_depth', None)
+        if depth_of is None:
             raise ValueError(
-                'layer decay needs a backbone of mmscope, which knows the '
-                f'depth of its parameters, got {type(backbone).__name__}'
+                'layer decay needs a backbone of mmscope, or another one '
+                'that knows the depth of its parameters (get_layer_depth), '
+                f'got {type(backbone).__name__}'
             )
         names = {id(p): name for name, p in module.named_parameters()}
         for group in params:
             name = names[id(group['params'][0])]
-            depth, num = backbone.get_layer_depth(name, 'backbone.')
+            depth, num = depth_of(name, 'backbone.')
             scale = self.rate ** (num - 1 - depth)
             group['lr'] = group.get('lr', self.base_lr) * scale

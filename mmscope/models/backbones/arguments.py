@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # ViM (arXiv:2401.09417), Table 1.
 ARCHS = {
@@ -11,7 +11,14 @@ ARCHS = {
     'small': {'embed_dims': 384, 'num_layers': 24},
     'base': {'embed_dims': 768, 'num_layers': 24},
 }
-_ARCH_DEFAULTS = {'d_state': 16, 'd_conv': 4, 'expand': 2, 'dt_rank': None}
+Size = int | Callable[[int], int]
+# What an arch may leave out: a size, or one that follows from embed_dims.
+ARCH_DEFAULTS: dict[str, Size] = {
+    'd_state': 16,
+    'd_conv': 4,
+    'expand': 2,
+    'dt_rank': lambda embed_dims: math.ceil(embed_dims / 16),
+}
 
 
 def to_2tuple(size: int | Sequence[int]) -> tuple[int, int]:
@@ -42,12 +49,18 @@ def check_stride(stride: int | None, patch_size: int) -> int:
     return stride
 
 
-def resolve_arch(arch: str | dict, archs: dict[str, dict] = ARCHS) -> dict:
+def resolve_arch(
+    arch: str | dict,
+    archs: dict[str, dict] = ARCHS,
+    defaults: dict[str, Size] = ARCH_DEFAULTS,
+) -> dict:
     """Complete an architecture's settings.
 
     Args:
         arch (str | dict): Name, or a dict of sizes.
         archs (dict[str, dict]): Sizes by name. Defaults to ViM's.
+        defaults (dict[str, Size]): What a dict may leave out. Defaults to
+            ViM's.
 
     Returns:
         dict: A new dict with every size.
@@ -62,17 +75,18 @@ def resolve_arch(arch: str | dict, archs: dict[str, dict] = ARCHS) -> dict:
             )
         arch = archs[arch]
     missing = {'embed_dims', 'num_layers'} - set(arch)
-    unknown = set(arch) - {'embed_dims', 'num_layers', *_ARCH_DEFAULTS}
+    unknown = set(arch) - {'embed_dims', 'num_layers', *defaults}
     if missing or unknown:
         raise ValueError(
             f'arch {dict(arch)} lacks {sorted(missing)} and has unknown keys '
             f'{sorted(unknown)}; it takes embed_dims, num_layers and '
-            f'optionally {", ".join(_ARCH_DEFAULTS)}'
+            f'optionally {", ".join(defaults)}'
         )
-    found = {**_ARCH_DEFAULTS, **arch}
-    if found['dt_rank'] is None:
-        found['dt_rank'] = math.ceil(found['embed_dims'] / 16)
-    return found
+    given = {name: size for name, size in arch.items() if size is not None}
+    return {
+        name: size(given['embed_dims']) if callable(size) else size
+        for name, size in {**defaults, **given}.items()
+    }
 
 
 def resolve_indices(

@@ -209,12 +209,17 @@ def _refuse_foreign(
             + (f", none that begins with '{prefix}'" if prefix else '')
             + ': to load another part of a model, load it into that part'
         )
-    if rope := [k for k in state_dict if k.startswith(f'{prefix}rope')]:
+    rope = [k for k in state_dict if k.startswith(f'{prefix}rope.')]
+    if rope and not backbone.rope:
         raise ValueError(
             f'the checkpoint uses rotary position embeddings ({rope[0]}), as '
             "ViM's small segmentation and its detection models do; "
-            f'{name} has absolute ones and would compute something else'
+            f'{name} has absolute ones alone and would compute something '
+            "else: build VisionMamba(rope=True, summary_position='none')"
         )
+    for key in rope:
+        # Tables of angles, which are computed here.
+        del state_dict[key]
     own = backbone.state_dict(prefix=prefix)
     del own[prefix + KEY]
     if not any(key in state_dict for key in own):

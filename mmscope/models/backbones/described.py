@@ -18,12 +18,15 @@ class DescribedWeights(nn.Module):
         average_directions (bool): Whether a mixer halves.
         released_summary (SummaryTokens): What a checkpoint has that does not
             say it.
+        rope (bool): Whether tokens are turned by rotary positions. Defaults
+            to False.
     """
 
     blocks: str
     family: str
     average_directions: bool
     released_summary: SummaryTokens
+    rope: bool = False
 
     def describe(self) -> WeightsInfo:
         """Say what the weights are, whatever class holds them."""

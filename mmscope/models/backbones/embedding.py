@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -17,12 +16,16 @@ from mmscope.models.layers import (
 )
 
 POSITIONS = 'pos_embed'
+# Standard deviation of a unit normal that is cut at two deviations.
+TRUNCATED_STD = 0.87962566103423978
 
 
 class ImageEmbedding(BaseModule):
     """Grids, padding, patches, summary tokens and position tables.
 
-    A subclass sets the attributes below before it adds tables.
+    A subclass sets the attributes below before it adds tables. By default
+    the summary tokens are ``cls_token``, and one table has the positions of
+    all tokens.
     """
 
     # Both sides of the grid are multiples of it.
@@ -34,10 +37,6 @@ class ImageEmbedding(BaseModule):
     patch_embed: nn.Module
     summary_tokens: SummaryTokens
     _tables: dict[str, PositionTable]
-
-    @abstractmethod
-    def summary_embedding(self, position: Tensor) -> Tensor:
-        """Add the position (1, m, D) to the summary tokens: (1, m, D)."""
 
     def num_cells(self, side: int) -> int:
         """Count the patches along a side of so many pixels, padded."""
@@ -67,6 +66,35 @@ class ImageEmbedding(BaseModule):
         """
         self.check_images(imgs)
         return pad_to_size(imgs, self.pixels_of(self.grid_of(imgs.shape[-2:])))
+
+    def _add_embeddings(self) -> None:
+        """Add summary tokens and position tables, without values."""
+        if count := self.summary_tokens.count:
+            shape = 1, count, self.embed_dims
+            self.cls_token = nn.Parameter(torch.empty(shape))
+        self.add_table(
+            POSITIONS, PositionTable(self.grid, self.summary_tokens)
+        )
+
+    def _reset_embeddings(self) -> None:
+        """Give them, and the patch convolution, their initial values."""
+        for name in self.embedding_names():
+            if name in self._parameters:
+                nn.init.trunc_normal_(getattr(self, name), std=0.02)
+        # LeCun-normal: variance 1 / fan_in, truncated at two deviations.
+        proj = self.patch_embed.proj
+        std = proj.weight[0].numel() ** -0.5 / TRUNCATED_STD
+        nn.init.trunc_normal_(proj.weight, std=std, a=-2 * std, b=2 * std)
+        nn.init.zeros_(proj.bias)
+
+    def summary_embedding(self, position: Tensor) -> Tensor:
+        """Add the position (1, m, D) to the summary tokens: (1, m, D)."""
+        return self.cls_token + position
+
+    def embedding_names(self) -> tuple[str, ...]:
+        """Names of parameters and modules that embed images."""
+        cls = ('cls_token',) if self.summary_tokens.count else ()
+        return ('patch_embed', *cls, *self.position_tables())
 
     def add_table(self, name: str, table: PositionTable) -> None:
         """Add a parameter of position embeddings, without values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import nn
 
-from mmscope.models.layers import BidirectionalMamba, RMSNorm
+from mmscope.models.layers import BidirectionalMamba, LayerNorm, RMSNorm
 
 
 class NamedParameters(BaseModule):
@@ -38,7 +38,7 @@ class NamedParameters(BaseModule):
         own = dict(self.named_parameters(recurse=False))
         found = {name for name in self.embedding_names() if name in own}
         for prefix, module in self.named_modules():
-            if isinstance(module, (BidirectionalMamba, RMSNorm)):
+            if isinstance(module, (BidirectionalMamba, LayerNorm, RMSNorm)):
                 found |= {f'{prefix}.{name}' for name in module.no_decay}
                 # As torch.nn.utils.parametrize renames them.
                 found |= {

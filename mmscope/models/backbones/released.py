@@ -1,8 +1,9 @@
-"""Weights as the authors of ViM, VideoMamba and DyVM released them."""
+"""Weights as the authors of ViM and its kin, and of DeiT, released them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -10,12 +11,13 @@ from mmscope.models.backbones.checkpoint import RELEASED_SIZE, released_dense
 from mmscope.models.layers import SummaryTokens, square_grid
 
 Weights = dict[str, Tensor]
-CLS = 'cls_token'
+CLS, REGISTERS = 'cls_token', 'pos_embed_cls'
+NORM = 'norm_f.weight'
 EMBEDDINGS = (
     'pos_embed',
     'patch_embed.proj.weight',
     'patch_embed.proj.bias',
-    'norm_f.weight',
+    NORM,
 )
 BLOCK = (
     'norm.weight',
@@ -52,14 +54,35 @@ PREDICTOR = tuple(
 )
 
 
+# Of Mamba-Reg, where its channels are reduced for the head.
+NECK = ('neck.weight', 'norm_neck.weight')
+# timm's names of a transformer block, and ours, which are mmpretrain's.
+ATTENTION_BLOCK = {
+    f'{theirs}.{kind}': f'{ours}.{kind}'
+    for theirs, ours in (
+        ('norm1', 'ln1'),
+        ('attn.qkv', 'attn.qkv'),
+        ('attn.proj', 'attn.proj'),
+        ('norm2', 'ln2'),
+        ('mlp.fc1', 'ffn.layers.0.0'),
+        ('mlp.fc2', 'ffn.layers.1'),
+    )
+    for kind in ('weight', 'bias')
+}
+
+
 def released_names(
-    source: Weights, has_cls: bool = True, is_dyvm: bool = False
+    source: Weights,
+    outside: Sequence[str],
+    block: Sequence[str] = BLOCK,
+    is_dyvm: bool = False,
 ) -> list[str]:
     """Find the names of all backbone weights.
 
     Args:
         source (dict[str, Tensor]): Weights by released name, and others.
-        has_cls (bool): Whether there is a cls token. Defaults to True.
+        outside (Sequence[str]): Names of those that no block has.
+        block (Sequence[str]): Names in a block. Defaults to ViM's.
         is_dyvm (bool): Whether they are of a DyVM. Defaults to False.
 
     Returns:
@@ -69,40 +92,72 @@ def released_names(
         ValueError: If some are missing, or it is a model that computes
             something else.
     """
-    _refuse_variants(source, is_dyvm)
-    names = [CLS, *EMBEDDINGS] if has_cls else [*EMBEDDINGS]
-    block = (*BLOCK, *BLOCK_HEAD) if is_dyvm else BLOCK
+    _refuse_variants(source, outside, is_dyvm)
+    names = [*outside]
+    block = (*block, *BLOCK_HEAD) if is_dyvm else block
     names += _numbered(source, 'layers', block)
     if is_dyvm:
         names += _numbered(source, PREDICTORS, PREDICTOR)
     missing = [name for name in names if name not in source]
     if missing:
         raise ValueError(
-            f'not a bidirectional ViM: {len(missing)} of {len(names)} '
-            f'expected weights are missing, such as {missing[0]}; the file '
-            f'has such as {", ".join(sorted(source)[:3])}'
+            f'not the model that --source says: {len(missing)} of '
+            f'{len(names)} expected weights are missing, such as '
+            f'{missing[0]}; the file has such as '
+            f'{", ".join(sorted(source)[:3])}'
         )
     return names
+
+
+def rename_vit(source: Weights) -> Weights:
+    """Give the weights of a DeiT, which has timm's names, ours.
+
+    Args:
+        source (dict[str, Tensor]): Weights by released name.
+
+    Returns:
+        dict[str, Tensor]: The same by the names of :class:`TokenViT`.
+
+    Raises:
+        ValueError: If it is distilled, with a second token.
+    """
+    if 'dist_token' in source:
+        raise ValueError(
+            'the checkpoint is of a distilled DeiT (dist_token), whose head '
+            'reads two tokens: use the one without distillation'
+        )
+    found = {}
+    for key, value in source.items():
+        match = re.fullmatch(r'blocks\.(\d+)\.(.+)', key)
+        if match and match[2] in ATTENTION_BLOCK:
+            key = f'layers.{match[1]}.{ATTENTION_BLOCK[match[2]]}'
+        found[re.sub(r'^norm\.', 'norm_f.', key)] = value
+    return found
 
 
 def released_arch(source: Weights) -> dict[str, int]:
     """Read an ``arch`` off the shapes.
 
     Args:
-        source (dict[str, Tensor]): Weights by released name, complete.
+        source (dict[str, Tensor]): Weights by our name, complete.
 
     Returns:
-        dict[str, int]: For the constructor of the backbone.
+        dict[str, int]: For the constructor of the backbone. No shape shows
+        the heads of a ViT: those of DeiT have 64 channels.
     """
+    sizes = {
+        'embed_dims': source['pos_embed'].shape[-1],
+        'num_layers': _count(source, 'layers'),
+    }
+    if (inside := 'layers.0.ffn.layers.0.0.weight') in source:
+        return {**sizes, 'feedforward_channels': len(source[inside])}
     mixer = 'layers.0.mixer.'
     inner, rank = source[f'{mixer}dt_proj.weight'].shape
-    embed_dims = source['pos_embed'].shape[-1]
     return {
-        'embed_dims': embed_dims,
-        'num_layers': _count(source, 'layers'),
+        **sizes,
         'd_state': source[f'{mixer}A_log'].shape[1],
         'd_conv': source[f'{mixer}conv1d.weight'].shape[-1],
-        'expand': inner // embed_dims,
+        'expand': inner // sizes['embed_dims'],
         'dt_rank': rank,
     }
 
@@ -182,20 +237,27 @@ def _numbered(
     ]
 
 
-def _refuse_variants(source: Weights, is_dyvm: bool) -> None:
+def _refuse_variants(
+    source: Weights, outside: Sequence[str], is_dyvm: bool
+) -> None:
     if not is_dyvm and any(key.startswith(PREDICTORS) for key in source):
         raise ValueError(
             f'the checkpoint is of a DyVM ({PREDICTORS}), whose weights are '
-            'trained on pruned sequences: --source dyvm, dyvm_videomamba or '
-            'dyvm_seg'
+            'trained on pruned sequences: --source dyvm, dyvm_videomamba, '
+            'dyvm_mamba_reg or dyvm_seg'
+        )
+    if REGISTERS in source and REGISTERS not in outside:
+        raise ValueError(
+            f'the checkpoint is of a Mamba-Reg ({REGISTERS}): --source '
+            'mamba_reg or dyvm_mamba_reg'
         )
     rope = [key for key in source if key.startswith('rope.')]
-    if rope:
+    if rope and CLS in outside:
         raise ValueError(
-            f'the checkpoint has rotary position embeddings ({rope[0]}), as '
-            "ViM's small segmentation and its detection models do. They turn "
-            'every block, which mmscope does not do, so the converted model '
-            "would compute something else. Use ViM's ImageNet weights"
+            f'the checkpoint has rotary position embeddings ({rope[0]}) and '
+            'a cls token, which shifts them by one patch in their code: '
+            "mmscope has those of ViM's segmentation and detection, --source "
+            'vim_seg, vim_det'
         )
     if 'cls_token_head' in source:
         raise ValueError(
@@ -211,5 +273,7 @@ def _refuse_variants(source: Weights, is_dyvm: bool) -> None:
     if any(key.startswith('backbone.') for key in source):
         raise ValueError(
             'names begin with "backbone.": this file is converted already, '
-            'or the checkpoint of a host; models load it as it is'
+            'or the checkpoint of a host of ours, and models load it as it '
+            "is. ViM's own of segmentation and detection: --source vim_seg, "
+            'vim_det'
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmscope.models.backbones.arguments import (
+    ARCH_DEFAULTS,
     check_choice,
     check_stride,
     resolve_arch,
@@ -41,7 +42,7 @@ from mmscope.models.layers import (
 from mmscope.models.reduction import TokenReduction
 from mmscope.registry import MODELS
 
-OUT_TYPES = ('cls_token', 'featmap')
+OUT_TYPES = ('cls_token', 'featmap', 'avg_featmap', 'raw')
 FEATURE_SOURCES = ('residual', 'mixer')
 
 
@@ -68,9 +69,9 @@ class TokenBackbone(
 ):
     """A plain stack of blocks over the tokens of an image.
 
-    A family is a small subclass: it says which summary tokens there are,
-    makes its blocks (:meth:`make_block`) and its embeddings
-    (:meth:`_add_embeddings`). Everything else asks these methods.
+    A family is a small subclass: it says which summary tokens there are, and
+    makes its blocks (:meth:`make_block`) and its embeddings, where those are
+    not ViM's. Everything else asks these methods.
 
     Args:
         arch (str | dict): See :class:`VisionMamba`.
@@ -81,7 +82,7 @@ class TokenBackbone(
         patch_stride (int | None): Pixels between patches; None for the side.
         in_channels (int): Image channels.
         out_indices (int | Sequence[int]): Blocks that give levels.
-        out_type (str): 'cls_token' or 'featmap'.
+        out_type (str): 'cls_token', 'featmap', 'avg_featmap' or 'raw'.
         drop_path_rate (float): Largest stochastic-depth rate.
         feature_source (str): 'residual' or 'mixer'.
         last_norm (bool): Put the last level through the final norm.
@@ -96,6 +97,7 @@ class TokenBackbone(
     """
 
     archs: dict[str, dict]
+    arch_defaults = ARCH_DEFAULTS
     score_metrics: tuple[str, ...] = ()
 
     def __init__(
@@ -120,7 +122,7 @@ class TokenBackbone(
         init_cfg: dict | list | None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.arch = resolve_arch(arch, self.archs)
+        self.arch = resolve_arch(arch, self.archs, self.arch_defaults)
         self.embed_dims = self.arch['embed_dims']
         self.img_size = to_2tuple(img_size)
         self.patch_size = patch_size
@@ -153,7 +155,9 @@ class TokenBackbone(
         rates = [0.0] + [drop_path_rate * i / last for i in range(depth)]
         self.layers = ModuleList(self.make_block(rate) for rate in rates[:-1])
         self.drop_path = DropPath(rates[-1])
-        self.norm_f = RMSNorm(self.embed_dims)
+        self.norm_f = self.make_norm()
+        if out_type == 'avg_featmap':
+            self.norm_avg = self.make_norm()
         self._reset_embeddings()
         self.reduction = self._reduce_by(reduction)
         self._freeze(frozen_stages)
@@ -165,13 +169,9 @@ class TokenBackbone(
         It maps (tokens, residual, plan) to (tokens, residual, Mixed).
         """
 
-    @abstractmethod
-    def _add_embeddings(self) -> None:
-        """Add summary tokens and position tables, without values."""
-
-    @abstractmethod
-    def _reset_embeddings(self) -> None:
-        """Give them, and the patch convolution, their initial values."""
+    def make_norm(self) -> nn.Module:
+        """Make the final norm."""
+        return RMSNorm(self.embed_dims)
 
     def read_out(self, summary: Tensor) -> Tensor:
         """Turn summary tokens after the final norm into one vector.
@@ -190,9 +190,19 @@ class TokenBackbone(
         """Channels of :meth:`read_out`."""
         return self.embed_dims
 
+    def read_out_macs(self) -> int:
+        """Count the multiply-accumulates of :meth:`read_out`, 0 here."""
+        return 0
+
     def _reduce_by(self, reduction: dict | None) -> TokenReduction | None:
         if reduction is None:
             return None
+        if self.out_type in ('avg_featmap', 'raw'):
+            raise ValueError(
+                f'out_type={self.out_type!r} gives all tokens or their mean, '
+                'and a token reduction takes some out: use cls_token or '
+                'featmap'
+            )
         found = MODELS.build(reduction)
         if not isinstance(found, TokenReduction):
             raise ValueError(
@@ -270,6 +280,11 @@ class TokenBackbone(
         """
         encoded = self.encode_images(imgs)
         self.deliver(encoded.record)
+        if self.out_type == 'raw':
+            return (encoded.tokens,)
+        if self.out_type == 'avg_featmap':
+            patches = encoded.sequence.patches(encoded.tokens)
+            return (self.norm_avg(patches.mean(1)),)
         grid = encoded.sequence.grid
         maps = [to_map(level, grid) for level in encoded.levels]
         summary = encoded.sequence.summary(encoded.tokens)
@@ -289,10 +304,20 @@ class TokenBackbone(
         sequence = TokenSequence.plain(
             *self.embed(padded), self.summary_tokens, grid
         )
-        steps = NO_STEPS
-        if self.reduction is not None:
-            steps = self.reduction.start(self, sequence)
-        return self.encode(sequence, steps)
+        return self.encode(sequence, self.start(sequence))
+
+    def start(self, sequence: TokenSequence) -> Steps:
+        """Say what accompanies a sequence of all patches.
+
+        Args:
+            sequence (TokenSequence): Embedded images.
+
+        Returns:
+            Steps: With the state of this pass.
+        """
+        if self.reduction is None:
+            return NO_STEPS
+        return self.reduction.start(self, sequence)
 
     def output(
         self,

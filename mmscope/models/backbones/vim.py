@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmscope.models.backbones.arguments import ARCHS, check_choice
-from mmscope.models.backbones.embedding import POSITIONS
 from mmscope.models.backbones.token_backbone import TokenBackbone
 from mmscope.models.layers import (
     BidirectionalMamba,
     MambaBlock,
-    PositionTable,
+    RotarySteps,
+    Steps,
     SummaryTokens,
+    TokenSequence,
 )
 from mmscope.registry import MODELS
 
-# Standard deviation of a unit normal that is cut at two deviations.
-TRUNCATED_STD = 0.87962566103423978
 SUMMARY_POSITIONS = ('middle', 'first', 'none')
 
 
@@ -57,7 +55,10 @@ class VisionMamba(TokenBackbone):
             Defaults to -1.
         out_type (str): 'cls_token' returns (cls,) of shape (B, D); 'featmap'
             a tuple of maps (B, D, ceil(H / p), ceil(W / p)), one an out
-            index. Defaults to 'cls_token'.
+            index. As in mmpretrain, 'avg_featmap' returns (mean,), the mean
+            of the patches after the final norm, normed once more, (B, D),
+            and 'raw' (tokens,), all tokens after the final norm in the order
+            of the sequence, (B, L, D). Defaults to 'cls_token'.
         drop_path_rate (float): Largest stochastic-depth rate. Defaults to 0.
         feature_source (str): 'residual' (residual stream plus mixer output)
             or 'mixer' (mixer output alone). Defaults to 'residual'.
@@ -69,6 +70,11 @@ class VisionMamba(TokenBackbone):
             'none', no cls token, for 'featmap' alone. Defaults to 'middle'.
         average_directions (bool): Halve the sum of the two directions.
             Defaults to True.
+        rope (bool): Turn tokens and residual stream before every block by
+            rotary positions of their cells, beside the absolute ones, as
+            ViM's released small segmentation and its detection models do
+            (:class:`RotarySteps`); with no cls token, or one at the front.
+            Defaults to False.
         reduction (dict | None): Token reduction. Defaults to None.
         scan_backend (str): See :func:`mmscope.ops.selective_scan`. Defaults
             to 'auto'.
@@ -109,15 +115,15 @@ class VisionMamba(TokenBackbone):
         residual_in_fp32: bool = True,
         summary_position: str = 'middle',
         average_directions: bool = True,
+        rope: bool = False,
         reduction: dict | None = None,
         with_cp: bool = False,
     ) -> None:
-        check_choice('summary_position', summary_position, SUMMARY_POSITIONS)
-        count = 0 if summary_position == 'none' else 1
         self.average_directions = average_directions
+        self.rope = rope
         super().__init__(
             arch,
-            SummaryTokens(summary_position, count),
+            self.summary_of(summary_position),
             mixer=dict(
                 average_directions=average_directions,
                 scan_backend=scan_backend,
@@ -137,6 +143,18 @@ class VisionMamba(TokenBackbone):
             with_cp=with_cp,
             init_cfg=init_cfg,
         )
+        check_rope(self)
+
+    def start(self, sequence: TokenSequence) -> Steps:
+        """Turn tokens, or let a token reduction accompany them."""
+        if self.rope:
+            return RotarySteps(sequence, self.summary_tokens)
+        return super().start(sequence)
+
+    def summary_of(self, position: str) -> SummaryTokens:
+        """Make the summary tokens that stand at ``summary_position``."""
+        check_choice('summary_position', position, SUMMARY_POSITIONS)
+        return SummaryTokens(position, 0 if position == 'none' else 1)
 
     def make_block(self, drop_path_rate: float) -> nn.Module:
         """Make a bidirectional Mamba block."""
@@ -147,27 +165,37 @@ class VisionMamba(TokenBackbone):
             **self.mixer_options,
         )
 
-    def _add_embeddings(self) -> None:
-        if self.summary_tokens.count:
-            self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
-        table = PositionTable(self.grid, self.summary_tokens)
-        self.add_table(POSITIONS, table)
 
-    def _reset_embeddings(self) -> None:
-        if self.summary_tokens.count:
-            nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        # LeCun-normal: variance 1 / fan_in, truncated at two deviations.
-        proj = self.patch_embed.proj
-        std = proj.weight[0].numel() ** -0.5 / TRUNCATED_STD
-        nn.init.trunc_normal_(proj.weight, std=std, a=-2 * std, b=2 * std)
-        nn.init.zeros_(proj.bias)
+def check_rope(backbone: VisionMamba) -> None:
+    """Refuse what rotary positions do not fit.
 
-    def summary_embedding(self, position: Tensor) -> Tensor:
-        """Add the position (1, 1, D) to the cls token: (1, 1, D)."""
-        return self.cls_token + position
+    Args:
+        backbone (VisionMamba): Complete; nothing is refused without
+            ``rope``.
 
-    def embedding_names(self) -> tuple[str, ...]:
-        """Names of parameters and modules that embed images."""
-        cls = ('cls_token',) if self.summary_tokens.count else ()
-        return ('patch_embed', *cls, *self.position_tables())
+    Raises:
+        ValueError: If it is no bool, channels do not come in two halves of
+            pairs, cls stands between the patches, or patches are dropped.
+    """
+    if backbone.rope is False:
+        return
+    if backbone.rope is not True:
+        raise ValueError(f'rope must be True or False, got {backbone.rope!r}')
+    if backbone.embed_dims % 4:
+        raise ValueError(
+            'rope=True turns pairs of channels by rows and by columns: '
+            f'embed_dims must be a multiple of 4, got {backbone.embed_dims}'
+        )
+    place = backbone.summary_tokens.position
+    if place not in ('none', 'first'):
+        raise ValueError(
+            "rope=True is that of ViM's segmentation and detection, which "
+            f'have no cls token among the patches, got {place!r}: set '
+            "summary_position='none' with out_type='featmap', or 'first'"
+        )
+    if backbone.reduction is not None:
+        raise ValueError(
+            'rope=True turns tokens by their cells in every block, and '
+            f'{type(backbone.reduction).__name__} takes patches out between '
+            'blocks: use one of them'
+        )

@@ -31,6 +31,8 @@ class WeightsInfo:
         patch_size (int): Pixels.
         patch_stride (int): Pixels.
         tables (dict[str, PositionTable]): Position tables by parameter.
+        rope (bool): Whether there are rotary positions, too; older entries
+            do not say it. Defaults to False.
     """
 
     family: str
@@ -42,6 +44,7 @@ class WeightsInfo:
     patch_size: int
     patch_stride: int
     tables: dict[str, PositionTable]
+    rope: bool = False
 
     @classmethod
     def of(cls, backbone: TokenBackbone) -> WeightsInfo:
@@ -56,6 +59,7 @@ class WeightsInfo:
             patch_size=backbone.patch_size,
             patch_stride=backbone.patch_stride,
             tables=backbone.position_tables(),
+            rope=backbone.rope,
         )
 
     def pack(self) -> Tensor:
@@ -90,6 +94,7 @@ class WeightsInfo:
     @classmethod
     def _read(cls, packed: Tensor) -> WeightsInfo:
         found = json.loads(_bytes(packed))
+        found.setdefault('rope', False)
         known = {name: found[name] for name in cls.__dataclass_fields__}
         known['arch'] = dict(found['arch'])
         known['summary'] = SummaryTokens(**found['summary'])
@@ -114,7 +119,7 @@ class WeightsInfo:
             resized; nor are summary tokens to a model with none. Sizes are
             those of :meth:`other_sizes`.
         """
-        names = ['blocks', 'patch_size', 'patch_stride', 'summary']
+        names = ['blocks', 'patch_size', 'patch_stride', 'summary', 'rope']
         if self.blocks == other.blocks == 'mamba':
             names.append('average_directions')
         if other.summary.count == 0:

@@ -2,11 +2,12 @@
 
 from mmscope.ops import add_residual
 
+from .attention import AttentionBlock, GlobalAttention
 from .drop_path import DropPath
 from .initial_values import is_overwritten
 from .macs import block_macs, scan_cost
 from .mixer import BidirectionalMamba, MambaBlock
-from .norm import RMSNorm, add_and_norm
+from .norm import LayerNorm, RMSNorm, add_and_norm
 from .patch_embed import PatchEmbed, pad_to_multiple, pad_to_size
 from .plain import is_plain
 from .position import PositionTable, resize_pos_embed, square_grid
@@ -19,6 +20,7 @@ from .record import (
     observe,
     unwrap_model,
 )
+from .rotary import RotarySteps, rotary_angles, rotate
 from .settings import holding, is_number
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
@@ -35,8 +37,11 @@ __all__ = [
     'NO_STEPS',
     'PLAIN',
     'SCORE_METRICS',
+    'AttentionBlock',
     'BidirectionalMamba',
     'DropPath',
+    'GlobalAttention',
+    'LayerNorm',
     'MambaBlock',
     'Mixed',
     'MixerPlan',
@@ -45,6 +50,7 @@ __all__ = [
     'PositionTable',
     'RMSNorm',
     'Record',
+    'RotarySteps',
     'Steps',
     'SummaryTokens',
     'TokenSequence',
@@ -65,6 +71,8 @@ __all__ = [
     'places_between',
     'ranking',
     'resize_pos_embed',
+    'rotary_angles',
+    'rotate',
     'scan_cost',
     'square_grid',
     'token_scores',

@@ -1,4 +1,4 @@
-"""RMSNorm, in the form the released ViM uses."""
+"""Norms: RMSNorm as the released ViM has it, LayerNorm as ViT has."""
 
 from __future__ import annotations
 
@@ -42,6 +42,25 @@ class RMSNorm(nn.Module):
     def extra_repr(self) -> str:
         """Show the size in ``repr``."""
         return f'{self.weight.numel()}, eps={self.eps}'
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm of ViT (eps 1e-6) in the dtype of its weights.
+
+    Args:
+        dim (int): Channels D.
+        eps (float): Added to the variance. Defaults to 1e-6.
+    """
+
+    no_decay = ('weight',)
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__(dim, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis of (..., D)."""
+        # The residual stream may be of another dtype.
+        return super().forward(x.to(self.weight.dtype))
 
 
 def add_and_norm(

@@ -99,7 +99,7 @@ class DyVM(TokenReduction):
             raise ValueError(
                 'DyVM skips scan directions, and '
                 f'{type(backbone).__name__} has blocks of {backbone.blocks}: '
-                'use it with VisionMamba or VideoMamba'
+                'use it with VisionMamba, VideoMamba or MambaReg'
             )
         layers = self.stage_layers(backbone)
         if layers != self.prune_layers:

@@ -51,6 +51,11 @@ def check_family(backbone: CoarseToFine) -> None:
             meets several, patches overlap, or a token reduction is at work.
     """
     count = backbone.summary_tokens.count
+    if backbone.out_type in ('avg_featmap', 'raw'):
+        raise ValueError(
+            f'out_type={backbone.out_type!r} is for one stage: a scope gives '
+            'cls_token or featmap'
+        )
     if not count:
         raise ValueError(
             'scoping judges the coarse stage by its summary tokens, this '
@@ -66,6 +71,11 @@ def check_family(backbone: CoarseToFine) -> None:
             'scoping replaces whole regions by their patches, so patches '
             f'must not overlap: got patch_stride={backbone.patch_stride} for '
             f'patch_size={backbone.patch_size}'
+        )
+    if backbone.rope:
+        raise ValueError(
+            'rope=True turns tokens by the cells of one grid, and a scope '
+            'mixes tokens of two: use the plain backbone'
         )
     if backbone.reduction is not None:
         raise ValueError(

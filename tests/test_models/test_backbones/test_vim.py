@@ -162,7 +162,7 @@ def test_indices_are_not_edited_in_place():
         ({'arch': {**ARCH, 'depth': 3}}, "unknown keys .*'depth'"),
         ({'out_indices': (0, 9)}, 'got \\(0, 9\\)'),
         ({'out_indices': (2, 1)}, 'ascending'),
-        ({'out_type': 'raw'}, 'out_type must be one of'),
+        ({'out_type': 'mean'}, 'out_type must be one of'),
         ({'feature_source': 'x'}, 'feature_source must be one of'),
         ({'frozen_stages': 7}, 'frozen_stages must lie in'),
         ({'drop_path_rate': 1.5}, 'drop_prob must lie in'),

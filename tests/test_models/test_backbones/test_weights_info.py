@@ -13,7 +13,9 @@ from torch import nn
 from torch.func import functional_call
 
 from mmscope.models import (
+    MambaReg,
     MambaScope,
+    TokenViT,
     VideoMamba,
     VideoMambaScope,
     VisionMamba,
@@ -39,7 +41,15 @@ def without_entry(model):
 
 
 @pytest.mark.parametrize(
-    'family', [VisionMamba, VideoMamba, MambaScope, VideoMambaScope]
+    'family',
+    [
+        VisionMamba,
+        VideoMamba,
+        MambaReg,
+        TokenViT,
+        MambaScope,
+        VideoMambaScope,
+    ],
 )
 def test_it_is_the_only_key_beside_the_parameters(family):
     model = make(family)

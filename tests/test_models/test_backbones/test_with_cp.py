@@ -6,14 +6,27 @@ import pytest
 import torch
 
 from mmscope.models import (
+    MambaReg,
+    MambaRegScope,
     MambaScope,
+    TokenViT,
     VideoMamba,
     VideoMambaScope,
     VisionMamba,
+    ViTScope,
     observe,
 )
 
-FAMILIES = (VisionMamba, VideoMamba, MambaScope, VideoMambaScope)
+FAMILIES = (
+    VisionMamba,
+    VideoMamba,
+    MambaReg,
+    TokenViT,
+    MambaScope,
+    VideoMambaScope,
+    MambaRegScope,
+    ViTScope,
+)
 MAPS = {'out_type': 'featmap', 'out_indices': (1, 3)}
 
 

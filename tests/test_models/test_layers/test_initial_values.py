@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmscope.models import MambaScope, VideoMamba, VisionMamba
+from mmscope.models import MambaReg, MambaScope, VideoMamba, VisionMamba
 
 ARCH = {'embed_dims': 32, 'num_layers': 4}
 # Many stock configs carry such a line.
@@ -19,7 +19,9 @@ def build(cls=VisionMamba, **options):
     return cls(arch=ARCH, img_size=64, **options)
 
 
-@pytest.mark.parametrize('cls', [VisionMamba, VideoMamba, MambaScope])
+@pytest.mark.parametrize(
+    'cls', [VisionMamba, VideoMamba, MambaReg, MambaScope]
+)
 @pytest.mark.parametrize('place', ['own', 'host'])
 def test_steps_rates_and_depth_scaling_survive_an_init_cfg(cls, place):
     from mmengine.model import BaseModule

@@ -21,7 +21,8 @@ SEGMENTATION = {
     'last_norm': False,
     'residual_in_fp32': False,
 }
-FAMILIES = pytest.mark.parametrize('name', ['vim', 'videomamba'])
+FAMILIES = pytest.mark.parametrize('name', ['vim', 'videomamba', 'mambareg'])
+TAUGHT = pytest.mark.parametrize('name', ['vim', 'videomamba'])
 
 
 def classify(features, wanted):
@@ -114,7 +115,7 @@ def raster(kept, count):
     return flags.scatter(1, kept, True)
 
 
-@FAMILIES
+@TAUGHT
 def test_training_with_the_decisions_of_inference_is_inference(name):
     model, wanted = released(name)
     count = model.grid[0] * model.grid[1]

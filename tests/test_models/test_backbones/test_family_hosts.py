@@ -1,15 +1,33 @@
-"""VideoMamba and its scope in all three hosts, trained and gated."""
+"""Each family and its scope in all three hosts, trained and gated."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from mmscope.models import VideoMamba, VideoMambaScope, is_two_stage
+from mmscope.models import is_two_stage
 from mmscope.models.backbones.weights_info import WeightsInfo
+from mmscope.registry import MODELS
 
-SCOPE = 'mmscope.VideoMambaScope'
+# A family, its scope, and the name that its weights give.
+FAMILIES = {
+    'VideoMamba': ('VideoMambaScope', 'VideoMamba'),
+    'MambaReg': ('MambaRegScope', 'Mamba-Reg'),
+    'TokenViT': ('ViTScope', 'ViT'),
+}
+# Two registers side by side are one vector for the heads.
+REGISTERS = {'num_registers': 2, 'cls_reduce': 2}
 ENTRY = 'backbone._extra_state'
+
+
+def backbone(kind):
+    """Options of a backbone; its vector has the width that hosts expect."""
+    options = REGISTERS if 'MambaReg' in kind else {}
+    return {'type': f'mmscope.{kind}', **options}
+
+
+def is_scope(kind):
+    return kind.endswith('Scope')
 
 
 def gated(threshold):
@@ -23,12 +41,12 @@ def classification(tmp_path):
 
     root = cls_builders.write_photos(tmp_path / 'data')
 
-    def make(name, kind=SCOPE, **options):
+    def make(name, kind, **options):
         host, head = 'mmscope.CoarseToFineClassifier', None
-        if kind != SCOPE:
+        if not is_scope(kind):
             host, head = 'ImageClassifier', {'type': 'LinearClsHead'}
         # Two steps of six images.
-        model = cls_builders.classifier(host, head, type=kind)
+        model = cls_builders.classifier(host, head, **backbone(kind))
         loader = cls_builders.dataloader(root, True, batch_size=6)
         return cls_builders.runner(
             root,
@@ -48,9 +66,9 @@ def segmentation(tmp_path):
 
     root = builders.write_scenes(tmp_path / 'data')
 
-    def make(name, kind=SCOPE, **options):
-        model = builders.segmentor(type=kind)
-        if kind != SCOPE:
+    def make(name, kind, **options):
+        model = builders.segmentor(**backbone(kind))
+        if not is_scope(kind):
             model['type'] = 'EncoderDecoder'
             del model['backbone']['exit_head']
         folder = tmp_path / name
@@ -65,14 +83,13 @@ def detection(tmp_path):
 
     root = det_builders.write_coco(tmp_path / 'data')
 
-    def make(name, kind=SCOPE, **options):
-        backbone = det_builders.backbone(type=kind)
-        if kind != SCOPE:
-            del backbone['exit_head']
-        host = 'mmscope.EarlyExitCascadeRCNN'
-        model = det_builders.cascade(
-            host if kind == SCOPE else 'CascadeRCNN', backbone=backbone
-        )
+    def make(name, kind, **options):
+        host, body = 'mmscope.EarlyExitCascadeRCNN', backbone(kind)
+        body = det_builders.backbone(**body)
+        if not is_scope(kind):
+            host = 'CascadeRCNN'
+            del body['exit_head']
+        model = det_builders.cascade(host, backbone=body)
         folder = tmp_path / name
         return det_builders.runner(root, folder, model, iters=2, **options)
 
@@ -93,11 +110,12 @@ def last(folder):
     return path
 
 
+@pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.parametrize('host', HOSTS, ids=lambda host: host.__name__)
-def test_the_scope_trains_and_exits(host, tmp_path):
-    make = host(tmp_path)
-    runner = make('train')
-    assert isinstance(runner.model.backbone, VideoMambaScope)
+def test_the_scope_trains_and_exits(host, family, tmp_path):
+    make, (scope, says) = host(tmp_path), FAMILIES[family]
+    runner = make('train', scope)
+    assert type(runner.model.backbone) is MODELS.get(scope)
     before = weights(runner)
     runner.train()
     assert runner.iter == 2
@@ -111,23 +129,25 @@ def test_the_scope_trains_and_exits(host, tmp_path):
     assert {f'backbone.{part}' for part in parts} <= set(moved)
     path = last(tmp_path / 'train')
     saved = torch.load(path, weights_only=False)['state_dict']
-    assert WeightsInfo.unpack(saved[ENTRY]).family == 'VideoMamba'
+    assert WeightsInfo.unpack(saved[ENTRY]).family == says
     ratios = []
     for name, threshold in (('all', 0.0), ('none', 1.5)):
-        tester = make(name, load_from=str(path), **gated(threshold))
+        options = {'load_from': str(path), **gated(threshold)}
+        tester = make(name, scope, **options)
         ratios.append(tester.test()['early_exit/exit_ratio'])
         assert tester.model.backbone.exit_threshold == threshold
     assert ratios == [1.0, 0.0]
 
 
+@pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.parametrize('host', HOSTS, ids=lambda host: host.__name__)
-def test_the_plain_family_trains_and_tests(host, tmp_path):
-    runner = host(tmp_path)('train', 'mmscope.VideoMamba', custom_hooks=[])
-    assert type(runner.model.backbone) is VideoMamba
+def test_the_plain_family_trains_and_tests(host, family, tmp_path):
+    runner = host(tmp_path)('train', family, custom_hooks=[])
+    assert type(runner.model.backbone) is MODELS.get(family)
     assert not is_two_stage(runner.model)
     before = weights(runner)['backbone.cls_token']
     runner.train()
     assert runner.iter == 2
-    # A map has no cls, but the scan carries it into the patches.
+    # A map has no cls, but the blocks carry it into the patches.
     assert not torch.equal(weights(runner)['backbone.cls_token'], before)
     assert runner.test()
