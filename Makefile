@@ -42,8 +42,9 @@ endif
 
 # All hosts are tested.
 test: OPS = 1
+test: export OMP_NUM_THREADS = 1
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Five minutes on two quiet cores; says what moved since the file was written.
 bench: setup

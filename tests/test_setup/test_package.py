@@ -140,4 +140,4 @@ def test_make_test_sets_up_checks_style_and_ends_with_pytest(stack):
         *mypy,
         [f'.venv-{stack}/bin/python', '-m'],
     ]
-    assert commands[-1].endswith('pytest')
+    assert 'pytest -n auto' in commands[-1]
