@@ -9,6 +9,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope='session')
 def scenes(tmp_path_factory):
-    from builders import write_scenes
+    from builders.segmentation import write_scenes
 
     return write_scenes(tmp_path_factory.mktemp('scenes'))

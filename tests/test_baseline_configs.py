@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cls_builders
 import pytest
 import torch
+from builders import classification
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -18,7 +18,7 @@ pytest.importorskip('mmseg', reason='needs mmsegmentation')
 from mmscope.analysis import exit_only_costs, pass_macs
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-CLASSES = len(cls_builders.COLOURS)
+CLASSES = len(classification.COLOURS)
 SMALL = {'depth': 18, 'stem_channels': 4, 'base_channels': 4}
 
 
@@ -110,7 +110,7 @@ def small(name, folder, work_dir):
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp('folders')
     for split in ('train', 'val'):
-        cls_builders.write_photos(root / split)
+        classification.write_photos(root / split)
     return root
 
 

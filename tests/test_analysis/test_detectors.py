@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import det_builders
 import pytest
 import torch
+from builders import detection
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
@@ -24,7 +24,7 @@ from mmscope.analysis.detectors import (
 from mmscope.registry import MODELS
 
 COCO = Path(__file__).parents[2] / 'configs/coco'
-SIDE = det_builders.SIZE
+SIDE = detection.SIZE
 
 
 def build(config, device='cpu'):
@@ -34,14 +34,14 @@ def build(config, device='cpu'):
 
 
 def boxes_only():
-    config = det_builders.cascade('CascadeRCNN')
+    config = detection.cascade('CascadeRCNN')
     roi_head = config['roi_head']
     del roi_head['mask_roi_extractor'], roi_head['mask_head']
     return {**config, 'roi_head': {**roi_head, 'type': 'CascadeRoIHead'}}
 
 
 def three_mask_heads():
-    config = det_builders.cascade('CascadeRCNN')
+    config = detection.cascade('CascadeRCNN')
     roi_head = {**config['roi_head'], 'type': 'CascadeRoIHead'}
     # It shares the three extractors of the boxes.
     del roi_head['mask_roi_extractor']
@@ -49,17 +49,17 @@ def three_mask_heads():
 
 
 def one_mask_head_of_three_extractors():
-    config = det_builders.cascade()
+    config = detection.cascade()
     del config['roi_head']['mask_roi_extractor']
     return config
 
 
 DETECTORS = {
-    'cascade': det_builders.cascade,
+    'cascade': detection.cascade,
     'boxes_only': boxes_only,
     'three_mask_heads': three_mask_heads,
     'shared_extractors': one_mask_head_of_three_extractors,
-    'faster_rcnn': det_builders.faster_rcnn,
+    'faster_rcnn': detection.faster_rcnn,
 }
 
 
@@ -121,14 +121,14 @@ def test_a_test_step_spends_what_is_counted_for_its_regions(kind):
 
 
 def test_images_of_a_batch_share_what_their_regions_cost():
-    model = build(det_builders.cascade())
+    model = build(detection.cascade())
     spent, seen = detect(model, num=2)
     assert seen == {'bbox_head': [40] * 3, 'mask_head': [20]}
     assert spent == counted(model, Regions(20, 10)).outside
 
 
 def test_fewer_regions_than_the_most_are_counted_as_they_come():
-    config = det_builders.cascade()
+    config = detection.cascade()
     config['test_cfg']['rpn']['nms']['iou_threshold'] = 0.05
     config['test_cfg']['rcnn']['score_thr'] = 0.4
     model = build(config)
@@ -141,7 +141,7 @@ def test_fewer_regions_than_the_most_are_counted_as_they_come():
 
 
 def test_a_single_stage_detector_needs_no_regions():
-    model = build(det_builders.retinanet())
+    model = build(detection.retinanet())
     spent, _ = detect(model)
     found = count_costs(model, (SIDE, SIDE))
     assert found.outside == spent
@@ -154,7 +154,7 @@ def test_a_single_stage_detector_needs_no_regions():
 
 
 def test_both_stages_of_a_detector_run_the_closed_form():
-    model = build(det_builders.cascade())
+    model = build(detection.cascade())
     found = counted(model, Regions(5, 2))
     for convention in ('paper', 'exact'):
         closed = closed_form(model, (SIDE, SIDE), found.outside, convention)
@@ -162,8 +162,8 @@ def test_both_stages_of_a_detector_run_the_closed_form():
 
 
 def test_regional_heads_by_hand():
-    channels, classes = det_builders.CHANNELS, len(det_builders.CLASSES)
-    model = build(det_builders.cascade())
+    channels, classes = detection.CHANNELS, len(detection.CLASSES)
+    model = build(detection.cascade())
     parts = counted(model, Regions(5, 3)).shared_parts()
     # 3 x 3 cells, 16 hidden units, one background class, boxes of all classes.
     box = 4 * 9 * channels**2 * 9 + 9 * channels * 16 + 16 * (classes + 1 + 4)
@@ -195,21 +195,21 @@ def test_coco_recipes_cost_what_they_do_by_hand(stem, params, shared):
 def test_shapes_alone_give_the_count_of_a_real_forward():
     # No multiple of the patch, nor a square.
     shape, regions = (50, 90), Regions(7, 4)
-    real = build(det_builders.cascade())
+    real = build(detection.cascade())
     run = DetectorForward(real, regions)
     outside = count_costs(real, shape, run=run).outside
-    model = build(det_builders.cascade(), 'meta')
+    model = build(detection.cascade(), 'meta')
     assert count_behind(model, shape, regions) == outside
 
 
 def test_no_region_costs_nothing():
-    parts = counted(build(det_builders.cascade()), Regions(0, 0))
+    parts = counted(build(detection.cascade()), Regions(0, 0))
     rows = {row['part']: row['macs'] for row in parts.rows()}
     assert (rows['bbox_head'], rows['mask_head']) == (0, 0)
 
 
 def test_counting_leaves_the_detector_as_it_was():
-    model = build(det_builders.cascade()).train()
+    model = build(detection.cascade()).train()
     before = {name: (id(p), p.data_ptr()) for name, p in _entries(model)}
     counted(model, Regions(5, 2))
     after = {name: (id(p), p.data_ptr()) for name, p in _entries(model)}
@@ -223,14 +223,14 @@ def _entries(model):
 
 
 def test_given_numbers_replace_those_of_the_config():
-    model = build(det_builders.cascade())
+    model = build(detection.cascade())
     assert find_regions(model) == Regions(20, 10)
     assert find_regions(model, masks=0) == Regions(20, 0)
     assert find_regions(model, 300, 7) == Regions(300, 7)
 
 
 def test_a_config_that_bounds_no_number_needs_one():
-    config = det_builders.cascade()
+    config = detection.cascade()
     config['test_cfg']['rcnn']['max_per_img'] = -1
     model = build(config)
     with pytest.raises(ValueError, match='rcnn.max_per_img does not say'):
@@ -241,9 +241,9 @@ def test_a_config_that_bounds_no_number_needs_one():
 @pytest.mark.parametrize(
     ('config', 'options'),
     [
-        (det_builders.retinanet, {'proposals': 5}),
-        (det_builders.faster_rcnn, {'masks': 5}),
-        (det_builders.retinanet, {'masks': 5}),
+        (detection.retinanet, {'proposals': 5}),
+        (detection.faster_rcnn, {'masks': 5}),
+        (detection.retinanet, {'masks': 5}),
     ],
 )
 def test_numbers_given_in_vain_are_refused(config, options):
@@ -253,9 +253,9 @@ def test_numbers_given_in_vain_are_refused(config, options):
 
 
 def test_a_roi_head_of_other_ways_is_not_guessed():
-    config = det_builders.cascade()
+    config = detection.cascade()
     roi_head = {**config['roi_head'], 'type': 'PISARoIHead'}
-    roi_head['bbox_head'] = det_builders.box_head()
+    roi_head['bbox_head'] = detection.box_head()
     for name in ('num_stages', 'stage_loss_weights'):
         del roi_head[name]
     train = {**config['train_cfg'], 'rcnn': config['train_cfg']['rcnn'][0]}
@@ -280,8 +280,8 @@ def test_what_runs_between_the_layers_is_named():
     named = {
         kind: between_layers(model, find_regions(model))
         for kind, model in (
-            ('boxes', build(det_builders.faster_rcnn())),
-            ('masks', build(det_builders.cascade())),
+            ('boxes', build(detection.faster_rcnn())),
+            ('masks', build(detection.cascade())),
         )
     }
     assert named == {'boxes': boxes, 'masks': [*boxes, 'pasting of masks']}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from coco_builders import annotation, content
+from builders.coco import annotation, content
 from PIL import Image
 
 from mmscope.datasets import DatasetLayoutError

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from coco_builders import annotation, content, write
+from builders.coco import annotation, content, write
 
 from mmscope.datasets import DatasetLayoutError
 from mmscope.datasets.coco_file import read_coco

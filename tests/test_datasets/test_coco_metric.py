@@ -6,7 +6,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from coco_builders import CLASSES, annotation, content, write
+from builders.coco import CLASSES, annotation, content, write
 from mmengine.runner import BaseLoop
 from torch import nn
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from coco_builders import annotation, content
+from builders.coco import annotation, content
 
 from mmscope.datasets import DatasetLayoutError
 from mmscope.datasets.coco_objects import (
@@ -114,7 +114,7 @@ def test_text_ids_against_numbers_are_suspected():
 def test_the_host_leaves_out_the_same(tmp_path):
     """Against mmdet itself, over boxes of every kind."""
     pytest.importorskip('mmdet', reason='needs mmdetection')
-    from coco_builders import CLASSES, write
+    from builders.coco import CLASSES, write
     from mmdet.datasets import CocoDataset
 
     rng = np.random.default_rng(0)

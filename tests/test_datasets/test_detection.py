@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from coco_builders import CLASSES, annotation, content, write
+from builders.coco import CLASSES, annotation, content, write
 from PIL import Image
 
 pytest.importorskip('mmdet', reason='needs mmdetection')

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import builders
-import cls_builders
-import det_builders
-import host_builders as hosts
 import pytest
 import torch
+from builders import classification, detection, hosts, segmentation
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
@@ -20,12 +17,12 @@ pytest.importorskip('mmdet', reason='needs mmdetection')
 
 @pytest.fixture(scope='session')
 def photos(tmp_path_factory):
-    return cls_builders.write_photos(tmp_path_factory.mktemp('photos'))
+    return classification.write_photos(tmp_path_factory.mktemp('photos'))
 
 
 @pytest.fixture(scope='session')
 def coco(tmp_path_factory):
-    return det_builders.write_coco(tmp_path_factory.mktemp('coco'))
+    return detection.write_coco(tmp_path_factory.mktemp('coco'))
 
 
 OURS = 'mmscope.EarlyExitEncoderDecoder'
@@ -36,19 +33,19 @@ SEGMENTORS = {
     'segformer': partial(hosts.segmentor, 'segformer'),
     'mask2former': hosts.seg_mask2former,
     'uper, wrapped': lambda: hosts.on_resnet(
-        builders.segmentor('EncoderDecoder')
+        segmentation.segmentor('EncoderDecoder')
     ),
     'fcn, wrapped': lambda: hosts.on_resnet(hosts.segmentor('fcn')),
-    'ours, wrapped': lambda: hosts.on_resnet(builders.segmentor(OURS)),
+    'ours, wrapped': lambda: hosts.on_resnet(segmentation.segmentor(OURS)),
 }
 DETECTORS = {
     'mask_rcnn': hosts.mask_rcnn,
     'mask2former': hosts.mask2former,
     'cascade_rcnn, wrapped': lambda: hosts.on_resnet(
-        det_builders.cascade('CascadeRCNN')
+        detection.cascade('CascadeRCNN')
     ),
     'mask_rcnn, wrapped': lambda: hosts.on_resnet(hosts.mask_rcnn()),
-    'ours, wrapped': lambda: hosts.on_resnet(det_builders.cascade()),
+    'ours, wrapped': lambda: hosts.on_resnet(detection.cascade()),
 }
 
 
@@ -97,7 +94,7 @@ def usable(host, loss):
 
 @pytest.mark.parametrize('host', SEGMENTORS)
 def test_segmentors(host, scenes, tmp_path):
-    runner = builders.runner(
+    runner = segmentation.runner(
         scenes, tmp_path, SEGMENTORS[host](), train_cfg=NO_VALIDATION
     )
     check(runner, 'mIoU', usable(host, 'coarse_decode.loss_ce'))
@@ -105,7 +102,7 @@ def test_segmentors(host, scenes, tmp_path):
 
 @pytest.mark.parametrize('host', DETECTORS)
 def test_detectors(host, coco, tmp_path):
-    runner = det_builders.runner(
+    runner = detection.runner(
         coco, tmp_path, DETECTORS[host](), train_cfg=NO_VALIDATION
     )
     check(runner, 'coco/segm_mAP', usable(host, 'coarse_loss_rpn_cls'))
@@ -115,7 +112,7 @@ def test_detectors(host, coco, tmp_path):
     'host', ['ImageClassifier', 'mmscope.CoarseToFineClassifier']
 )
 def test_classifiers(host, photos, tmp_path):
-    runner = cls_builders.runner(
+    runner = classification.runner(
         photos, tmp_path, hosts.classifier(host), epochs=1
     )
     check(runner, 'accuracy/top1', {'loss', 'loss_kl'})
@@ -129,7 +126,7 @@ def test_our_segmentor_says_why_it_cannot_train_mask2former():
 
 def test_a_selection_hook_says_that_nothing_is_selected(photos, tmp_path):
     hook = {'type': 'mmscope.InformativeSelectionHook'}
-    runner = cls_builders.runner(
+    runner = classification.runner(
         photos, tmp_path, hosts.classifier(), custom_hooks=[hook]
     )
     with pytest.raises(ValueError, match='ExitOnly refines whole images'):
@@ -139,6 +136,6 @@ def test_a_selection_hook_says_that_nothing_is_selected(photos, tmp_path):
 def test_a_neck_behind_vectors_is_refused_by_name(photos, tmp_path):
     model = hosts.classifier()
     model['neck'] = {'type': 'GlobalAveragePooling'}
-    runner = cls_builders.runner(photos, tmp_path, model)
+    runner = classification.runner(photos, tmp_path, model)
     with pytest.raises(ValueError, match='neck GlobalAveragePooling of'):
         runner.train()

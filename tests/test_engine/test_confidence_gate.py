@@ -1,8 +1,8 @@
 import copy
 
-import builders
 import pytest
 import torch
+from builders import segmentation
 from mmengine.runner import load_checkpoint
 
 from mmscope.engine import ConfidenceGateHook
@@ -12,8 +12,8 @@ HOOK = {'type': 'mmscope.ConfidenceGateHook'}
 
 
 def trained(scenes, tmp_path, host='EncoderDecoder', **overrides):
-    runner = builders.runner(
-        scenes, tmp_path, builders.segmentor(host), **overrides
+    runner = segmentation.runner(
+        scenes, tmp_path, segmentation.segmentor(host), **overrides
     )
     runner.train()
     return runner
@@ -66,23 +66,23 @@ def test_statistics_reach_metrics_and_message_hub(scenes, tmp_path, host):
 
 
 def test_the_hook_wins_over_the_model_threshold(scenes, tmp_path):
-    model = builders.segmentor()
+    model = segmentation.segmentor()
     model['exit_threshold'] = 2.0
     hooks = [{**HOOK, 'exit_threshold': 0}]
-    runner = builders.runner(scenes, tmp_path, model, custom_hooks=hooks)
+    runner = segmentation.runner(scenes, tmp_path, model, custom_hooks=hooks)
     metrics = runner.test()
     assert metrics['early_exit/exit_ratio'] == 1.0
 
 
 def test_no_threshold_at_all_never_exits(scenes, tmp_path):
-    runner = builders.runner(scenes, tmp_path, builders.segmentor())
+    runner = segmentation.runner(scenes, tmp_path, segmentation.segmentor())
     assert runner.test()['early_exit/exit_ratio'] == 0.0
 
 
 def test_slide_windows_add_up_per_image(scenes, tmp_path):
     whole, slide = (
-        builders.runner(
-            scenes, tmp_path / mode, builders.segmentor(mode=mode)
+        segmentation.runner(
+            scenes, tmp_path / mode, segmentation.segmentor(mode=mode)
         ).test()
         for mode in ('whole', 'slide')
     )
@@ -93,9 +93,11 @@ def test_slide_windows_add_up_per_image(scenes, tmp_path):
 
 
 def test_test_time_augmentation_counts_every_view(scenes, tmp_path):
-    runner = builders.runner(scenes, tmp_path, builders.segmentor())
+    runner = segmentation.runner(scenes, tmp_path, segmentation.segmentor())
     plain = runner.test()
-    loader = copy.deepcopy(builders.dataloader(scenes, False, batch_size=1))
+    loader = copy.deepcopy(
+        segmentation.dataloader(scenes, False, batch_size=1)
+    )
     views = [
         [{'type': 'RandomFlip', 'prob': p} for p in (0.0, 1.0)],
         [{'type': 'LoadAnnotations', 'reduce_zero_label': True}],
@@ -107,9 +109,9 @@ def test_test_time_augmentation_counts_every_view(scenes, tmp_path):
     ]
     model = {
         'type': 'SegTTAModel',
-        'module': builders.segmentor(),
+        'module': segmentation.segmentor(),
     }
-    metrics = builders.runner(
+    metrics = segmentation.runner(
         scenes, tmp_path / 'tta', model, test_dataloader=loader
     ).test()
     for key in ('mean_tokens', 'mean_cost'):
@@ -134,10 +136,10 @@ def test_ema_evaluation_equals_loading_the_ema_checkpoint(scenes, tmp_path):
         k: runner.message_hub.get_scalar(f'val/{k}').current()
         for k in ('mIoU', 'early_exit/exit_ratio', 'early_exit/mean_cost')
     }
-    fresh = builders.runner(
+    fresh = segmentation.runner(
         scenes,
         tmp_path / 'fresh',
-        builders.segmentor(),
+        segmentation.segmentor(),
         custom_hooks=hooks[:1],
         seed=1,
     )
@@ -149,11 +151,11 @@ def test_ema_evaluation_equals_loading_the_ema_checkpoint(scenes, tmp_path):
 
 
 def test_the_hook_refuses_a_model_without_coarse_stage(scenes, tmp_path):
-    model = builders.segmentor('EncoderDecoder')
+    model = segmentation.segmentor('EncoderDecoder')
     model['backbone'].pop('exit_head')
     model['backbone']['type'] = 'mmscope.VisionMamba'
     with pytest.raises(ValueError, match='needs a two-stage backbone'):
-        builders.runner(scenes, tmp_path, model).test()
+        segmentation.runner(scenes, tmp_path, model).test()
 
 
 @pytest.mark.parametrize(
@@ -175,10 +177,10 @@ def test_bad_options_are_refused_when_built(option, value, message):
     'host', ['EncoderDecoder', 'mmscope.EarlyExitEncoderDecoder']
 )
 def test_any_host_trains_a_map_that_then_decides(scenes, tmp_path, host):
-    model = builders.segmentor(host)
+    model = segmentation.segmentor(host)
     model['backbone']['exit_head']['confidence'] = 'map'
     hooks = [{**HOOK, 'exit_threshold': 0.5, 'temperature': 4.0}]
-    runner = builders.runner(
+    runner = segmentation.runner(
         scenes, tmp_path, model, custom_hooks=hooks, iters=2
     )
     fresh = runner.model.backbone.exit_head.fc_map.weight.clone()
@@ -201,7 +203,7 @@ def test_bad_thresholds_are_refused_when_built(value):
 def test_a_gated_inferencer_exits_without_any_runner(scenes, tmp_path):
     from mmseg.apis import inference_model
 
-    runner = builders.runner(scenes, tmp_path, builders.segmentor())
+    runner = segmentation.runner(scenes, tmp_path, segmentation.segmentor())
     model = runner.model.eval()
     model.cfg = runner.cfg
     model.cfg.test_pipeline = runner.cfg.test_dataloader.dataset.pipeline

@@ -1,5 +1,5 @@
-import builders
 import pytest
+from builders import segmentation
 from mmengine.hooks import Hook
 
 from mmscope.engine import InformativeSelectionHook
@@ -29,10 +29,10 @@ def run(scenes, tmp_path, begin, resume=False, iters=6, **hook):
         'begin': begin,
         **hook,
     }
-    runner = builders.runner(
+    runner = segmentation.runner(
         scenes,
         tmp_path,
-        builders.segmentor(),
+        segmentation.segmentor(),
         iters=iters,
         custom_hooks=[GATE, selection],
         resume=resume,

@@ -1,5 +1,5 @@
-import builders
 import pytest
+from builders import segmentation
 from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -21,7 +21,7 @@ def wrapper_for(model, **paramwise):
 @pytest.fixture
 def model():
     init_default_scope('mmseg')
-    return MODELS.build(ConfigDict(builders.segmentor()))
+    return MODELS.build(ConfigDict(segmentation.segmentor()))
 
 
 def test_rates_fall_towards_the_embeddings(model):

@@ -17,7 +17,7 @@ LOSSES = {'loss_token_ratio', 'loss_block_ratio'}
 
 def classification(tmp_path):
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-    import cls_builders
+    from builders import classification as cls_builders
 
     root = cls_builders.write_photos(tmp_path / 'data')
 
@@ -43,7 +43,7 @@ def classification(tmp_path):
 
 def segmentation(tmp_path):
     pytest.importorskip('mmseg', reason='needs mmsegmentation')
-    import builders
+    from builders import segmentation as builders
 
     root = builders.write_scenes(tmp_path / 'data')
 
@@ -63,7 +63,7 @@ def segmentation(tmp_path):
 
 def detection(tmp_path):
     pytest.importorskip('mmdet', reason='needs mmdetection')
-    import det_builders
+    from builders import detection as det_builders
 
     root = det_builders.write_coco(tmp_path / 'data')
 

@@ -183,19 +183,19 @@ class Loader(list):
 def photo_run(tmp_path):
     """Make a tiny classifier's config, data and checkpoint."""
     pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
-    import cls_builders
+    from builders import classification
     from mmengine.registry import init_default_scope
     from mmpretrain.registry import MODELS
     from mmpretrain.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
     init_default_scope('mmpretrain')
-    root = cls_builders.write_photos(tmp_path / 'photos')
+    root = classification.write_photos(tmp_path / 'photos')
 
     def make(confidence='max_prob', seed=1, **options):
         torch.manual_seed(seed)
-        cfg = cls_builders.config(
-            root, tmp_path / 'work', cls_builders.classifier(**options)
+        cfg = classification.config(
+            root, tmp_path / 'work', classification.classifier(**options)
         )
         (gate,) = cfg.custom_hooks
         gate.confidence = confidence

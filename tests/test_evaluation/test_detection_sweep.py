@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip('mmdet', reason='needs the mmdet host')
 
-import det_builders
+from builders import detection
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
@@ -35,7 +35,7 @@ def load_tool(name):
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    return det_builders.write_coco(tmp_path_factory.mktemp('coco'), num=4)
+    return detection.write_coco(tmp_path_factory.mktemp('coco'), num=4)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def own_truth(model, root, folder):
 
 
 def load(root, batch_size=1, **options):
-    config = det_builders.dataloader(root, False, batch_size, **options)
+    config = detection.dataloader(root, False, batch_size, **options)
     return Runner.build_dataloader(config, seed=0)
 
 
@@ -141,9 +141,7 @@ def gated_evaluation(model, loader, threshold, monkeypatch):
     }
 
 
-@pytest.mark.parametrize(
-    'config', [det_builders.cascade, det_builders.retinanet]
-)
+@pytest.mark.parametrize('config', [detection.cascade, detection.retinanet])
 def test_swept_rows_equal_gated_runs_of_coco_metric(
     config, root, tmp_path, monkeypatch
 ):
@@ -164,7 +162,7 @@ def test_swept_rows_equal_gated_runs_of_coco_metric(
 
 
 def test_heads_are_counted_at_the_end_that_they_run_at(root):
-    model = build(det_builders.cascade())
+    model = build(detection.cascade())
     loader = load(root)
     (sample, *_) = model.test_step(next(iter(loader)))
     # Then the stages find different numbers of boxes, and cut out masks.
@@ -181,10 +179,10 @@ def test_heads_are_counted_at_the_end_that_they_run_at(root):
 
 def mask_macs():
     """MACs of the mask head for one box of 4 x 4 cells, class by class."""
-    channels, cells = det_builders.CHANNELS, 4 * 4
+    channels, cells = detection.CHANNELS, 4 * 4
     convs = 2 * cells * channels * channels * 9
     upsampled = cells * channels * channels * 4
-    return convs + upsampled + 4 * cells * channels * len(det_builders.CLASSES)
+    return convs + upsampled + 4 * cells * channels * len(detection.CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -195,19 +193,19 @@ def mask_macs():
     ],
 )
 def test_data_sets_without_coco_annotations_are_refused(root, wrap, message):
-    model = build(det_builders.retinanet())
+    model = build(detection.retinanet())
     loader = SimpleNamespace(dataset=wrap(load(root, with_mask=False).dataset))
     with pytest.raises(ValueError, match=message):
         default_score(model, loader)
 
 
 def test_other_classes_are_refused(root):
-    model = build(det_builders.faster_rcnn())
+    model = build(detection.faster_rcnn())
     loader = load(root, with_mask=False)
     model.roi_head.bbox_head.num_classes = 3
     with pytest.raises(ValueError, match='has 2 classes, the box head .* 3'):
         default_score(model, loader)
-    config = det_builders.dataloader(root, False, with_mask=False)
+    config = detection.dataloader(root, False, with_mask=False)
     config['dataset']['metainfo'] = {'classes': ('square', 'round')}
     loader = Runner.build_dataloader(config, seed=0)
     with pytest.raises(ValueError, match='has 1 of the 2 classes'):
@@ -215,8 +213,8 @@ def test_other_classes_are_refused(root):
 
 
 def test_masks_are_scored_where_model_and_file_have_them(root, tmp_path):
-    cascade = build(det_builders.cascade())
-    boxes = build(det_builders.faster_rcnn())
+    cascade = build(detection.cascade())
+    boxes = build(detection.faster_rcnn())
     assert default_score(cascade, load(root)).iou_types == ('bbox', 'segm')
     assert default_score(boxes, load(root)).iou_types == ('bbox',)
     content = json.loads((root / 'coco.json').read_text())
@@ -228,7 +226,7 @@ def test_masks_are_scored_where_model_and_file_have_them(root, tmp_path):
 
 
 def test_detectors_are_timed(root):
-    model = build(det_builders.retinanet())
+    model = build(detection.retinanet())
     loader = load(root, with_mask=False)
     found = measure_throughput(
         model, loader, [0.0, 2.0], [2], max_images=3, warm_up=0, repeats=1
@@ -270,7 +268,7 @@ def write_run(model, config, folder):
 
 
 def load_config(root):
-    return det_builders.dataloader(root, False, 1, with_mask=False)
+    return detection.dataloader(root, False, 1, with_mask=False)
 
 
 def coco_metric(root):
@@ -282,13 +280,13 @@ def test_chosen_threshold_is_tested_for_real_beside_a_baseline(
     root, tmp_path, capsys
 ):
     pytest.importorskip('matplotlib', reason='the tool draws a picture')
-    config = det_builders.retinanet()
-    vim = det_builders.retinanet()
+    config = detection.retinanet()
+    vim = detection.retinanet()
     vim['backbone']['type'] = 'mmscope.VisionMamba'
     del vim['backbone']['exit_head']
     model = build(config)
     own_truth(model, root, tmp_path / 'own')
-    other = det_builders.write_coco(tmp_path / 'other', num=3, seed=1)
+    other = detection.write_coco(tmp_path / 'other', num=3, seed=1)
     own_truth(model, other, tmp_path / 'val')
     run = write_run(model, config, tmp_path / 'scope')
     baseline = write_run(build(vim), vim, tmp_path / 'vim')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dyvm_builders import ARCH, images, make, trained
+from builders.dyvm import ARCH, images, make, trained
 
 from mmscope.evaluation import TokenReductionMetric
 from mmscope.models import VisionMamba, forced_decisions, observe

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 
-import builders
-import cls_builders
-import det_builders
-import host_builders as hosts
 import pytest
 import torch
+from builders import classification, detection, hosts, segmentation
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -35,22 +32,22 @@ def of_task(task, wrapped):
     """Model, the builders of its host, and its scope."""
     if task == 'classifier':
         made = hosts.classifier() if wrapped else plain_classifier()
-        return made, cls_builders, 'mmpretrain'
+        return made, classification, 'mmpretrain'
     backbone = hosts.exit_only if wrapped else hosts.resnet
     if task == 'segmentor':
-        made = builders.segmentor('EncoderDecoder')
-        return hosts.on_resnet(made, backbone), builders, 'mmseg'
+        made = segmentation.segmentor('EncoderDecoder')
+        return hosts.on_resnet(made, backbone), segmentation, 'mmseg'
     made = hosts.mask_rcnn()
-    return hosts.on_resnet(made, backbone), det_builders, 'mmdet'
+    return hosts.on_resnet(made, backbone), detection, 'mmdet'
 
 
 @pytest.fixture(scope='session')
 def data(tmp_path_factory, scenes):
     root = tmp_path_factory.mktemp('data')
     return {
-        'classifier': cls_builders.write_photos(root / 'photos', 2),
-        'segmentor': builders.write_scenes(root / 'scenes', 4),
-        'detector': det_builders.write_coco(root / 'coco'),
+        'classifier': classification.write_photos(root / 'photos', 2),
+        'segmentor': segmentation.write_scenes(root / 'scenes', 4),
+        'detector': detection.write_coco(root / 'coco'),
     }
 
 

@@ -51,12 +51,12 @@ def write_run(folder, scope, model, loader, name, **meta):
 def detector_run(tmp_path_factory):
     """A mask detector; 48 x 64 images are resized and padded."""
     pytest.importorskip('mmdet', reason='needs mmdetection')
-    import det_builders
+    from builders import detection
 
     folder = tmp_path_factory.mktemp('detector')
-    det_builders.write_coco(folder)
-    loader = det_builders.dataloader(folder, False, scale=(96, 96))
-    model = det_builders.cascade()
+    detection.write_coco(folder)
+    loader = detection.dataloader(folder, False, scale=(96, 96))
+    model = detection.cascade()
     # Fresh weights predict that no class is there.
     model['backbone']['exit_head']['confidence'] = 'entropy'
     return write_run(folder, 'mmdet', model, loader, 'detector')
@@ -66,13 +66,13 @@ def detector_run(tmp_path_factory):
 def segmentor_run(tmp_path_factory):
     """A segmentor."""
     pytest.importorskip('mmseg', reason='needs mmsegmentation')
-    import builders
+    from builders import segmentation
 
     folder = tmp_path_factory.mktemp('segmentor')
-    builders.write_scenes(folder, num=2)
-    loader = builders.dataloader(folder, False)
+    segmentation.write_scenes(folder, num=2)
+    loader = segmentation.dataloader(folder, False)
     return write_run(
-        folder, 'mmseg', builders.segmentor(), loader, 'segmentor'
+        folder, 'mmseg', segmentation.segmentor(), loader, 'segmentor'
     )
 
 
@@ -80,18 +80,18 @@ def segmentor_run(tmp_path_factory):
 def classifier_run(tmp_path_factory):
     """A classifier, whose checkpoint alone names the classes."""
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-    import cls_builders
+    from builders import classification
 
     folder = tmp_path_factory.mktemp('classifier')
-    cls_builders.write_photos(folder / 'photos', per_class=1)
-    loader = cls_builders.dataloader(folder / 'photos', False)
+    classification.write_photos(folder / 'photos', per_class=1)
+    loader = classification.dataloader(folder / 'photos', False)
     return write_run(
         folder,
         'mmpretrain',
-        cls_builders.classifier(),
+        classification.classifier(),
         loader,
         'classifier',
-        dataset_meta={'classes': sorted(cls_builders.COLOURS)},
+        dataset_meta={'classes': sorted(classification.COLOURS)},
     )
 
 
@@ -99,18 +99,18 @@ def classifier_run(tmp_path_factory):
 def dyvm_run(tmp_path_factory):
     """A classifier of 16 patches with DyVM, whose checkpoint names classes."""
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-    import cls_builders
+    from builders import classification
 
     folder = tmp_path_factory.mktemp('dyvm')
-    cls_builders.write_photos(folder / 'photos', per_class=1)
-    model = cls_builders.classifier(
+    classification.write_photos(folder / 'photos', per_class=1)
+    model = classification.classifier(
         'ImageClassifier',
         {'type': 'LinearClsHead'},
         type='mmscope.VisionMamba',
         reduction={'type': 'mmscope.DyVM', 'prune_layers': (1, 3)},
     )
-    loader = cls_builders.dataloader(folder / 'photos', False)
-    meta = {'classes': sorted(cls_builders.COLOURS)}
+    loader = classification.dataloader(folder / 'photos', False)
+    meta = {'classes': sorted(classification.COLOURS)}
     return write_run(
         folder, 'mmpretrain', model, loader, 'dyvm', dataset_meta=meta
     )
@@ -120,15 +120,15 @@ def dyvm_run(tmp_path_factory):
 def merging_run(tmp_path_factory):
     """A segmentor with R-MeeTo; 40 x 90 images are padded to 64 x 96."""
     pytest.importorskip('mmseg', reason='needs mmsegmentation')
-    import builders
+    from builders import segmentation
 
     folder = tmp_path_factory.mktemp('merging')
-    builders.write_scenes(folder, num=2, size=(40, 90))
+    segmentation.write_scenes(folder, num=2, size=(40, 90))
     reduction = {'type': 'mmscope.RMeeTo', 'merge_tokens': 5}
     reduction['merge_interval'] = 1
-    model = builders.segmentor(
+    model = segmentation.segmentor(
         'EncoderDecoder', type='mmscope.VisionMamba', reduction=reduction
     )
     del model['backbone']['exit_head']
-    loader = builders.dataloader(folder, False)
+    loader = segmentation.dataloader(folder, False)
     return write_run(folder, 'mmseg', model, loader, 'merging')

@@ -121,17 +121,15 @@ def test_hidden_align_is_drawn_from_files_alone(
 def test_a_detector_has_its_boxes_beside_the_stages(
     tool, detector_run, drawn, tmp_path
 ):
-    import det_builders
+    from builders import detection
 
     reduction = {'type': 'mmscope.HiddenAlign', 'prune_layers': (1,)}
-    backbone = det_builders.backbone(
+    backbone = detection.backbone(
         type='mmscope.VisionMamba', reduction=reduction
     )
     del backbone['exit_head']
-    model = det_builders.cascade('CascadeRCNN', backbone=backbone)
-    loader = det_builders.dataloader(
-        detector_run.folder, False, scale=(96, 96)
-    )
+    model = detection.cascade('CascadeRCNN', backbone=backbone)
+    loader = detection.dataloader(detector_run.folder, False, scale=(96, 96))
     run = write_run(tmp_path, 'mmdet', model, loader, 'align')
     show(tool, run, '--indices', '0', '--out', str(tmp_path / 'a.png'))
     (((view,), _),) = drawn

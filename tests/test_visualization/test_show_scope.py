@@ -165,11 +165,13 @@ def test_a_wrong_threshold_is_refused(tool, detector_run, tmp_path, capsys):
 
 
 def test_a_vim_and_sliding_windows_are_refused(tool, segmentor_run, tmp_path):
-    import builders
+    from builders import segmentation
 
-    vim = builders.segmentor(host='EncoderDecoder', type='mmscope.VisionMamba')
+    vim = segmentation.segmentor(
+        host='EncoderDecoder', type='mmscope.VisionMamba'
+    )
     del vim['backbone']['exit_head']
-    loader = builders.dataloader(segmentor_run.folder, False)
+    loader = segmentation.dataloader(segmentor_run.folder, False)
     run = write_run(tmp_path, 'mmseg', vim, loader, 'vim')
     for options in ([], ['--by-confidence', '1']):
         said = refusal(tool, run, *options)

@@ -37,7 +37,7 @@ def gated(threshold):
 
 def classification(tmp_path):
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-    import cls_builders
+    from builders import classification as cls_builders
 
     root = cls_builders.write_photos(tmp_path / 'data')
 
@@ -62,7 +62,7 @@ def classification(tmp_path):
 
 def segmentation(tmp_path):
     pytest.importorskip('mmseg', reason='needs mmsegmentation')
-    import builders
+    from builders import segmentation as builders
 
     root = builders.write_scenes(tmp_path / 'data')
 
@@ -79,7 +79,7 @@ def segmentation(tmp_path):
 
 def detection(tmp_path):
     pytest.importorskip('mmdet', reason='needs mmdetection')
-    import det_builders
+    from builders import detection as det_builders
 
     root = det_builders.write_coco(tmp_path / 'data')
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import released
 import torch
+from builders import released
 
 from mmscope.models import MambaReg, VideoMamba
 from mmscope.ops import why_unavailable

@@ -1,9 +1,9 @@
-import cls_builders
 import pytest
+from builders import classification
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 
 
 @pytest.fixture(scope='session')
 def photos(tmp_path_factory):
-    return cls_builders.write_photos(tmp_path_factory.mktemp('photos'))
+    return classification.write_photos(tmp_path_factory.mktemp('photos'))

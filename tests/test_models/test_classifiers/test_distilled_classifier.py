@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 
-import cls_builders
 import pytest
 import torch
+from builders import classification
 from mmengine.runner import save_checkpoint
 
 from mmscope.models import observe
@@ -20,12 +20,12 @@ LINEAR = {'type': 'LinearClsHead'}
 
 def teacher(**options):
     options = {'type': 'mmscope.VisionMamba', **options}
-    return cls_builders.classifier('ImageClassifier', LINEAR, **options)
+    return classification.classifier('ImageClassifier', LINEAR, **options)
 
 
 def config(path=None, reduction=DYVM, taught_by=None, **options):
     """A student of four blocks with a teacher of the same size."""
-    model = cls_builders.classifier(
+    model = classification.classifier(
         'mmscope.DistilledClassifier',
         LINEAR,
         type='mmscope.VisionMamba',
@@ -225,18 +225,18 @@ def test_teachers_whose_patches_do_not_fit_are_refused(
 
 
 def test_it_trains_in_a_runner_without_a_hook(weights, tmp_path):
-    root = cls_builders.write_photos(tmp_path / 'data')
+    root = classification.write_photos(tmp_path / 'data')
     model = config(weights)
     hooks = [
         {'type': 'EMAHook', 'momentum': 0.1},
         {'type': 'mmscope.TokenReductionHook'},
     ]
-    runner = cls_builders.runner(
+    runner = classification.runner(
         root,
         tmp_path / 'run',
         model,
         epochs=1,
-        train_dataloader=cls_builders.dataloader(root, True, batch_size=6),
+        train_dataloader=classification.dataloader(root, True, batch_size=6),
         custom_hooks=hooks,
     )
     runner.train()

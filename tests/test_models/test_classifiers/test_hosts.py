@@ -1,8 +1,8 @@
 """Early exits in mmpretrain's own ways of running a classifier."""
 
-import cls_builders
 import pytest
 import torch
+from builders import classification
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmpretrain import ImageClassificationInferencer, inference_model
@@ -19,7 +19,7 @@ PLAIN = {'host': 'ImageClassifier', 'head': {'type': 'LinearClsHead'}}
 def build(**options):
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
-    config = cls_builders.classifier(**options)
+    config = classification.classifier(**options)
     return MODELS.build(ConfigDict(config)).eval()
 
 
@@ -62,8 +62,8 @@ def test_only_the_unsure_images_go_on():
 
 @pytest.mark.parametrize('options', [{}, PLAIN])
 def test_a_classifier_trains_and_counts_its_exits(photos, tmp_path, options):
-    model = cls_builders.classifier(**options)
-    runner = cls_builders.runner(
+    model = classification.classifier(**options)
+    runner = classification.runner(
         photos,
         tmp_path,
         model,
@@ -81,14 +81,16 @@ def test_a_classifier_trains_and_counts_its_exits(photos, tmp_path, options):
 def test_a_plain_classifier_learns_as_ours_does(photos, tmp_path):
     values = []
     for name, options in (('ours', {}), ('plain', PLAIN)):
-        model = cls_builders.classifier(**options)
+        model = classification.classifier(**options)
         # The same numbers are drawn for the two heads.
         model['head']['init_cfg'] = {
             'type': 'TruncNormal',
             'layer': 'Linear',
             'std': 0.02,
         }
-        runner = cls_builders.runner(photos, tmp_path / name, model, epochs=1)
+        runner = classification.runner(
+            photos, tmp_path / name, model, epochs=1
+        )
         runner.train()
         hub = runner.message_hub
         values.append(
@@ -99,10 +101,10 @@ def test_a_plain_classifier_learns_as_ours_does(photos, tmp_path):
 
 
 def test_ema_averages_gate_and_model_alike(photos, tmp_path):
-    runner = cls_builders.runner(
+    runner = classification.runner(
         photos,
         tmp_path,
-        cls_builders.classifier(),
+        classification.classifier(),
         custom_hooks=[{**GATE, 'exit_threshold': 0.4}, EMA],
     )
     runner.train()
@@ -117,14 +119,14 @@ def test_ema_averages_gate_and_model_alike(photos, tmp_path):
 def test_the_hook_wins_over_the_model_and_the_model_over_the_backbone(
     photos, tmp_path
 ):
-    model = cls_builders.classifier(exit_threshold=2.0)
+    model = classification.classifier(exit_threshold=2.0)
     model['exit_threshold'] = 0.0
     found = {}
     for name, hook in (
         ('none', GATE),
         ('hook', {**GATE, 'exit_threshold': 2.0}),
     ):
-        runner = cls_builders.runner(
+        runner = classification.runner(
             photos, tmp_path / name, model, custom_hooks=[hook]
         )
         found[name] = runner.test()['early_exit/exit_ratio']
@@ -132,9 +134,9 @@ def test_the_hook_wins_over_the_model_and_the_model_over_the_backbone(
 
 
 def test_another_kind_of_confidence_is_kept_by_the_hook(photos, tmp_path):
-    model = cls_builders.classifier()
+    model = classification.classifier()
     model['confidence'] = 'entropy'
-    runner = cls_builders.runner(photos, tmp_path, model)
+    runner = classification.runner(photos, tmp_path, model)
     runner.test()
     assert find_backbone(runner.model).gate.kind == 'entropy'
 
@@ -155,7 +157,9 @@ Models:
 @pytest.fixture(params=[True, False], ids=['exits', 'goes on'])
 def published(request, photos, tmp_path):
     """A model in mmpretrain's hub, where inference_model looks it up."""
-    config = cls_builders.config(photos, tmp_path, cls_builders.classifier())
+    config = classification.config(
+        photos, tmp_path, classification.classifier()
+    )
     config.model.exit_threshold = 0.0 if request.param else 2.0
     config.dump(tmp_path / 'config.py')
     name = f'mambascope_{tmp_path.name}'
@@ -212,7 +216,7 @@ def test_bad_loss_options_are_named(option):
 
 
 def test_an_unknown_confidence_is_named():
-    config = cls_builders.classifier()
+    config = classification.classifier()
     config['confidence'] = 'margin'
     init_default_scope('mmpretrain')
     with pytest.raises(ValueError, match="got 'margin'"):

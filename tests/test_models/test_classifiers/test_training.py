@@ -2,9 +2,9 @@
 
 import copy
 
-import cls_builders
 import pytest
 import torch
+from builders import classification
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -27,14 +27,14 @@ SMOOTH = {
 def build(**options):
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
-    model = MODELS.build(ConfigDict(cls_builders.classifier(**options)))
+    model = MODELS.build(ConfigDict(classification.classifier(**options)))
     model.init_weights()
     return model.train()
 
 
 def batch(model, photos, size=4):
     loader = Runner.build_dataloader(
-        cls_builders.dataloader(photos, train=True, batch_size=size), seed=0
+        classification.dataloader(photos, train=True, batch_size=size), seed=0
     )
     return model.data_preprocessor(next(iter(loader)), training=True)
 
@@ -88,7 +88,7 @@ def test_the_divergence_does_not_push_the_fine_stage(photos):
 
 
 def test_both_stages_use_the_same_tensors():
-    vim = cls_builders.classifier(
+    vim = classification.classifier(
         host='ImageClassifier', head={'type': 'LinearClsHead'}
     )
     vim['backbone']['type'] = 'mmscope.VisionMamba'
@@ -120,7 +120,7 @@ def test_each_stage_has_its_own_prediction(photos):
 
 def test_mixed_and_smoothed_labels_reach_the_fine_loss(photos):
     head = {'type': 'mmscope.CoarseToFineClsHead', 'loss': SMOOTH}
-    options = cls_builders.classifier(head=head)
+    options = classification.classifier(head=head)
     options['train_cfg'] = SOFT_LABELS
     init_default_scope('mmpretrain')
     torch.manual_seed(0)

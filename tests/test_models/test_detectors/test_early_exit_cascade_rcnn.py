@@ -1,8 +1,8 @@
 import copy
 
-import det_builders
 import pytest
 import torch
+from builders import detection
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -15,7 +15,7 @@ from mmscope.registry import MODELS
 
 def build(host='mmscope.EarlyExitCascadeRCNN', **options):
     torch.manual_seed(0)
-    config = ConfigDict(det_builders.cascade(host, **options))
+    config = ConfigDict(detection.cascade(host, **options))
     with DefaultScope.overwrite_default_scope('mmdet'):
         return MODELS.build(config)
 
@@ -23,7 +23,7 @@ def build(host='mmscope.EarlyExitCascadeRCNN', **options):
 def batch(model, root, training=True, **options):
     with DefaultScope.overwrite_default_scope('mmdet'):
         loader = Runner.build_dataloader(
-            det_builders.dataloader(root, training, **options), seed=0
+            detection.dataloader(root, training, **options), seed=0
         )
     return model.data_preprocessor(next(iter(loader)), training)
 
@@ -149,7 +149,7 @@ def raw(root, scale):
     """One image as the loader gives it, neither normalised nor padded."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         loader = Runner.build_dataloader(
-            det_builders.dataloader(root, False, 1, scale=scale), seed=0
+            detection.dataloader(root, False, 1, scale=scale), seed=0
         )
     data = next(iter(loader))
     return data['inputs'][0], data['data_samples'][0]
@@ -175,7 +175,7 @@ def test_an_image_gives_the_same_detections_alone_and_in_a_batch(
     # All orientations end in the same square; some exit, some go on.
     images = [
         raw(
-            det_builders.write_coco(tmp_path / str(i), 1, size, (), seed=i),
+            detection.write_coco(tmp_path / str(i), 1, size, (), seed=i),
             (64, 64),
         )
         for i, size in enumerate(SIZES)
@@ -202,8 +202,8 @@ def test_an_image_gives_the_same_detections_alone_and_in_a_batch(
 @torch.no_grad()
 def test_images_of_different_sizes_share_a_batch(tmp_path, spread_confidences):
     # Their canvas is their batch's, so that no equality is claimed.
-    root = det_builders.write_coco(tmp_path / 'wide', num=1, empty=())
-    model = build(data_preprocessor=det_builders.preprocessor(divisor=32))
+    root = detection.write_coco(tmp_path / 'wide', num=1, empty=())
+    model = build(data_preprocessor=detection.preprocessor(divisor=32))
     model.eval()
     scales = ((64, 48), (200, 64), (40, 40))
     images = [raw(root, scale) for scale in scales]
@@ -219,7 +219,7 @@ def test_images_of_different_sizes_share_a_batch(tmp_path, spread_confidences):
 
 
 def test_the_model_threshold_wins_over_the_backbone():
-    backbone = det_builders.backbone(exit_threshold=0.3)
+    backbone = detection.backbone(exit_threshold=0.3)
     assert build(backbone=backbone).backbone.exit_threshold == 0.3
     model = build(backbone=backbone, exit_threshold=0.6)
     assert model.backbone.exit_threshold == 0.6
@@ -231,13 +231,13 @@ def test_the_model_threshold_wins_over_the_backbone():
         ({'coarse_loss': 'maps'}, "one of .*'detection', 'feature'.*'maps'"),
         ({'exit_threshold': -1}, 'exit_threshold must be'),
         (
-            {'backbone': det_builders.backbone(out_type='cls_token')},
+            {'backbone': detection.backbone(out_type='cls_token')},
             "set backbone.out_type='featmap'",
         ),
         (
             {
                 'coarse_loss': 'detection',
-                'neck': det_builders.neck(norm_cfg={'type': 'BN'}),
+                'neck': detection.neck(norm_cfg={'type': 'BN'}),
             },
             'the batch norm neck.levels.0.1 would see two statistics',
         ),
@@ -249,14 +249,14 @@ def test_bad_options_are_refused(options, message):
 
 
 def test_a_backbone_without_coarse_stage_is_refused():
-    backbone = det_builders.backbone(type='mmscope.VisionMamba')
+    backbone = detection.backbone(type='mmscope.VisionMamba')
     backbone.pop('exit_head')
     with pytest.raises(ValueError, match='needs a two-stage backbone'):
         build(backbone=backbone)
 
 
 def test_several_levels_of_the_backbone_are_refused(coco):
-    model = build(backbone=det_builders.backbone(out_indices=(0, 1))).train()
+    model = build(backbone=detection.backbone(out_indices=(0, 1))).train()
     with pytest.raises(ValueError, match='one map, got 2'):
         losses_of(model, batch(model, coco))
 
@@ -267,7 +267,7 @@ def test_a_map_learns_where_nothing_is(coco):
         'num_classes': 2,
         'confidence': 'map',
     }
-    backbone = det_builders.backbone(exit_head=head)
+    backbone = detection.backbone(exit_head=head)
     model = build(backbone=backbone).train()
     with pytest.raises(ValueError, match='exit_head.map_nothing=True'):
         losses_of(model, batch(model, coco))
@@ -282,6 +282,6 @@ def test_a_map_learns_where_nothing_is(coco):
 
 def test_labels_beyond_the_exit_head_are_refused(coco):
     head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 1}
-    model = build(backbone=det_builders.backbone(exit_head=head)).train()
+    model = build(backbone=detection.backbone(exit_head=head)).train()
     with pytest.raises(ValueError, match='exit head has num_classes=1'):
         losses_of(model, batch(model, coco))

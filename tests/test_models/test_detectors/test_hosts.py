@@ -1,8 +1,8 @@
 """Backbone and neck in mmdet's own detectors, and in ours."""
 
-import det_builders
 import pytest
 import torch
+from builders import detection
 
 pytest.importorskip('mmdet', reason='needs mmdetection')
 from mmengine.config import ConfigDict
@@ -13,10 +13,10 @@ from mmscope.models.scoping import attach_gate
 from mmscope.registry import MODELS
 
 HOSTS = {
-    'ours': lambda: det_builders.cascade(),
-    'cascade': lambda: det_builders.cascade('CascadeRCNN'),
-    'faster_rcnn': det_builders.faster_rcnn,
-    'retinanet': det_builders.retinanet,
+    'ours': lambda: detection.cascade(),
+    'cascade': lambda: detection.cascade('CascadeRCNN'),
+    'faster_rcnn': detection.faster_rcnn,
+    'retinanet': detection.retinanet,
 }
 
 
@@ -26,7 +26,7 @@ def with_masks(host):
 
 @pytest.mark.parametrize('host', HOSTS)
 def test_hosts_train_and_test_through_the_runner(host, coco, tmp_path):
-    runner = det_builders.runner(
+    runner = detection.runner(
         coco, tmp_path, HOSTS[host](), with_mask=with_masks(host)
     )
     before = {name: p.clone() for name, p in runner.model.named_parameters()}
@@ -66,7 +66,7 @@ def test_a_gate_splits_the_batch_of_any_detector(
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(ConfigDict(HOSTS[host]())).eval()
         loader = Runner.build_dataloader(
-            det_builders.dataloader(
+            detection.dataloader(
                 coco, train=False, batch_size=4, with_mask=with_masks(host)
             )
         )

@@ -3,9 +3,9 @@
 import json
 import math
 
-import det_builders
 import pytest
 import torch
+from builders import detection
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -23,7 +23,7 @@ HOSTS = {
 def write(folder, kind):
     """Four images: 'empty' ones, 'crowd' alone, or one of each and more."""
     empty = {'empty': (0, 1, 2, 3), 'crowd': (), 'mixed': (1,)}[kind]
-    root = det_builders.write_coco(folder, num=4, empty=empty)
+    root = detection.write_coco(folder, num=4, empty=empty)
     path = root / 'coco.json'
     content = json.loads(path.read_text())
     for row in content['annotations']:
@@ -42,7 +42,7 @@ def runs(row):
 
 
 def loader(root, drop=False, batch_size=2):
-    config = det_builders.dataloader(root, True, batch_size)
+    config = detection.dataloader(root, True, batch_size)
     config['dataset']['type'] = 'mmscope.CocoDetectionDataset'
     config['dataset']['filter_cfg'] = {'filter_empty_gt': drop}
     return config
@@ -50,7 +50,7 @@ def loader(root, drop=False, batch_size=2):
 
 def model_of(host='mmscope.EarlyExitCascadeRCNN', **options):
     torch.manual_seed(0)
-    config = ConfigDict(det_builders.cascade(host, **options))
+    config = ConfigDict(detection.cascade(host, **options))
     with DefaultScope.overwrite_default_scope('mmdet'):
         return MODELS.build(config).train()
 
@@ -112,10 +112,10 @@ def test_crowds_are_ignored_in_training(tmp_path, host):
 @pytest.mark.parametrize('host', ['detection', 'plain'])
 def test_a_run_over_odd_images_stays_finite(tmp_path, host, drop):
     root = write(tmp_path / 'data', 'mixed')
-    runner = det_builders.runner(
+    runner = detection.runner(
         root,
         tmp_path,
-        det_builders.cascade(**HOSTS[host]),
+        detection.cascade(**HOSTS[host]),
         train_dataloader=loader(root, drop, batch_size=1),
         train_cfg={'type': 'IterBasedTrainLoop', 'max_iters': 4},
         val_dataloader=None,

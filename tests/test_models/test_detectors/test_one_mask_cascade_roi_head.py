@@ -1,6 +1,6 @@
-import det_builders
 import pytest
 import torch
+from builders import detection
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
@@ -12,11 +12,11 @@ from mmscope.registry import MODELS
 
 def build(head='mmscope.OneMaskCascadeRoIHead', **options):
     torch.manual_seed(0)
-    config = det_builders.cascade()['roi_head']
+    config = detection.cascade()['roi_head']
     config.update(
         type=head,
-        train_cfg=det_builders.train_cfg()['rcnn'],
-        test_cfg=det_builders.test_cfg()['rcnn'],
+        train_cfg=detection.train_cfg()['rcnn'],
+        test_cfg=detection.test_cfg()['rcnn'],
         **options,
     )
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -109,4 +109,4 @@ def test_a_mask_head_without_extractor_shares_that_of_the_boxes():
 
 def test_a_list_of_mask_heads_is_refused():
     with pytest.raises(ValueError, match='one mask head, got a list of 3'):
-        build(mask_head=[det_builders.mask_head()] * 3)
+        build(mask_head=[detection.mask_head()] * 3)

@@ -1,8 +1,8 @@
 """An interrupted training of a detector goes on where it was."""
 
-import det_builders
 import pytest
 import torch
+from builders import detection
 from mmengine.hooks import Hook
 
 pytest.importorskip('mmdet', reason='needs mmdetection')
@@ -20,10 +20,10 @@ class Seed(Hook):
 
 
 def run(coco, work_dir, iters, **options):
-    runner = det_builders.runner(
+    runner = detection.runner(
         coco,
         work_dir,
-        det_builders.cascade(coarse_loss='detection'),
+        detection.cascade(coarse_loss='detection'),
         train_cfg={'type': 'IterBasedTrainLoop', 'max_iters': iters},
         val_dataloader=None,
         val_cfg=None,

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from dyvm_builders import ARCH, MAPS, NO_CLS, images, make, trained
+from builders.dyvm import ARCH, MAPS, NO_CLS, images, make, trained
 from torch import nn
 
 from mmscope.analysis.costs import stage_costs

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from dyvm_builders import released
-from released import relative
+from builders.dyvm import released
+from builders.released import relative
 
 from mmscope.models import VideoMamba, VisionMamba, forced_decisions, observe
 from mmscope.models.losses import coarse_fine_kl, kept_token_error

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from dyvm_builders import MAPS, NO_CLS, images, make, trained
+from builders.dyvm import MAPS, NO_CLS, images, make, trained
 
 from mmscope.models import (
     MambaReg,

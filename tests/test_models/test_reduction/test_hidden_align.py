@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from builders.released import relative
 from reduced import (
     ARCH,
     FAMILIES,
@@ -16,7 +17,6 @@ from reduced import (
     load,
     make,
 )
-from released import relative
 
 from mmscope.analysis import stage_costs
 from mmscope.models import MambaScope, VideoMamba, VisionMamba, observe

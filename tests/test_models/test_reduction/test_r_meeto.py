@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from builders.released import relative
 from reduced import (
     FAMILIES,
     KINDS,
@@ -13,7 +14,6 @@ from reduced import (
     load,
     make,
 )
-from released import relative
 
 from mmscope.analysis import count_costs, stage_costs
 from mmscope.models import MambaScope, VideoMamba, VisionMamba, observe

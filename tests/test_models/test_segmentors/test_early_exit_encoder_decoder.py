@@ -1,6 +1,6 @@
-import builders
 import pytest
 import torch
+from builders import segmentation
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
@@ -11,14 +11,14 @@ from mmscope.models import attach_gate, observe
 def build(**options):
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    return MODELS.build(ConfigDict(builders.segmentor(**options)))
+    return MODELS.build(ConfigDict(segmentation.segmentor(**options)))
 
 
 def batch(model, scenes, training=True):
     from mmengine.runner import Runner
 
     loader = Runner.build_dataloader(
-        builders.dataloader(scenes, train=training), seed=0
+        segmentation.dataloader(scenes, train=training), seed=0
     )
     return model.data_preprocessor(next(iter(loader)), training)
 
@@ -97,7 +97,7 @@ def test_an_all_ignore_mask_gives_a_finite_loss(scenes):
 
 
 def test_the_model_threshold_wins_over_the_backbone():
-    model = builders.segmentor(exit_threshold=0.3)
+    model = segmentation.segmentor(exit_threshold=0.3)
     init_default_scope('mmseg')
     assert MODELS.build(model).backbone.exit_threshold == 0.3
     model['exit_threshold'] = 0.6
@@ -105,7 +105,7 @@ def test_the_model_threshold_wins_over_the_backbone():
 
 
 def test_a_backbone_without_coarse_stage_is_refused():
-    config = builders.segmentor()
+    config = segmentation.segmentor()
     config['backbone'].pop('exit_head')
     config['backbone']['type'] = 'mmscope.VisionMamba'
     init_default_scope('mmseg')

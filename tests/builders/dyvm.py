@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from released import build, read
 
+from builders.released import build, read
 from mmscope.models import MambaReg, VideoMamba, VisionMamba
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}

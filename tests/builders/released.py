@@ -11,7 +11,7 @@ import pytest
 import torch
 
 SHARED = Path(
-    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[2] / 'shared')
+    os.environ.get('MMSCOPE_SHARED', Path(__file__).parents[3] / 'shared')
 )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builders
-import cls_builders
-import det_builders
+from builders import classification, detection, segmentation
 
 # Of a ResNet-18 with 4 channels in its first stage.
 WIDTHS = [4, 8, 16, 32]
@@ -36,13 +34,13 @@ def resnet(classes, out_type='featmap'):
 def on_resnet(model, backbone=exit_only):
     """Put the wrapped ResNet into a dense host's config."""
     detector = 'decode_head' not in model
-    classes = det_builders.CLASSES if detector else builders.CLASSES
+    classes = detection.CLASSES if detector else segmentation.CLASSES
     model = {**model, 'backbone': backbone(len(classes))}
     if detector:
         model['neck'] = {
             'type': 'FPN',
             'in_channels': WIDTHS,
-            'out_channels': det_builders.CHANNELS,
+            'out_channels': detection.CHANNELS,
             'num_outs': model['neck'].get('num_outs', 5),
         }
         return model
@@ -64,36 +62,36 @@ def _widened(head):
 
 def mask_rcnn():
     """Config of a small Mask R-CNN."""
-    model = det_builders.faster_rcnn()
+    model = detection.faster_rcnn()
     model['type'] = 'MaskRCNN'
-    model['data_preprocessor'] = det_builders.preprocessor()
+    model['data_preprocessor'] = detection.preprocessor()
     model['roi_head'].update(
-        mask_roi_extractor=det_builders.extractor(4),
-        mask_head=det_builders.mask_head(),
+        mask_roi_extractor=detection.extractor(4),
+        mask_head=detection.mask_head(),
     )
     return model
 
 
 def segmentor(kind, host='EncoderDecoder'):
     """Config of a small segmentor whose head is 'fcn' or 'segformer'."""
-    model = builders.segmentor(host)
+    model = segmentation.segmentor(host)
     model.pop('auxiliary_head')
     common = {
-        'channels': builders.DIMS,
-        'num_classes': len(builders.CLASSES),
+        'channels': segmentation.DIMS,
+        'num_classes': len(segmentation.CLASSES),
         'norm_cfg': {'type': 'BN'},
         'align_corners': False,
     }
     model['decode_head'] = {
         'fcn': {
             'type': 'FCNHead',
-            'in_channels': builders.DIMS,
+            'in_channels': segmentation.DIMS,
             'in_index': 3,
             'num_convs': 1,
         },
         'segformer': {
             'type': 'SegformerHead',
-            'in_channels': [builders.DIMS] * 4,
+            'in_channels': [segmentation.DIMS] * 4,
             'in_index': [0, 1, 2, 3],
         },
     }[kind]
@@ -197,14 +195,14 @@ MASK_TRAINING = {
 
 def mask2former():
     """Config of mmdet's Mask2Former on instances, small."""
-    classes = len(det_builders.CLASSES)
+    classes = len(detection.CLASSES)
     return {
         'type': 'Mask2Former',
-        'data_preprocessor': det_builders.preprocessor(),
-        'backbone': det_builders.backbone(),
-        'neck': det_builders.neck(num_outs=4),
+        'data_preprocessor': detection.preprocessor(),
+        'backbone': detection.backbone(),
+        'neck': detection.neck(num_outs=4),
         'panoptic_head': {
-            **_mask_head(det_builders.CHANNELS, classes),
+            **_mask_head(detection.CHANNELS, classes),
             'num_things_classes': classes,
             'num_stuff_classes': 0,
         },
@@ -229,9 +227,9 @@ def mask2former():
 def seg_mask2former(host='EncoderDecoder'):
     """Config of mmseg's Mask2Former, small."""
     model = segmentor('segformer', host)
-    classes = len(builders.CLASSES)
+    classes = len(segmentation.CLASSES)
     model['decode_head'] = {
-        **_mask_head(builders.DIMS, classes),
+        **_mask_head(segmentation.DIMS, classes),
         'num_classes': classes,
         'align_corners': False,
         'train_cfg': MASK_TRAINING,
@@ -243,7 +241,7 @@ def classifier(host='ImageClassifier', **options):
     """Config of a classifier on the wrapped ResNet."""
     plain = {'type': 'LinearClsHead', 'topk': (1,)}
     head = None if host == 'mmscope.CoarseToFineClassifier' else plain
-    model = cls_builders.classifier(host, head, **options)
+    model = classification.classifier(host, head, **options)
     model['backbone'] = exit_only(3, 'cls_token')
     model['head']['in_channels'] = WIDTHS[-1]
     return model

@@ -1,0 +1,1 @@
+"""Small models, data and configs that the tests of several rooms build."""
