@@ -136,7 +136,7 @@ TABLE2 = PaperTable(
     'Table 2',
     'ADE20K, UperNet, 512 x 512',
     (
-        PaperRow('DeiT-Ti', 39.2, params=11, log_fps=2.52),
+        PaperRow('DeiT-Ti', 39.2, None, 11, 'deit_ti_upernet', log_fps=2.52),
         PaperRow('Vim-Ti', 41.0, None, 13, 'vim_ti_upernet', log_fps=2.52),
         PaperRow('Vim-Ti + DyVM', 40.1, key='dyvm_ti_upernet'),
         PaperRow(
@@ -147,8 +147,8 @@ TABLE2 = PaperTable(
             'mambascope_ti_upernet',
             log_fps=2.91,
         ),
-        PaperRow('ResNet-50', 41.2, params=67),
-        PaperRow('DeiT-S', 44.0, params=43),
+        PaperRow('ResNet-50', 41.2, params=67, key='resnet50_upernet'),
+        PaperRow('DeiT-S', 44.0, params=43, key='deit_s_upernet'),
         PaperRow('Vim-S', 44.9, params=46, key='vim_s_upernet'),
         PaperRow('Vim-S + DyVM', 42.0, key='dyvm_s_upernet'),
         PaperRow('MambaScope-S', 45.5, params=48, key='mambascope_s_upernet'),
@@ -165,7 +165,12 @@ TABLE3 = PaperTable(
     'Table 3',
     'COCO, Cascade Mask R-CNN, 1024 x 1024',
     (
-        PaperRow('DeiT-Ti', 44.4, mask_score=38.1),
+        PaperRow(
+            'DeiT-Ti',
+            44.4,
+            key='deit_ti_cascade_mask_rcnn',
+            mask_score=38.1,
+        ),
         _detector('Vim-Ti', 'vim_ti', 45.7, 39.2, 352),
         _detector('MambaScope-Ti', 'mambascope_ti', 45.8, 39.4, 321),
         PaperRow(

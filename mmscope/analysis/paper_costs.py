@@ -69,6 +69,12 @@ class ModelCosts:
         return ratio, HALF_DIGIT / extra
 
 
+def names_vim(key: str) -> bool:
+    """Tell whether a config's backbone is ViM, a reduced one or its scope."""
+    name = NAME.match(key)
+    return name is not None and (name['kind'] in KINDS or key in REDUCTIONS)
+
+
 def backbone_of(key: str, **options: object) -> TokenBackbone:
     """Build the backbone of a run without memory for its weights.
 

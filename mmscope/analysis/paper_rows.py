@@ -16,7 +16,9 @@ from mmscope.analysis.paper_costs import (
     break_even,
     classifier,
     detector,
+    names_vim,
 )
+from mmscope.analysis.pass_costs import pass_macs
 from mmscope.models import is_two_stage
 
 GIGA = 1e9
@@ -71,20 +73,31 @@ def _one_stage(row: PaperRow, open_model: OpenModel) -> Cells:
 
 def _segmentor(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost the backbone of a segmentor, and count all its parameters."""
-    backbone, found = backbone_of(row.key, img_size=512), {}
-    costs = stage_costs(backbone, first_grid(backbone, (512, 512)))
-    found['full'] = costs.full / GIGA
-    if is_two_stage(backbone):
-        found['coarse'] = costs.coarse / GIGA
-    model = open_model('ade20k', row.key)
-    if model is not None:
-        params = sum(p.numel() for p in model.parameters())
-        found |= {'params': params, 'params_M': params / 1e6}
-    return found
+    model, found = open_model('ade20k', row.key), {}
+    if names_vim(row.key):
+        found = _stages(backbone_of(row.key, img_size=512), (512, 512))
+    elif model is not None:
+        found = _stages(model.backbone, (512, 512))
+    return found if model is None else found | _params(model)
+
+
+def _stages(backbone: nn.Module, shape: tuple[int, int]) -> Cells:
+    """Cost the stages of a backbone, whatever it is."""
+    if not is_two_stage(backbone):
+        return {'full': pass_macs(backbone, shape) / GIGA}
+    costs = stage_costs(backbone, first_grid(backbone, shape))
+    return {'full': costs.full / GIGA, 'coarse': costs.coarse / GIGA}
+
+
+def _params(model: nn.Module) -> Cells:
+    params = sum(p.numel() for p in model.parameters())
+    return {'params': params, 'params_M': params / 1e6}
 
 
 def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost a detector, neck and heads included."""
+    if not names_vim(row.key):
+        return _other_detector(row, open_model)
     costs = _detector_costs(open_model, row.key)
     if costs is None:
         return {}
@@ -105,6 +118,15 @@ def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
             'break_even': break_even(single.paper, paper),
         }
     return found
+
+
+def _other_detector(row: PaperRow, open_model: OpenModel) -> Cells:
+    """Cost the backbone of a detector of the host's, and count it all."""
+    model = open_model('coco', row.key)
+    if model is None:
+        return {}
+    macs = pass_macs(model.backbone, (1024, 1024))
+    return {'backbone': macs / GIGA, **_params(model)}
 
 
 @cache

@@ -42,6 +42,8 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.sweep_result import SweepResult
     from mmscope.evaluation.tables import format_table, to_records
 
+# Columns of --brief.
+BRIEF = ('label', 'params_paper', 'params_M', 'gflops', 'full', 'score_paper')
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = {'ade20k': 'mmseg', 'coco': 'mmdet'}
 RESULTS = ROOT / 'docs/results/imagenet'
@@ -75,6 +77,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     text = 'Markdown file with the two markers'
     output.add_argument('--insert', metavar='MD', help=text)
     add('--block', metavar='NAME', help='place in the document of --insert')
+    text = 'parameters, costs and accuracies alone, without notes'
+    add('--brief', action='store_true', help=text)
     text = 'fail unless --insert is already up to date'
     add('--check', action='store_true', help=text)
     args = parser.parse_args(argv)
@@ -156,6 +160,12 @@ def markdown(
     return '\n\n'.join(parts)
 
 
+def brief(section: Section) -> str:
+    """Format at most six columns of a table: size, cost and accuracy."""
+    columns = [c for c in section.columns if c.key in BRIEF]
+    return format_table(section.frame, columns[:6])
+
+
 def sources(sweeps: dict[str, SweepResult]) -> str:
     """Say which runs our accuracies come from."""
     if not sweeps:
@@ -191,7 +201,10 @@ def run(args: argparse.Namespace) -> str | None:
     sections = {name: build(name, sweeps, open_model) for name in args.tables}
     if args.json:
         return to_json(sections)
-    report = markdown(list(sections.values()), sweeps, not args.block)
+    if args.brief:
+        report = '\n\n'.join(brief(one) for one in sections.values())
+    else:
+        report = markdown(list(sections.values()), sweeps, not args.block)
     if args.insert is None:
         return report
     place = ' '.join(filter(None, ('reproduce_tables', args.block)))

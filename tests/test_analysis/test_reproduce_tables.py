@@ -137,16 +137,26 @@ def test_wrong_options_are_refused(tables, options):
     'options',
     [
         ['--insert', str(ROOT / 'docs/results/tables.md')],
-        ['--tables', 'table1', '--insert', README],
-        ['--tables', 'table3', '--insert', README, '--block', 'table3'],
+        ['--tables', 'table1', '--brief', '--insert', README],
     ],
-    ids=['docs', 'readme', 'readme_coco'],
+    ids=['docs', 'readme'],
 )
 def test_published_tables_are_up_to_date(tables, options):
     pytest.importorskip('mmseg', reason='Table 2 needs the mmseg host')
     pytest.importorskip('mmpretrain', reason='needs the mmpretrain host')
     pytest.importorskip('mmdet', reason='Table 3 needs the mmdet host')
     tables(*options, '--check')
+
+
+def test_a_brief_table_has_six_columns_and_no_notes(tables):
+    printed = tables('--tables', 'table1', 'table5', '--brief').strip()
+    blocks = printed.split('\n\n')
+    assert len(blocks) == 2
+    for block in blocks:
+        lines = block.splitlines()
+        assert all(line.startswith('|') for line in lines)
+        assert {line.count('|') for line in lines} <= {*range(4, 8)}
+    assert 'not trained' not in printed
 
 
 def test_table2_counts_the_configs_parameters(tables):
