@@ -43,7 +43,10 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.tables import format_table, to_records
 
 # Columns of --brief.
-BRIEF = ('label', 'params_paper', 'params_M', 'gflops', 'full', 'score_paper')
+BRIEF = (
+    *('label', 'alpha', 'params_paper', 'params_M'),
+    *('gflops', 'cost', 'full', 'score_paper'),
+)
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = {'ade20k': 'mmseg', 'coco': 'mmdet'}
 RESULTS = ROOT / 'docs/results/imagenet'

@@ -169,7 +169,9 @@ def test_table2_counts_parameters_by_config():
 
     def open_model(folder, stem):
         asked.append((folder, stem))
-        return nn.Linear(2500, 5000, bias=False, device='meta')
+        model = nn.Linear(2500, 5000, bias=False, device='meta')
+        model.backbone = nn.AvgPool2d(16)
+        return model
 
     rows = to_records(build('table2', {}, open_model).frame)
     assert asked == [
@@ -217,7 +219,7 @@ def test_every_run_has_a_config():
         for row in table.rows
         if row.key and not row.key.startswith('figure1_')
     }
-    assert len(runs) == 14 + 6 + 4 + 26
+    assert len(runs) == 14 + 9 + 5 + 26
     for folder, stem in runs:
         assert (CONFIGS / folder / f'{stem}.py').is_file()
 
