@@ -9,7 +9,11 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import SubprocessError
+from tempfile import TemporaryDirectory
 
 SOURCES = Path(__file__).resolve().parent / 'csrc'
 # No -march: the instruction set is chosen at run time, so that a build from
@@ -67,10 +71,11 @@ def load_compiled() -> str | None:
         if not library.is_file():
             if reason := _why_not_here():
                 return reason
-            _compile(folder)
+            if _compiled_here(library):
+                return None
         torch.ops.load_library(library)
-    except (OSError, RuntimeError, ImportError) as error:
-        return f'it cannot be compiled into {folder}: {error}'
+    except (OSError, RuntimeError, ImportError, SubprocessError) as error:
+        return f'it cannot be compiled into or loaded from {folder}: {error}'
     return None
 
 
@@ -88,22 +93,50 @@ def _search_path() -> str:
     return os.pathsep.join([os.environ.get('PATH', os.defpath), own])
 
 
-def _compile(folder: Path) -> None:
-    from torch.utils.cpp_extension import load
+def _compiled_here(library: Path) -> bool:
+    """Compile and load, unless another process was first.
 
-    os.environ['PATH'] = _search_path()
+    In a folder of this process: nobody sees a file that is not complete.
+    """
     print(
         'mmscope: compiling its CPU operators, once: about half a minute '
-        f'(into {folder}; {FIRST_USE}=0 does without)',
+        f'(into {library.parent}; {FIRST_USE}=0 does without)',
         file=sys.stderr,
         flush=True,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(library.parent):
+        if library.is_file():
+            return False
+        with TemporaryDirectory(dir=library.parent) as work:
+            _compile(work)
+            os.replace(Path(work) / library.name, library)
+    return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for other processes; a lock ends with the process that has it.
+
+    That of torch's own loader is a file, which outlives a killed process:
+    whoever came next would wait for ever.
+    """
+    import fcntl  # setup.py runs where there is none, too
+
+    with (folder / 'compiling').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(work: str) -> None:
+    from torch.utils.cpp_extension import load
+
+    os.environ['PATH'] = _search_path()
     load(
         LIBRARY,
         list(map(str, sources())),
         extra_cflags=COMPILE_ARGS,
         extra_ldflags=LINK_ARGS,
-        build_directory=str(folder),
+        build_directory=work,
         is_python_module=False,
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils import cpp_extension
 
 import mmscope
 from mmscope.ops import build, extension
@@ -67,6 +68,7 @@ def test_what_this_user_compiled_before_is_loaded_in_silence(
     [
         ({'MMSCOPE_COMPILE': '0'}, 'is switched off (MMSCOPE_COMPILE=0)'),
         ({'CXX': 'no-such-compiler'}, 'no C++ compiler (no-such-compiler'),
+        ({'CXX': 'false'}, 'returned non-zero exit status'),
     ],
 )
 def test_where_nothing_can_be_compiled_the_reason_is_told(
@@ -75,6 +77,24 @@ def test_where_nothing_can_be_compiled_the_reason_is_told(
     reason, _ = why_not_compiled(bare, **variables)
     assert message in reason
     assert extension.BUILD_COMMAND in reason
+
+
+def test_what_a_killed_process_left_behind_stops_nobody(tmp_path, monkeypatch):
+    def compile_into(name, *args, build_directory, **options):
+        # torch's loader waits for ever where a file of this name lies
+        assert not (Path(build_directory) / 'lock').exists()
+        (Path(build_directory) / f'{name}.so').write_text('complete')
+
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv(build.FIRST_USE, raising=False)
+    monkeypatch.setattr(cpp_extension, 'load', compile_into)
+    monkeypatch.setattr(build, '_why_not_here', lambda: None)
+    folder = build.cache_folder()
+    folder.mkdir(parents=True)
+    (folder / 'lock').touch()
+    assert build.load_compiled() is None
+    assert (folder / f'{build.LIBRARY}.so').read_text() == 'complete'
+    assert not any(path.is_dir() for path in folder.iterdir())
 
 
 def test_other_sources_have_another_place_in_the_cache(tmp_path, monkeypatch):
