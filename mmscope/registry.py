@@ -10,6 +10,8 @@ and swallows an ``ImportError`` raised here, so it imports mmengine only.
 
 from __future__ import annotations
 
+import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from sys import modules as imported_modules
@@ -99,14 +101,8 @@ MODULES: dict[Registry, dict[str, str]] = {
         'OptimWrapperConstructor': 'mmscope.engine.optimizers.constructor',
     },
 }
-# What a module outside this package is installed as.
-INSTALLED_AS = {
-    'mmcv': 'mmcv',
-    'mmdet': 'mmdetection',
-    'mmpretrain': 'mmpretrain',
-    'mmseg': 'mmsegmentation',
-    'pycocotools': 'pycocotools',
-}
+# What a host is installed as.
+INSTALLED_AS = {'mmseg': 'mmsegmentation', 'mmdet': 'mmdetection'}
 
 
 def load(name: str, module: str) -> Any:
@@ -122,16 +118,35 @@ def load(name: str, module: str) -> Any:
     """
     try:
         return getattr(import_module(module), name)
-    except ImportError as error:
-        absent = (error.name or '').partition('.')[0]
-        if absent == 'mmscope':
+    # Hosts refuse a mmcv that they do not like by an AssertionError.
+    except Exception as error:
+        culprit = _outside(error)
+        if culprit is None:
             raise
-        package = INSTALLED_AS.get(absent, absent or 'one of its packages')
+        package = INSTALLED_AS.get(culprit, culprit)
         raise ImportError(
             f'{name} needs {package}, which is missing or broken here '
-            f"({error}). Run `make setup`, or pip install 'mmscope[onedl]'",
-            name=error.name,
+            f'({type(error).__name__}: {error}). Run `make setup OPS=1`, or '
+            "pip install 'mmscope[onedl]'",
+            name=culprit,
         ) from error
+
+
+def _outside(error: Exception) -> str | None:
+    """The package that an import failed in, None if it is this one."""
+    name = (
+        getattr(error, 'name', None)
+        if isinstance(error, ImportError)
+        else None
+    )
+    if name is None:
+        frames = traceback.walk_tb(error.__traceback__)
+        names = [frame.f_globals.get('__name__', '') for frame, _ in frames]
+        # What was imported last, below Python's own machinery.
+        found = [n for n in names if not n.startswith('importlib')]
+        name = found[-1] if found else __name__
+    package = str(name).partition('.')[0]
+    return None if package == 'mmscope' else package
 
 
 def lazy_attributes(
@@ -201,25 +216,22 @@ def _import_on_demand() -> None:
     """Enter every type, in our registries and, unprefixed, in MMEngine's.
 
     A host looks a plain name up in its own registry and then in MMEngine's
-    root.
-
-    Raises:
-        KeyError: If MMEngine's registry already holds another class under
-            one of our names.
+    root. Where somebody else has one of our names there, it stays theirs.
     """
     for registry, modules in MODULES.items():
         parent = registry.parent
-        for name in modules:
-            known = parent.module_dict.get(name)
-            if known is not None:
-                raise KeyError(
-                    f'{name} is already registered in MMEngine as '
-                    f'{known.__module__}.{known.__qualname__}; import '
-                    'mmscope first, or use the type '
-                    f'"mmscope.{name}" with that package absent'
-                )
         registry._module_dict = _OwnOnDemand(registry.module_dict, modules)
-        parent._module_dict = _OnDemand(parent.module_dict, modules)
+        free = dict(modules)
+        for name in modules.keys() & parent.module_dict.keys():
+            known = parent.module_dict[name]
+            warnings.warn(
+                f'{name} is already registered in MMEngine as '
+                f'{known.__module__}.{known.__qualname__}: the plain name '
+                f"stays that one's, ours is 'mmscope.{name}'",
+                stacklevel=2,
+            )
+            del free[name]
+        parent._module_dict = _OnDemand(parent.module_dict, free)
 
 
 _import_on_demand()

@@ -189,19 +189,45 @@ for ask in (
     )
 
 
-def test_a_name_that_another_package_took_is_refused():
+def test_a_name_that_another_package_took_stays_theirs_with_a_warning():
     in_fresh_process("""
+import warnings
 from mmengine.registry import MODELS
 @MODELS.register_module()
 class MambaScope:
     pass
-try:
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
     import mmscope
-except KeyError as error:
-    assert 'MambaScope is already registered' in str(error)
-else:
-    raise AssertionError('taken in silence')
+(told,) = [str(w.message) for w in caught if 'registered' in str(w.message)]
+assert "ours is 'mmscope.MambaScope'" in told, told
+assert MODELS.get('MambaScope') is MambaScope
+assert MODELS.get('mmscope.MambaScope').__module__ == 'mmscope.models.scopes'
+assert MODELS.get('VisionMamba').__module__.startswith('mmscope')
 """)
+
+
+def test_a_host_that_refuses_its_own_packages_is_named():
+    in_fresh_process(
+        """
+import sys, types
+from pathlib import Path
+import tempfile
+folder = Path(tempfile.mkdtemp())
+(folder / 'mmseg').mkdir()
+text = 'assert False, "MMCV==9 is used but incompatible"'
+(folder / 'mmseg/__init__.py').write_text(text)
+sys.path.insert(0, str(folder))
+import mmscope.models
+try:
+    mmscope.models.EarlyExitEncoderDecoder
+except ImportError as error:
+    assert 'needs mmsegmentation' in str(error), error
+    assert 'MMCV==9 is used but incompatible' in str(error)
+else:
+    raise AssertionError('imported')
+"""
+    )
 
 
 def test_an_unknown_name_of_a_room_is_an_attribute_error():

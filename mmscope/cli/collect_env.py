@@ -87,6 +87,17 @@ def hosts_report() -> tuple[str, dict[str, str | None]]:
     }
 
 
+def broken_hosts(versions: dict[str, str | None]) -> dict[str, str]:
+    """Import every installed host; return those that fail, and why."""
+    broken = {}
+    for name in (name for name, found in versions.items() if found):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            broken[name] = f'{type(error).__name__}: {first_line(error)}'
+    return broken
+
+
 def mmcv_report() -> dict:
     """Return whether mmcv's ops load, and for which CUDA they were built."""
     try:
@@ -136,7 +147,8 @@ def install_command(stack: str, package: str, broken: bool = False) -> str:
     """
     stack = stack if stack in STACKS else 'onedl'
     if Path(sys.prefix).parent == ROOT:
-        return f'make setup STACK={stack}'
+        ops = ' OPS=1' if package == 'mmcv' else ''
+        return f'make setup STACK={stack}{ops}'
     pin = pinned(stack, STACKS[stack][package])
     if package != 'mmcv':
         return f'pip install {pin}'
@@ -160,9 +172,15 @@ def fixes(report: dict) -> list[str]:
         )
     for name in (name for name, found in hosts.items() if found is None):
         lines.append(f'{name} is absent: {install_command(stack, name)}')
+    for name, error in report['broken_hosts'].items():
+        command = install_command(stack, name, broken=True)
+        lines.append(f'{name} does not import ({error}): {command}')
     if hosts['mmcv'] and not ops['works']:
         command = install_command(stack, 'mmcv', broken=True)
-        lines.append(f'mmcv has no working ops ({ops["error"]}): {command}')
+        lines.append(
+            'mmcv has no working ops, which detection alone needs '
+            f'({ops["error"]}): {command}'
+        )
     if gpus and ops['works'] and ops['cuda'] is None:
         lines.append(
             "mmcv's ops run on the CPU only, which detection on a GPU finds "
@@ -201,6 +219,7 @@ def collect() -> dict:
         'torch': torch_report(),
         'stack': stack,
         'hosts': hosts,
+        'broken_hosts': broken_hosts(hosts),
         'libraries': {name: version_of(name) for name in LIBRARIES},
         'mmcv_ops': mmcv_report(),
         'scan': scan_report(),

@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         help='copy it, with the bases that it inherits from, into this folder',
     )
     args = parser.parse_args(argv)
+    if args.copy is not None and args.name is None:
+        parser.error('--copy needs the NAME of a config')
     with user_errors(OSError):
         if args.name is None:
             print('\n'.join(config_names()))

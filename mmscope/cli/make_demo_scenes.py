@@ -36,6 +36,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ('train', 'val', 'height', 'width'):
         if getattr(args, name) < 1:
             parser.error(f'--{name} must be at least 1')
+    if args.seed < 0:
+        parser.error('--seed must be at least 0')
     if not 0 <= args.cluttered <= 1:
         parser.error('--cluttered must lie in [0, 1]')
     return args

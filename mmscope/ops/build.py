@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ def sources() -> list[Path]:
 
 def why_no_compiler() -> str | None:
     """Return None if C++ can be compiled here, else the reason."""
-    compiler = os.environ.get('CXX') or 'c++'
+    # CXX may hold words: 'ccache g++'.
+    compiler = shlex.split(os.environ.get('CXX') or 'c++')[0]
     if shutil.which(compiler) is None:
         return f'there is no C++ compiler ({compiler}, see CXX)'
     return None
@@ -75,7 +77,8 @@ def load_compiled() -> str | None:
                 return None
         torch.ops.load_library(library)
     except (OSError, RuntimeError, ImportError, SubprocessError) as error:
-        return f'it cannot be compiled into or loaded from {folder}: {error}'
+        hint = f'; delete {library.name} there' if library.is_file() else ''
+        return f'it does not compile into or load from {folder}: {error}{hint}'
     return None
 
 

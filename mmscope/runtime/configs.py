@@ -65,6 +65,12 @@ def find_config(name: str | Path) -> Path:
     wanted = wanted.removeprefix('configs/')
     if wanted in names:
         return names[wanted]
+    inside = [key for key in names if key.startswith(f'{wanted}/')]
+    if wanted and inside:
+        raise UserError(
+            f'{name} is a folder of {len(inside)} configs: name one of them, '
+            f'such as {inside[0]}'
+        )
     same = [key for key in names if key.rpartition('/')[2] == wanted]
     paper = [key for key in same if key.partition('/')[0] in PAPER]
     for clear in (same, paper):
@@ -75,7 +81,7 @@ def find_config(name: str | Path) -> Path:
             f'several configs are called {name}: say {" or ".join(same)}'
         )
     raise UserError(
-        f'config {name} does not exist: it is no file (looked in '
+        f'config {str(name) or repr("")} does not exist: it is no file (looked in '
         f'{Path.cwd()}) and no config of the package (`mmscope config` lists '
         f'them){_similar(Path(name), names)}'
     )

@@ -68,6 +68,11 @@ class MambaReg(VisionMamba):
         self.num_registers = whole('registers', 1)(
             'num_registers', num_registers
         )
+        if 'summary_position' in vim:
+            raise ValueError(
+                f'summary_position={vim["summary_position"]!r}: Mamba-Reg '
+                'weaves its registers in evenly; leave it out'
+            )
         super().__init__(arch, summary_position='woven', **vim)
         if cls_reduce is None:
             cls_reduce = CLS_REDUCE[arch] if isinstance(arch, str) else 1
