@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.layers import (
+    PatchEmbed,
     PositionTable,
     SummaryTokens,
     pad_to_size,
@@ -34,7 +35,7 @@ class ImageEmbedding(BaseModule):
     in_channels: int
     patch_size: int
     patch_stride: int
-    patch_embed: nn.Module
+    patch_embed: PatchEmbed
     summary_tokens: SummaryTokens
     _tables: dict[str, PositionTable]
 

@@ -99,6 +99,8 @@ class TokenBackbone(
     archs: dict[str, dict]
     arch_defaults = ARCH_DEFAULTS
     score_metrics: tuple[str, ...] = ()
+    # Where a DyVM added them, one a stage.
+    score_predictors: nn.ModuleList
 
     def __init__(
         self,
@@ -338,6 +340,7 @@ class TokenBackbone(
             padding.
         """
         if self.out_type == 'cls_token':
+            assert vector is not None, 'the constructor wants summary tokens'
             return (vector,)
         return self.crop(maps, size)
 

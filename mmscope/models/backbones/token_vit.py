@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -128,9 +129,7 @@ class TokenViT(TokenBackbone):
             init_cfg=init_cfg,
         )
         # A block's second branch is added by the next one, with its rate.
-        for block, follower in zip(
-            self.layers, (*self.layers[1:], self), strict=True
-        ):
+        for block, follower in pairwise((*self.layers, self)):
             block.attn_drop_path.drop_prob = follower.drop_path.drop_prob
 
     def make_block(self, drop_path_rate: float) -> nn.Module:
