@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -24,6 +24,7 @@ GIGA = 1e9
 # is missing.
 OpenModel = Callable[[str, str], nn.Module | None]
 Cells = dict[str, Any]
+T = TypeVar('T')
 
 
 def row_costs(table: str, row: PaperRow, open_model: OpenModel) -> Cells:
@@ -42,9 +43,14 @@ def row_costs(table: str, row: PaperRow, open_model: OpenModel) -> Cells:
     return {} if costs is None else costs(row, open_model)
 
 
+def _given(cell: T | None) -> T:
+    assert cell is not None, 'all rows of this table have it'
+    return cell
+
+
 def _classifier(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost an ImageNet model, with the exit ratio that is implied."""
-    model = classifier(row.key)
+    model = classifier(_given(row.key))
     found = {
         'params': model.params,
         'params_M': model.params / 1e6,
@@ -53,7 +59,7 @@ def _classifier(row: PaperRow, open_model: OpenModel) -> Cells:
     }
     if model.paper.coarse:
         found['coarse'] = model.paper.coarse / GIGA
-        ratio, spread = model.implied_exit(row.gflops)
+        ratio, spread = model.implied_exit(_given(row.gflops))
         found |= {'implied': ratio, 'spread': spread}
     return found
 
@@ -62,7 +68,7 @@ def _one_stage(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost one stage alone: the coarse one, or that of ViM."""
     if row.eta != 0:
         return {'cost': classifier('vim_s').paper.fine / GIGA}
-    costs = classifier(row.key).paper
+    costs = classifier(_given(row.key)).paper
     return {
         'cost': costs.coarse / GIGA,
         'with_reuse': (costs.coarse + costs.reuse) / GIGA,
@@ -71,12 +77,13 @@ def _one_stage(row: PaperRow, open_model: OpenModel) -> Cells:
 
 def _segmentor(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost the backbone of a segmentor, and count all its parameters."""
-    backbone, found = backbone_of(row.key, img_size=512), {}
+    key = _given(row.key)
+    backbone = backbone_of(key, img_size=512)
     costs = stage_costs(backbone, first_grid(backbone, (512, 512)))
-    found['full'] = costs.full / GIGA
+    found = {'full': costs.full / GIGA}
     if is_two_stage(backbone):
         found['coarse'] = costs.coarse / GIGA
-    model = open_model('ade20k', row.key)
+    model = open_model('ade20k', key)
     if model is not None:
         params = sum(p.numel() for p in model.parameters())
         found |= {'params': params, 'params_M': params / 1e6}
@@ -85,7 +92,8 @@ def _segmentor(row: PaperRow, open_model: OpenModel) -> Cells:
 
 def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost a detector, neck and heads included."""
-    costs = _detector_costs(open_model, row.key)
+    key = _given(row.key)
+    costs = _detector_costs(open_model, key)
     if costs is None:
         return {}
     paper = costs.paper
@@ -97,8 +105,8 @@ def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
         'none_exit': paper.full / GIGA,
     }
     if paper.coarse:
-        stem = row.key.replace('mambascope', 'vim')
-        single = _detector_costs(open_model, stem)
+        stem = key.replace('mambascope', 'vim')
+        single = _given(_detector_costs(open_model, stem))
         found |= {
             'coarse': paper.coarse / GIGA,
             'all_exit': paper.exited / GIGA,
@@ -115,13 +123,13 @@ def _detector_costs(open_model: OpenModel, key: str) -> DetectorCosts | None:
 
 def _fine_stage(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost the fine stage alone at a refine ratio."""
-    backbone = backbone_of('mambascope_s')
+    backbone: Any = backbone_of('mambascope_s')
     cost = classifier('mambascope_s', row.alpha).paper.fine / GIGA
     return {
         'regions': backbone.regions_to_refine(49, row.alpha),
         'tokens': backbone.token_counts(49, row.alpha)[1],
         'cost': cost,
-        'difference': cost - row.gflops,
+        'difference': cost - _given(row.gflops),
     }
 
 

@@ -86,7 +86,8 @@ class ImageEmbedding(BaseModule):
         proj = self.patch_embed.proj
         std = proj.weight[0].numel() ** -0.5 / TRUNCATED_STD
         nn.init.trunc_normal_(proj.weight, std=std, a=-2 * std, b=2 * std)
-        nn.init.zeros_(proj.bias)
+        if proj.bias is not None:
+            nn.init.zeros_(proj.bias)
 
     def summary_embedding(self, position: Tensor) -> Tensor:
         """Add the position (1, m, D) to the summary tokens: (1, m, D)."""

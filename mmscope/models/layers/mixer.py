@@ -151,11 +151,12 @@ class BidirectionalMamba(BaseModule):
         dt_proj = getattr(self, f'dt_proj{suffix}')
         a_log = self.A_b_log if suffix else self.A_log
         skip = getattr(self, f'D{suffix}').float()
-        if not (
+        plain = (
             is_plain(conv1d, nn.Conv1d)
             and is_plain(x_proj, nn.Linear)
             and is_plain(dt_proj, nn.Linear)
-        ):
+        )
+        if not plain:
             return DirectionModules(conv1d, x_proj, dt_proj, a_log, skip)
         return DirectionWeights(
             conv1d.weight.squeeze(1),
@@ -183,8 +184,8 @@ class BidirectionalMamba(BaseModule):
             directions = plan.directions(xz)
         x, z = xz.chunk(2, -1)
         score: str | Callable[..., Tensor] | None = plan.score
-        if score is not None and score not in FUSED_SCORES:
-            score = partial(direction_scores, score)
+        if plan.score is not None and plan.score not in FUSED_SCORES:
+            score = partial(direction_scores, plan.score)
         y, scores = bidirectional_inner(
             x,
             z,
