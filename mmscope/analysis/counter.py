@@ -78,7 +78,7 @@ def layer_macs(module: Counted, inputs: Tensor, output: Tensor) -> int:
     """Count the MACs of one call of a convolution or a linear layer.
 
     Args:
-        module (nn.Module): ``nn.Conv2d``, ``nn.ConvTranspose2d`` or
+        module (Counted): ``nn.Conv2d``, ``nn.ConvTranspose2d`` or
             ``nn.Linear``.
         inputs (Tensor): What went in, batch first.
         output (Tensor): What came out, batch first.

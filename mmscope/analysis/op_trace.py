@@ -122,8 +122,8 @@ class OpTrace(TorchDispatchMode):
         self,
         func: OpOverload,
         types: Iterable[type],
-        args: tuple = (),
-        kwargs: dict | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run the operator and note it."""
         result = func(*args, **(kwargs or {}))
@@ -139,7 +139,11 @@ class OpTrace(TorchDispatchMode):
         return result
 
     def _note(
-        self, name: str, args: tuple, inputs: list, outputs: list
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        inputs: list[Tensor],
+        outputs: list[Tensor],
     ) -> None:
         formula = formula_of(name)
         module, kind = '', ''
