@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmscope.analysis.costs import StageCosts, direction_count
 from mmscope.analysis.formulas import is_scan
@@ -40,7 +41,7 @@ class CostBreakdown:
     extra: Mapping[str, int] = field(default_factory=dict)
     direction_share: float = 1.0
 
-    def rows(self, convention: str = 'paper') -> list[dict]:
+    def rows(self, convention: str = 'paper') -> list[dict[str, Any]]:
         """List what was counted.
 
         Args:
@@ -59,10 +60,10 @@ class CostBreakdown:
         units = ('macs', 'flops')
         return [{**row, **{u: round(row[u]) for u in units}} for row in rows]
 
-    def _exact_rows(self, convention: str) -> list[dict]:
+    def _exact_rows(self, convention: str) -> list[dict[str, Any]]:
         """:meth:`rows` with fractions, where a share is counted."""
         both = direction_count(convention) == 2
-        found: dict[tuple[str, str, str], dict] = {}
+        found: dict[tuple[str, str, str], dict[str, Any]] = {}
         for call in self.calls:
             cost = self._cost(call)
             if cost is None or not (both or self._counts_once(call)):
@@ -122,7 +123,7 @@ class CostBreakdown:
         behind = (call for call in self.calls if call.stage == OUTSIDE)
         return sum(call.cost or 0 for call in behind)
 
-    def uncounted(self) -> list[dict]:
+    def uncounted(self) -> list[dict[str, Any]]:
         """List what ran and has no formula.
 
         Returns:
@@ -130,7 +131,7 @@ class CostBreakdown:
             ``calls`` and ``elements`` written, the most elements first.
             Views, which compute nothing, are left out.
         """
-        found: dict[tuple[str, str], dict] = {}
+        found: dict[tuple[str, str], dict[str, Any]] = {}
         for call in self.calls:
             if call.cost is None:
                 row = found.setdefault(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -168,16 +169,23 @@ def stage_costs(
     regions = int(grid[0]) * int(grid[1])
     if not is_two_stage(backbone):
         return _one_stage(backbone, regions, directions)
+    return _two_stages(backbone, regions, directions, refine_ratio)
+
+
+def _two_stages(
+    scope: Any, regions: int, directions: int, refine_ratio: float | None
+) -> StageCosts:
+    # Any: a scope is two classes at once, a mixin and its family.
     coarse, fine = (
-        backbone.num_layers * backbone.layer_macs(tokens, directions)
-        + backbone.read_out_macs()
-        for tokens in backbone.token_counts(regions, refine_ratio)
+        scope.num_layers * scope.layer_macs(tokens, directions)
+        + scope.read_out_macs()
+        for tokens in scope.token_counts(regions, refine_ratio)
     )
-    coarse += backbone.embed_macs(regions) + backbone.detail_macs(regions)
+    coarse += scope.embed_macs(regions) + scope.detail_macs(regions)
     return StageCosts(
-        coarse=coarse + exit_head_macs(backbone, regions),
-        fine=fine + backbone.embed_macs(4 * regions),
-        reuse=reuse_macs(backbone.feature_reuse, regions, backbone.embed_dims),
+        coarse=coarse + exit_head_macs(scope, regions),
+        fine=fine + scope.embed_macs(4 * regions),
+        reuse=reuse_macs(scope.feature_reuse, regions, scope.embed_dims),
     )
 
 
@@ -232,7 +240,7 @@ def exit_head_macs(backbone: TwoStage, regions: int) -> int:
     head = backbone.exit_head
     if head is None:
         return 0
-    over_cells = getattr(head, 'fc_map', None)
+    over_cells: Any = getattr(head, 'fc_map', None)
     # The gate runs the part that it decides by.
     if getattr(backbone.gate, 'kind', None) == MAP:
         return regions * over_cells.weight.numel()

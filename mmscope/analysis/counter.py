@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+Counted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 
 class SharedCostCounter:
@@ -32,11 +32,11 @@ class SharedCostCounter:
         self._handles = [
             module.register_forward_hook(self._add)
             for module in model.modules()
-            if isinstance(module, COUNTED) and id(module) not in inside
+            if isinstance(module, Counted) and id(module) not in inside
         ]
 
     def _add(
-        self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+        self, module: Counted, inputs: tuple[Tensor, ...], output: Tensor
     ) -> None:
         self.total += layer_macs(module, inputs[0], output)
 
@@ -74,11 +74,11 @@ class SharedCostCounter:
         self._handles = []
 
 
-def layer_macs(module: nn.Module, inputs: Tensor, output: Tensor) -> int:
+def layer_macs(module: Counted, inputs: Tensor, output: Tensor) -> int:
     """Count the MACs of one call of a convolution or a linear layer.
 
     Args:
-        module (nn.Module): ``nn.Conv2d``, ``nn.ConvTranspose2d`` or
+        module (Counted): ``nn.Conv2d``, ``nn.ConvTranspose2d`` or
             ``nn.Linear``.
         inputs (Tensor): What went in, batch first.
         output (Tensor): What came out, batch first.

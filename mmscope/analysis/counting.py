@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from mmscope.analysis.op_trace import OpTrace
 from mmscope.models import (
     ExitOnly,
     TokenBackbone,
+    TokenReduction,
     at_threshold,
     is_two_stage,
 )
@@ -51,7 +53,7 @@ def count_costs(
         ValueError: If the shape is not two positive integers.
     """
     check_shape(shape)
-    backbone = model.backbone
+    backbone: Any = model.backbone
     weight = next(backbone.parameters())
     imgs = weight.new_zeros(1, image_channels(model), *shape)
     trace = OpTrace(model, backbone)
@@ -69,7 +71,7 @@ def count_costs(
         'backbone.',
         is_two_stage(backbone),
         classifies(model),
-        {} if reduction is None else _declared(backbone, shape),
+        {} if reduction is None else _declared(reduction, backbone, shape),
         1.0 if reduction is None else reduction.direction_share(),
     )
 
@@ -107,11 +109,11 @@ def classifies(model: nn.Module) -> bool:
 
 
 def _declared(
-    backbone: TokenBackbone, shape: tuple[int, int]
+    reduction: TokenReduction, backbone: TokenBackbone, shape: tuple[int, int]
 ) -> dict[str, int]:
     patches = math.prod(backbone.grid_of(shape))
     return {
-        name: backbone.reduction.extra_macs(backbone, patches, directions)
+        name: reduction.extra_macs(backbone, patches, directions)
         for name, directions in DIRECTIONS.items()
     }
 

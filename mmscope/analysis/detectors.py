@@ -7,9 +7,10 @@ is given, not found. The heads of regions then run on features without values
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,10 @@ def sees_regions(model: nn.Module) -> bool:
     return getattr(model, 'roi_head', None) is not None
 
 
+def _roi_head(model: nn.Module) -> Any:
+    return model.roi_head
+
+
 def find_regions(
     model: nn.Module, proposals: int | None = None, masks: int | None = None
 ) -> Regions | None:
@@ -71,7 +76,7 @@ def find_regions(
             missing and not in its ``test_cfg``.
     """
     known = sees_regions(model) and not unknown_heads(model)
-    with_mask = known and model.roi_head.with_mask
+    with_mask = known and _roi_head(model).with_mask
     for name, given, used in (
         ('proposals', proposals, known),
         ('masks', masks, with_mask),
@@ -91,7 +96,8 @@ def find_regions(
 
 
 def _most(model: nn.Module, part: str) -> int:
-    number = ((model.test_cfg or {}).get(part) or {}).get('max_per_img', -1)
+    config: Any = model.test_cfg
+    number = ((config or {}).get(part) or {}).get('max_per_img', -1)
     if number < 0:
         raise ValueError(
             f'test_cfg.{part}.max_per_img does not say how many regions '
@@ -112,8 +118,8 @@ def unknown_heads(model: nn.Module) -> list[str]:
     """
     if not sees_regions(model):
         return []
-    known = type(model.roi_head).__name__ in KNOWN_ROI_HEADS
-    alone = known and not model.roi_head.with_shared_head
+    known = type(_roi_head(model)).__name__ in KNOWN_ROI_HEADS
+    alone = known and not _roi_head(model).with_shared_head
     return [] if alone else ['roi_head']
 
 
@@ -133,7 +139,8 @@ def between_layers(model: nn.Module, regions: Regions | None) -> list[str]:
         dense = hasattr(model, 'bbox_head')
         return list(BETWEEN_LAYERS['bbox_head'][1:]) if dense else []
     names = list(BETWEEN_LAYERS['bbox_head'])
-    return names + list(BETWEEN_LAYERS['mask_head'] * model.roi_head.with_mask)
+    with_mask = _roi_head(model).with_mask
+    return names + list(BETWEEN_LAYERS['mask_head'] * with_mask)
 
 
 class DetectorForward:
@@ -150,10 +157,10 @@ class DetectorForward:
     """
 
     def __init__(self, model: nn.Module, regions: Regions | None) -> None:
-        self._model = model
-        self._regional = []
+        self._model: Any = model
+        self._regional: list[Callable[[], object]] = []
         if regions is not None:
-            self._regional = list(_regional_calls(model.roi_head, regions))
+            self._regional = list(_regional_calls(_roi_head(model), regions))
 
     def __call__(self, imgs: Tensor) -> None:
         """Run everything on an image (1, C, H, W)."""
@@ -170,7 +177,7 @@ class DetectorForward:
 
 
 def _regional_calls(
-    roi_head: nn.Module, regions: Regions
+    roi_head: Any, regions: Regions
 ) -> Iterator[Callable[[], object]]:
     """Prepare the call of every box head and every mask head."""
     parts = [('bbox', regions.proposals)]
@@ -191,7 +198,7 @@ def _regional_calls(
             )
 
 
-def _listed(modules: nn.Module) -> Sequence[nn.Module]:
+def _listed(modules: nn.Module) -> Iterable[Any]:
     return modules if isinstance(modules, nn.ModuleList) else [modules]
 
 
@@ -217,7 +224,7 @@ def count_behind(
         ValueError: If the shape is not two positive integers.
     """
     check_shape(shape)
-    backbone = model.eval().backbone
+    backbone: Any = model.eval().backbone
     size = (1, backbone.embed_dims, *map(backbone.num_cells, shape))
     maps = [torch.empty(size, device='meta') for _ in backbone.out_indices]
     forward = DetectorForward(model, regions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,14 +53,14 @@ def model_costs(
 
 
 def add_heads(
-    costs: StageCosts, backbone: TokenBackbone, outside: float
+    costs: StageCosts, backbone: TokenBackbone, outside: int
 ) -> StageCosts:
     """Add what runs behind a backbone to the stages that pay for it.
 
     Args:
         costs (StageCosts): The backbone's own.
         backbone (TokenBackbone): Backbone.
-        outside (float): MACs of neck and heads in one forward.
+        outside (int): MACs of neck and heads in one forward.
 
     Returns:
         StageCosts: ``outside`` is ``shared`` in dense tasks; a classifier's
@@ -94,7 +95,7 @@ def closed_form(
     Raises:
         ValueError: If the convention is unknown.
     """
-    backbone = model.backbone
+    backbone: Any = model.backbone
     grid = first_grid(backbone, shape)
     costs = stage_costs(backbone, grid, convention, refine_ratio)
     return add_heads(costs, backbone, outside)
@@ -102,7 +103,7 @@ def closed_form(
 
 def _count_outside(model: nn.Module, shape: tuple[int, int]) -> int:
     """Run one image and count the MACs outside the backbone."""
-    backbone = model.backbone
+    backbone: Any = model.backbone
     weight = next(model.parameters())
     imgs = weight.new_zeros(1, backbone.in_channels, *shape)
     # The gate would run the heads once more.

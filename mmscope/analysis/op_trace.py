@@ -75,7 +75,7 @@ class OpTrace(TorchDispatchMode):
         self._alive: list[Tensor] = []
         self._names = {module: name for name, module in model.named_modules()}
         self._inside = set(self._backbone.modules())
-        self._embedding = None
+        self._embedding: nn.Module | None = None
         if isinstance(self._backbone, TokenBackbone):
             self._embedding = self._backbone.patch_embed
         elif isinstance(self._backbone, ExitOnly):
@@ -122,8 +122,8 @@ class OpTrace(TorchDispatchMode):
         self,
         func: OpOverload,
         types: Iterable[type],
-        args: tuple = (),
-        kwargs: dict | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run the operator and note it."""
         result = func(*args, **(kwargs or {}))
@@ -139,7 +139,11 @@ class OpTrace(TorchDispatchMode):
         return result
 
     def _note(
-        self, name: str, args: tuple, inputs: list, outputs: list
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        inputs: list[Tensor],
+        outputs: list[Tensor],
     ) -> None:
         formula = formula_of(name)
         module, kind = '', ''
@@ -161,9 +165,9 @@ class OpTrace(TorchDispatchMode):
 
     def _inherit(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         owners = {self._owners.get(_storage(x)) for x in inputs}
-        if len(owners) != 1 or None in owners:
+        owner = owners.pop() if len(owners) == 1 else None
+        if owner is None:
             return
-        (owner,) = owners
         self._alive += outputs
         self._owners.update((_storage(x), owner) for x in outputs)
 

@@ -62,10 +62,16 @@ class PaperTable:
     configs: str = 'miniimagenet'
 
 
-def _row(label: str, params: float | None, *cells: object) -> PaperRow:
-    """Read the cells of Table 1: GFLOPs, top-1, our key, η."""
-    gflops, score, *ours = cells
-    return PaperRow(label, score, gflops, params, *ours)
+def _row(
+    label: str,
+    params: float | None,
+    gflops: float,
+    score: float,
+    key: str | None = None,
+    eta: float | None = None,
+) -> PaperRow:
+    """Read the cells of Table 1."""
+    return PaperRow(label, score, gflops, params, key, eta)
 
 
 def _detector(

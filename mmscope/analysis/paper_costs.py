@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,17 +76,24 @@ def names_vim(key: str) -> bool:
     return name is not None and (name['kind'] in KINDS or key in REDUCTIONS)
 
 
-def backbone_of(key: str, **options: object) -> TokenBackbone:
+def backbone_of(key: str, **options: Any) -> TokenBackbone:
     """Build the backbone of a run without memory for its weights.
 
     Args:
         key (str): Stem of a config, such as 'mambascope_s'.
-        **options (object): Of the backbone.
+        **options (Any): Of the backbone.
 
     Returns:
         TokenBackbone: On the ``meta`` device.
+
+    Raises:
+        ValueError: If the key does not name kind and size.
     """
     name = NAME.match(key)
+    if name is None:
+        raise ValueError(
+            f'{key!r} names no kind and size, as mambascope_s does'
+        )
     kind = KINDS.get(name['kind'], VisionMamba)
     if key in REDUCTIONS:
         options = {'reduction': REDUCTIONS[key], **options}
@@ -127,7 +135,7 @@ class DetectorCosts:
     Args:
         params (int): Parameters.
         side (int): Side of the square image in pixels.
-        regions (Regions): What reaches its heads at most.
+        regions (Regions | None): What reaches its heads at most.
         channels (int): Of the maps that its heads see.
         paper (StageCosts): MACs, one scan direction.
         exact (StageCosts): MACs, both directions.
@@ -135,7 +143,7 @@ class DetectorCosts:
 
     params: int
     side: int
-    regions: Regions
+    regions: Regions | None
     channels: int
     paper: StageCosts
     exact: StageCosts
@@ -151,15 +159,15 @@ def detector(model: nn.Module) -> DetectorCosts:
         DetectorCosts: The backbone by its closed form, everything behind it
         counted as it runs.
     """
-    backbone = model.backbone
-    shape = backbone.img_size
+    host: Any = model
+    shape = host.backbone.img_size
     regions = find_regions(model)
     outside = count_behind(model, shape, regions)
     return DetectorCosts(
         _params(model),
         shape[0],
         regions,
-        model.rpn_head.in_channels,
+        host.rpn_head.in_channels,
         *(
             closed_form(model, shape, outside, name)
             for name in ('paper', 'exact')

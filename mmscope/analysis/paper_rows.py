@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -26,6 +26,7 @@ GIGA = 1e9
 # is missing.
 OpenModel = Callable[[str, str], nn.Module | None]
 Cells = dict[str, Any]
+T = TypeVar('T')
 
 
 def row_costs(table: str, row: PaperRow, open_model: OpenModel) -> Cells:
@@ -44,9 +45,14 @@ def row_costs(table: str, row: PaperRow, open_model: OpenModel) -> Cells:
     return {} if costs is None else costs(row, open_model)
 
 
+def _given(cell: T | None) -> T:
+    assert cell is not None, 'all rows of this table have it'
+    return cell
+
+
 def _classifier(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost an ImageNet model, with the exit ratio that is implied."""
-    model = classifier(row.key)
+    model = classifier(_given(row.key))
     found = {
         'params': model.params,
         'params_M': model.params / 1e6,
@@ -55,7 +61,7 @@ def _classifier(row: PaperRow, open_model: OpenModel) -> Cells:
     }
     if model.paper.coarse:
         found['coarse'] = model.paper.coarse / GIGA
-        ratio, spread = model.implied_exit(row.gflops)
+        ratio, spread = model.implied_exit(_given(row.gflops))
         found |= {'implied': ratio, 'spread': spread}
     return found
 
@@ -64,7 +70,7 @@ def _one_stage(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost one stage alone: the coarse one, or that of ViM."""
     if row.eta != 0:
         return {'cost': classifier('vim_s').paper.fine / GIGA}
-    costs = classifier(row.key).paper
+    costs = classifier(_given(row.key)).paper
     return {
         'cost': costs.coarse / GIGA,
         'with_reuse': (costs.coarse + costs.reuse) / GIGA,
@@ -73,15 +79,16 @@ def _one_stage(row: PaperRow, open_model: OpenModel) -> Cells:
 
 def _segmentor(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost the backbone of a segmentor, and count all its parameters."""
-    model, found = open_model('ade20k', row.key), {}
-    if names_vim(row.key):
-        found = _stages(backbone_of(row.key, img_size=512), (512, 512))
+    key, found = _given(row.key), {}
+    model: Any = open_model('ade20k', key)
+    if names_vim(key):
+        found = _stages(backbone_of(key, img_size=512), (512, 512))
     elif model is not None:
         found = _stages(model.backbone, (512, 512))
     return found if model is None else found | _params(model)
 
 
-def _stages(backbone: nn.Module, shape: tuple[int, int]) -> Cells:
+def _stages(backbone: Any, shape: tuple[int, int]) -> Cells:
     """Cost the stages of a backbone, whatever it is."""
     if not is_two_stage(backbone):
         return {'full': pass_macs(backbone, shape) / GIGA}
@@ -96,9 +103,10 @@ def _params(model: nn.Module) -> Cells:
 
 def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost a detector, neck and heads included."""
-    if not names_vim(row.key):
-        return _other_detector(row, open_model)
-    costs = _detector_costs(open_model, row.key)
+    key = _given(row.key)
+    if not names_vim(key):
+        return _other_detector(key, open_model)
+    costs = _detector_costs(open_model, key)
     if costs is None:
         return {}
     paper = costs.paper
@@ -110,8 +118,8 @@ def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
         'none_exit': paper.full / GIGA,
     }
     if paper.coarse:
-        stem = row.key.replace('mambascope', 'vim')
-        single = _detector_costs(open_model, stem)
+        stem = key.replace('mambascope', 'vim')
+        single = _given(_detector_costs(open_model, stem))
         found |= {
             'coarse': paper.coarse / GIGA,
             'all_exit': paper.exited / GIGA,
@@ -120,9 +128,9 @@ def _detector(row: PaperRow, open_model: OpenModel) -> Cells:
     return found
 
 
-def _other_detector(row: PaperRow, open_model: OpenModel) -> Cells:
+def _other_detector(key: str, open_model: OpenModel) -> Cells:
     """Cost the backbone of a detector of the host's, and count it all."""
-    model = open_model('coco', row.key)
+    model: Any = open_model('coco', key)
     if model is None:
         return {}
     macs = pass_macs(model.backbone, (1024, 1024))
@@ -137,13 +145,13 @@ def _detector_costs(open_model: OpenModel, key: str) -> DetectorCosts | None:
 
 def _fine_stage(row: PaperRow, open_model: OpenModel) -> Cells:
     """Cost the fine stage alone at a refine ratio."""
-    backbone = backbone_of('mambascope_s')
+    backbone: Any = backbone_of('mambascope_s')
     cost = classifier('mambascope_s', row.alpha).paper.fine / GIGA
     return {
         'regions': backbone.regions_to_refine(49, row.alpha),
         'tokens': backbone.token_counts(49, row.alpha)[1],
         'cost': cost,
-        'difference': cost - row.gflops,
+        'difference': cost - _given(row.gflops),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -118,15 +119,16 @@ def exit_only_costs(
     Raises:
         ValueError: If the convention is unknown.
     """
+    height, width = shape
     coarse, fine = (
         pass_macs(backbone.backbone, size, convention, backbone.in_channels)
-        for size in (backbone.coarse_size(shape), tuple(shape))
+        for size in (backbone.coarse_size(shape), (height, width))
     )
     return StageCosts(coarse + exit_head_macs(backbone, regions), fine, 0)
 
 
 def record_costs(
-    backbone: nn.Module,
+    backbone: Any,
     record: ExitRecord,
     convention: str = 'paper',
     refine_ratio: float | None = None,
@@ -163,18 +165,18 @@ def observe_any(model: nn.Module) -> Iterator[list[Record]]:
         list[Record]: One record a forward, see :func:`observe`; of a
         backbone of another project a :class:`PassRecord`.
     """
-    host = unwrap_model(model)
+    host: Any = unwrap_model(model)
     if any(isinstance(part, Observed) for part in host.modules()):
         with observe(model) as records:
             yield records
         return
-    records: list[Record] = []
+    passes: list[Record] = []
 
-    def note(module: nn.Module, args: tuple, output: object) -> None:
-        records.append(PassRecord.of(args[0], output))
+    def note(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        passes.append(PassRecord.of(args[0], output))
 
     handle = host.backbone.register_forward_hook(note)
     try:
-        yield records
+        yield passes
     finally:
         handle.remove()

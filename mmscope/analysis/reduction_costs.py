@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmscope.analysis.costs import direction_count, stage_costs
 from mmscope.analysis.pass_costs import pass_macs
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
+from mmscope.models.scoping import PassRecord
 
 
 def measured_macs(
@@ -36,6 +39,7 @@ def measured_macs(
     share = direction_count(convention) / 2
     # Nothing is reduced before the first block.
     patches = record.lengths[0] - backbone.summary_tokens.count
+    assert backbone.reduction is not None, 'without one there are closed forms'
     macs = directions.new_tensor(
         backbone.embed_macs(patches)
         + backbone.reduction.module_macs(backbone, patches)
@@ -70,7 +74,7 @@ def ran_directions(record: Record, num_images: int) -> Tensor:
 
 
 def one_stage_macs(
-    backbone: TokenBackbone,
+    backbone: nn.Module,
     record: Record,
     num_images: int,
     convention: str = 'paper',
@@ -92,8 +96,9 @@ def one_stage_macs(
         ValueError: If the convention is unknown.
     """
     if not isinstance(backbone, TokenBackbone):
+        seen = cast(PassRecord, record)
         macs = pass_macs(
-            backbone, record.image_size, convention, record.in_channels
+            backbone, seen.image_size, convention, seen.in_channels
         )
         return torch.full((num_images,), macs, dtype=torch.float64)
     if backbone.reduction is not None:

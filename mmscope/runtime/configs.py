@@ -80,8 +80,9 @@ def find_config(name: str | Path) -> Path:
         raise UserError(
             f'several configs are called {name}: say {" or ".join(same)}'
         )
+    shown = str(name) or repr('')
     raise UserError(
-        f'config {str(name) or repr("")} does not exist: it is no file (looked in '
+        f'config {shown} does not exist: it is no file (looked in '
         f'{Path.cwd()}) and no config of the package (`mmscope config` lists '
         f'them){_similar(Path(name), names)}'
     )

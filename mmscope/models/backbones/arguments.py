@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 # ViM (arXiv:2401.09417), Table 1.
 ARCHS = {
@@ -50,10 +51,10 @@ def check_stride(stride: int | None, patch_size: int) -> int:
 
 
 def resolve_arch(
-    arch: str | dict,
-    archs: dict[str, dict] = ARCHS,
+    arch: str | dict[str, Any],
+    archs: dict[str, dict[str, int]] = ARCHS,
     defaults: dict[str, Size] = ARCH_DEFAULTS,
-) -> dict:
+) -> dict[str, int]:
     """Complete an architecture's settings.
 
     Args:

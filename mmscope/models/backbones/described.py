@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, cast
+
 from torch import Tensor, nn
 
 from mmscope.models.backbones.checkpoint import adapt_state_dict
 from mmscope.models.backbones.weights_info import WeightsInfo
 from mmscope.models.layers import SummaryTokens
+
+if TYPE_CHECKING:
+    from mmscope.models.backbones.token_backbone import TokenBackbone
 
 
 class DescribedWeights(nn.Module):
@@ -30,7 +35,7 @@ class DescribedWeights(nn.Module):
 
     def describe(self) -> WeightsInfo:
         """Say what the weights are, whatever class holds them."""
-        return WeightsInfo.of(self)
+        return WeightsInfo.of(cast('TokenBackbone', self))
 
     def get_extra_state(self) -> Tensor:
         """Pack :meth:`describe` for the state dict, (n,) uint8."""
@@ -40,7 +45,7 @@ class DescribedWeights(nn.Module):
         """Accept it: ``_load_from_state_dict`` has read it before."""
 
     def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args: object
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
-        adapt_state_dict(self, state_dict, prefix)
+        adapt_state_dict(cast('TokenBackbone', self), state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)

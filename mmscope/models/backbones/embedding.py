@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.layers import (
+    PatchEmbed,
     PositionTable,
     SummaryTokens,
     pad_to_size,
@@ -34,7 +35,7 @@ class ImageEmbedding(BaseModule):
     in_channels: int
     patch_size: int
     patch_stride: int
-    patch_embed: nn.Module
+    patch_embed: PatchEmbed
     summary_tokens: SummaryTokens
     _tables: dict[str, PositionTable]
 
@@ -85,7 +86,8 @@ class ImageEmbedding(BaseModule):
         proj = self.patch_embed.proj
         std = proj.weight[0].numel() ** -0.5 / TRUNCATED_STD
         nn.init.trunc_normal_(proj.weight, std=std, a=-2 * std, b=2 * std)
-        nn.init.zeros_(proj.bias)
+        if proj.bias is not None:
+            nn.init.zeros_(proj.bias)
 
     def summary_embedding(self, position: Tensor) -> Tensor:
         """Add the position (1, m, D) to the summary tokens: (1, m, D)."""

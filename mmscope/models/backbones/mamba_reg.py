@@ -59,7 +59,7 @@ class MambaReg(VisionMamba):
 
     def __init__(
         self,
-        arch: str | dict = 'tiny',
+        arch: str | dict[str, Any] = 'tiny',
         *,
         num_registers: int = 12,
         cls_reduce: int | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from torch import nn
 
 from mmscope.models.layers import BidirectionalMamba, LayerNorm, RMSNorm
@@ -15,7 +15,7 @@ class NamedParameters(BaseModule):
     :meth:`embedding_names`.
     """
 
-    layers: nn.ModuleList
+    layers: ModuleList
     frozen_stages: int
 
     def embedding_names(self) -> tuple[str, ...]:

@@ -227,9 +227,7 @@ def _count(source: Weights, prefix: str) -> int:
     return max((int(match[1]) for match in found if match), default=0) + 1
 
 
-def _numbered(
-    source: Weights, prefix: str, names: tuple[str, ...]
-) -> list[str]:
+def _numbered(source: Weights, prefix: str, names: Sequence[str]) -> list[str]:
     return [
         f'{prefix}.{i}.{name}'
         for i in range(_count(source, prefix))

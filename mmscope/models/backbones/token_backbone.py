@@ -96,13 +96,15 @@ class TokenBackbone(
         ValueError: If an argument is outside its set or range.
     """
 
-    archs: dict[str, dict]
+    archs: dict[str, dict[str, int]]
     arch_defaults = ARCH_DEFAULTS
     score_metrics: tuple[str, ...] = ()
+    # Where a DyVM added them, one a stage.
+    score_predictors: nn.ModuleList
 
     def __init__(
         self,
-        arch: str | dict,
+        arch: str | dict[str, Any],
         summary_tokens: SummaryTokens,
         *,
         mixer: dict[str, Any],
@@ -116,10 +118,10 @@ class TokenBackbone(
         feature_source: str,
         last_norm: bool,
         residual_in_fp32: bool,
-        reduction: dict | None,
+        reduction: dict[str, Any] | None,
         frozen_stages: int,
         with_cp: bool,
-        init_cfg: dict | list | None,
+        init_cfg: dict[str, Any] | list[Any] | None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.arch = resolve_arch(arch, self.archs, self.arch_defaults)
@@ -194,7 +196,9 @@ class TokenBackbone(
         """Count the multiply-accumulates of :meth:`read_out`, 0 here."""
         return 0
 
-    def _reduce_by(self, reduction: dict | None) -> TokenReduction | None:
+    def _reduce_by(
+        self, reduction: dict[str, Any] | None
+    ) -> TokenReduction | None:
         if reduction is None:
             return None
         if self.out_type in ('avg_featmap', 'raw'):
@@ -338,6 +342,7 @@ class TokenBackbone(
             padding.
         """
         if self.out_type == 'cls_token':
+            assert vector is not None, 'the constructor wants summary tokens'
             return (vector,)
         return self.crop(maps, size)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -89,7 +91,7 @@ class TokenViT(TokenBackbone):
 
     def __init__(
         self,
-        arch: str | dict = 'tiny',
+        arch: str | dict[str, Any] = 'tiny',
         img_size: int | Sequence[int] = 224,
         patch_size: int = 16,
         in_channels: int = 3,
@@ -97,13 +99,13 @@ class TokenViT(TokenBackbone):
         out_type: str = 'cls_token',
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
-        init_cfg: dict | list | None = None,
+        init_cfg: dict[str, Any] | list[Any] | None = None,
         *,
         patch_stride: int | None = None,
         last_norm: bool = True,
         residual_in_fp32: bool = True,
         summary_position: str = 'first',
-        reduction: dict | None = None,
+        reduction: dict[str, Any] | None = None,
         with_cp: bool = False,
     ) -> None:
         check_choice('summary_position', summary_position, SUMMARY_POSITIONS)
@@ -128,9 +130,7 @@ class TokenViT(TokenBackbone):
             init_cfg=init_cfg,
         )
         # A block's second branch is added by the next one, with its rate.
-        for block, follower in zip(
-            self.layers, (*self.layers[1:], self), strict=True
-        ):
+        for block, follower in pairwise((*self.layers, self)):
             block.attn_drop_path.drop_prob = follower.drop_path.drop_prob
 
     def make_block(self, drop_path_rate: float) -> nn.Module:

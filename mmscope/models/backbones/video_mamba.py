@@ -38,7 +38,7 @@ class VideoMamba(VisionMamba):
 
     def __init__(
         self,
-        arch: str | dict = 'tiny',
+        arch: str | dict[str, Any] = 'tiny',
         *,
         summary_position: str = 'first',
         average_directions: bool = False,

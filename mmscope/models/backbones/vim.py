@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -98,7 +99,7 @@ class VisionMamba(TokenBackbone):
 
     def __init__(
         self,
-        arch: str | dict = 'tiny',
+        arch: str | dict[str, Any] = 'tiny',
         img_size: int | Sequence[int] = 224,
         patch_size: int = 16,
         in_channels: int = 3,
@@ -108,7 +109,7 @@ class VisionMamba(TokenBackbone):
         feature_source: str = 'residual',
         scan_backend: str = 'auto',
         frozen_stages: int = -1,
-        init_cfg: dict | list | None = None,
+        init_cfg: dict[str, Any] | list[Any] | None = None,
         *,
         patch_stride: int | None = None,
         last_norm: bool = True,
@@ -116,7 +117,7 @@ class VisionMamba(TokenBackbone):
         summary_position: str = 'middle',
         average_directions: bool = True,
         rope: bool = False,
-        reduction: dict | None = None,
+        reduction: dict[str, Any] | None = None,
         with_cp: bool = False,
     ) -> None:
         self.average_directions = average_directions

@@ -37,7 +37,7 @@ class WeightsInfo:
 
     family: str
     blocks: str
-    arch: dict
+    arch: dict[str, int]
     summary: SummaryTokens
     average_directions: bool
     img_size: tuple[int, int]
@@ -156,7 +156,7 @@ def _bytes(packed: Tensor) -> bytes:
     return bytes(whole.tolist())
 
 
-def _pair(value: list) -> tuple[int, int]:
+def _pair(value: list[int]) -> tuple[int, int]:
     height, width = value
     if not all(type(i) is int and i > 0 for i in value):
         raise ValueError(f'{value} is no height and width')

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -54,6 +56,10 @@ class BidirectionalMamba(BaseModule):
     score_metrics = SCORE_METRICS
     # Rates, and a skip: weight decay would pull them to other functions.
     no_decay = ('A_log', 'A_b_log', 'D', 'D_b')
+    A_log: nn.Parameter
+    A_b_log: nn.Parameter
+    # Where a DyVM added it.
+    block_head: nn.Module
 
     def __init__(
         self,
@@ -145,11 +151,12 @@ class BidirectionalMamba(BaseModule):
         dt_proj = getattr(self, f'dt_proj{suffix}')
         a_log = self.A_b_log if suffix else self.A_log
         skip = getattr(self, f'D{suffix}').float()
-        if not (
+        plain = (
             is_plain(conv1d, nn.Conv1d)
             and is_plain(x_proj, nn.Linear)
             and is_plain(dt_proj, nn.Linear)
-        ):
+        )
+        if not plain:
             return DirectionModules(conv1d, x_proj, dt_proj, a_log, skip)
         return DirectionWeights(
             conv1d.weight.squeeze(1),
@@ -176,9 +183,9 @@ class BidirectionalMamba(BaseModule):
         if plan.directions is not None:
             directions = plan.directions(xz)
         x, z = xz.chunk(2, -1)
-        score = plan.score
-        if score is not None and score not in FUSED_SCORES:
-            score = partial(direction_scores, score)
+        score: str | Callable[..., Tensor] | None = plan.score
+        if plan.score is not None and plan.score not in FUSED_SCORES:
+            score = partial(direction_scores, plan.score)
         y, scores = bidirectional_inner(
             x,
             z,
@@ -227,7 +234,7 @@ class MambaBlock(BaseModule):
         drop_path_rate (float): Rate of the drop path on the incoming branch.
         residual_in_fp32 (bool): Keep the stream in float32. Defaults to
             True.
-        **mixer (object): Arguments of :class:`BidirectionalMamba`.
+        **mixer (Any): Arguments of :class:`BidirectionalMamba`.
     """
 
     def __init__(
@@ -235,7 +242,7 @@ class MambaBlock(BaseModule):
         embed_dims: int,
         drop_path_rate: float,
         residual_in_fp32: bool = True,
-        **mixer: object,
+        **mixer: Any,
     ) -> None:
         super().__init__()
         self.residual_in_fp32 = residual_in_fp32

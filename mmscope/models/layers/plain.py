@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard, TypeVar
+
 from torch import nn
 
+Kind = TypeVar('Kind', bound=nn.Module)
 _HOOKS = (
     '_forward_hooks',
     '_forward_pre_hooks',
@@ -12,7 +15,7 @@ _HOOKS = (
 )
 
 
-def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     """Tell whether a module does what its weights say, and nobody watches.
 
     An adapter (LoRA), a quantised or parametrised layer has another class; a

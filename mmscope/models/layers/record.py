@@ -113,8 +113,8 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     Returns:
         nn.Module: The innermost ``.module``.
     """
-    while isinstance(getattr(model, 'module', None), nn.Module):
-        model = model.module
+    while isinstance(inner := getattr(model, 'module', None), nn.Module):
+        model = inner
     return model
 
 
@@ -168,7 +168,8 @@ def observe(model: nn.Module) -> Iterator[list[Any]]:
     Raises:
         ValueError: If nothing in the model records anything.
     """
-    module, records = find_observed(model), []
+    module = find_observed(model)
+    records: list[Record] = []
     _hide_from_compilers()
     with _changing:
         _observers.setdefault(module, []).append(records)

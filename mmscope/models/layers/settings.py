@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a setting is a real number; True and NaN are none."""
-    is_real = isinstance(value, Real) and not isinstance(value, bool)
-    return is_real and not math.isnan(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return not math.isnan(value)
 
 
 @contextmanager

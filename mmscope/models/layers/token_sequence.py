@@ -70,6 +70,12 @@ class TokenSequence:
         return cls(kind.insert(patches, summary), grid, places)
 
     @property
+    def stream(self) -> Tensor:
+        """``residual`` behind a block, where there is one: (B, L, D)."""
+        assert self.residual is not None, 'there is none before a block ran'
+        return self.residual
+
+    @property
     def length(self) -> int:
         """Tokens L, summary included."""
         return self.tokens.shape[1]
@@ -119,7 +125,7 @@ class TokenSequence:
         if self.cells is not None:
             return self.cells
         order = torch.arange(self.length, device=self.tokens.device)
-        order = without_places(order[None], self.places)
+        order = self.patches(order[None])
         return order.expand(len(self.tokens), -1)
 
     @property

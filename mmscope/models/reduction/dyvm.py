@@ -6,14 +6,20 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from torch import Tensor
 
-from mmscope.models.layers import Steps, TokenSequence, is_observed
+from mmscope.models.layers import (
+    BidirectionalMamba,
+    Record,
+    Steps,
+    TokenSequence,
+    is_observed,
+)
 from mmscope.models.reduction.dyvm_decisions import (
     DyVMRecord,
     ForcedDecisions,
@@ -115,7 +121,8 @@ class DyVM(TokenReduction):
             ScorePredictor(dims) for _ in layers
         )
         for block in backbone.layers:
-            block.mixer.block_head = BlockHead(2 * block.mixer.d_inner)
+            mixer: BidirectionalMamba = block.mixer
+            mixer.block_head = BlockHead(2 * mixer.d_inner)
 
     def stage_layers(self, backbone: TokenBackbone) -> tuple[int, ...]:
         """Blocks of this backbone before which patches go."""
@@ -191,7 +198,7 @@ class DyVM(TokenReduction):
         """
         return torch.empty(shape, device=device).exponential_()
 
-    def losses(self, record: DyVMRecord) -> dict[str, Tensor]:
+    def losses(self, record: Record) -> dict[str, Tensor]:
         """Pull the shares of patches and directions towards the targets.
 
         Args:
@@ -202,12 +209,13 @@ class DyVM(TokenReduction):
             images of (share kept - r ** (s + 1)) ** 2, and
             ``loss_block_ratio``, (mean of all decisions - R) ** 2; weighted.
         """
-        kept = [decision.mean(1) for decision in record.decisions]
+        made = cast(DyVMRecord, record)
+        kept = [decision.mean(1) for decision in made.decisions]
         errors = [
             (share - self.token_keep_ratio ** (s + 1)).square().mean()
             for s, share in enumerate(kept)
         ]
-        blocks = record.block_decisions.float().mean() - self.block_keep_ratio
+        blocks = made.block_decisions.float().mean() - self.block_keep_ratio
         losses = {'loss_block_ratio': self.ratio_weight * blocks.square()}
         if errors:
             tokens = torch.stack(errors).mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ class DyVMRecord(Record):
     @property
     def block_decisions(self) -> Tensor:
         """What each block ran, (layers, B, 2), as it was decided."""
-        return torch.stack(self.directions)
+        # Every block decides.
+        return torch.stack(cast('list[Tensor]', self.directions))
 
     @property
     def block_policy(self) -> Tensor:
@@ -127,7 +129,7 @@ def forced_decisions(
     Raises:
         ValueError: If the model has no DyVM.
     """
-    reduction = find_reduced_backbone(model).reduction
+    reduction: Any = find_reduced_backbone(model).reduction
     if not isinstance(getattr(reduction, 'forced', None), ForcedDecisions):
         raise ValueError(
             f'{type(reduction).__name__} takes no forced decisions: they are '

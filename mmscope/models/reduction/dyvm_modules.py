@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -54,7 +56,8 @@ class ScorePredictor(BaseModule):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        self.in_conv[0].reset_parameters()
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
 
     def init_weights(self) -> None:
         """Keep these values where an ``init_cfg`` around has others."""
@@ -76,8 +79,10 @@ class ScorePredictor(BaseModule):
         Returns:
             Tensor: Logarithms of P(keep) and P(drop), (B, k, 2), float32.
         """
-        x = self.in_conv(x.to(self.in_conv[0].weight.dtype))
+        norm: Any = self.in_conv[0]
+        x = self.in_conv(x.to(norm.weight.dtype))
         own, shared = x.chunk(2, -1)
+        count: int | Tensor
         if alive is None:
             total, count = shared.sum(1, keepdim=True), x.shape[1]
         else:

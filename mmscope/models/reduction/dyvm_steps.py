@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from mmscope.models.layers import (
+    BidirectionalMamba,
     MixerPlan,
     Record,
     Steps,
@@ -106,7 +107,8 @@ class DyVMSteps(Steps):
             row = xz.mean(1)
         else:
             row = (xz * mask).sum(1) / mask.sum(1).clamp(min=1)
-        head = self.backbone.layers[i].mixer.block_head
+        mixer: BidirectionalMamba = self.backbone.layers[i].mixer
+        head = mixer.block_head
         # An adapter around the head has no weight of its own.
         dtype = next(head.parameters(), row).dtype
         return head(row.to(dtype)).float()
@@ -115,8 +117,13 @@ class DyVMSteps(Steps):
 class PruningSteps(DyVMSteps):
     """Evaluation: dropped patches leave the sequence."""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
+    def __init__(
+        self,
+        reduction: DyVM,
+        backbone: TokenBackbone,
+        sequence: TokenSequence,
+    ) -> None:
+        super().__init__(reduction, backbone, sequence)
         self.stages: list[ReductionStage] = []
 
     def prune(self, s: int, sequence: TokenSequence) -> TokenSequence:
@@ -175,9 +182,13 @@ class MaskingSteps(DyVMSteps):
     comes to them with a state of 0.
     """
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        sequence = args[-1]
+    def __init__(
+        self,
+        reduction: DyVM,
+        backbone: TokenBackbone,
+        sequence: TokenSequence,
+    ) -> None:
+        super().__init__(reduction, backbone, sequence)
         order = torch.arange(self.cells, device=self.device)
         # Raster index of each patch, in the order of the sequence.
         self.positions = order.expand(len(sequence.tokens), -1)
@@ -196,9 +207,9 @@ class MaskingSteps(DyVMSteps):
         sequence = arrange(sequence, order, places)
         self.positions = self.positions.gather(1, order)
         self.policy = decision.gather(1, order)
-        self.mask = self.with_summary(self.policy, sequence)
+        self.mask = self.with_summary(self.policy, sequence, places)
         gone = self.mask[..., 0].detach() == 0
-        cells = sequence.cells
+        cells = sequence.cell_places
         gone = gone.gather(1, cells.clamp(min=0)) | (cells < 0)
         return replace(
             sequence, cells=cells.masked_fill(gone, -1), frozen=frozen
@@ -216,14 +227,16 @@ class MaskingSteps(DyVMSteps):
         decision = draw_kept(log_probs, draws, forced)
         return decision if self.policy is None else decision * self.policy
 
-    def with_summary(self, policy: Tensor, sequence: TokenSequence) -> Tensor:
+    def with_summary(
+        self, policy: Tensor, sequence: TokenSequence, summary: Tensor
+    ) -> Tensor:
         """Add 1 for the summary tokens: (B, M) to (B, L, 1)."""
-        ones = policy.new_ones(len(policy), sequence.places.shape[1])
+        ones = policy.new_ones(len(policy), summary.shape[1])
         values = torch.cat([policy, ones], 1)
         length = sequence.length
         index = torch.arange(length, device=policy.device)
         index = index.expand(len(policy), -1)
-        places = torch.cat([sequence.patches(index), sequence.places], 1)
+        places = torch.cat([sequence.patches(index), summary], 1)
         return torch.zeros_like(values).scatter(1, places, values)[..., None]
 
     def plan(self, i: int, sequence: TokenSequence) -> MixerPlan:
@@ -249,8 +262,9 @@ class MaskingSteps(DyVMSteps):
         self, sequence: TokenSequence, tokens: Tensor, record: Record
     ) -> None:
         """Hand over what the losses need."""
-        record.reductions += [ReductionStage() for _ in self.decisions]
-        record.decisions = self.decisions
-        record.positions = self.positions
-        record.token_policy = self.policy
-        record.tokens = sequence.patches(tokens)
+        made = cast(DyVMRecord, record)
+        made.reductions += [ReductionStage() for _ in self.decisions]
+        made.decisions = self.decisions
+        made.positions = self.positions
+        made.token_policy = self.policy
+        made.tokens = sequence.patches(tokens)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmscope.models.layers import (
     NO_STEPS,
+    BidirectionalMamba,
     Mixed,
     MixerPlan,
     Record,
@@ -181,8 +182,8 @@ class HiddenAlign(TokenReduction):
         if self.alignment == 'none' or not stages:
             return 0
         behind = self.lengths(backbone, patches)[min(stages) :]
-        d_inner = backbone.layers[0].mixer.d_inner
-        return directions * sum(behind) * d_inner
+        mixer: BidirectionalMamba = backbone.layers[0].mixer
+        return directions * sum(behind) * mixer.d_inner
 
 
 def idle_steps(raster: Tensor, kind: SummaryTokens) -> Tensor:
@@ -233,6 +234,7 @@ class PruneSteps(Steps):
         """Prune by the scores of the block before."""
         if i not in self.counts:
             return sequence
+        assert self.scores is not None, 'the block before was asked'
         scores = sequence.patches(self.scores)
         kept = keep_top(scores, self.counts[i])
         raster = raster_indices(sequence).gather(1, kept)

@@ -102,7 +102,7 @@ def prune(
         sequence.grid,
         kind.places(count),
         cells.scatter(1, raster, places),
-        _shorten(sequence, sequence.residual, kept, kind),
+        _shorten(sequence, sequence.stream, kept, kind),
         freeze(sequence, backbone),
     )
 
@@ -131,5 +131,5 @@ def freeze(sequence: TokenSequence, backbone: TokenBackbone) -> Tensor | None:
     """
     if backbone.out_type != 'featmap':
         return None
-    shown = backbone.level(sequence.tokens, sequence.residual)
+    shown = backbone.level(sequence.tokens, sequence.stream)
     return sequence.to_raster(shown)

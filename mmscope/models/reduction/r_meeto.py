@@ -124,6 +124,7 @@ class MergeSteps(Steps):
     def __init__(self, settings: RMeeTo) -> None:
         self.settings = settings
         self.sizes: Tensor | None = None
+        self.group: Tensor | None = None
         self.stages: list[ReductionStage] = []
 
     def before_block(self, i: int, sequence: TokenSequence) -> TokenSequence:
@@ -134,14 +135,17 @@ class MergeSteps(Steps):
         count = num_merged(self.settings.merge_tokens, patches.shape[1])
         if not count:
             return sequence
-        merge = Merge.of(match(patches, count), count, sequence.places)
+        places = sequence.places
+        assert isinstance(places, tuple), 'merging keeps images alike'
+        merge = Merge.of(match(patches, count), count, places)
         self._note(merge)
         return self._merged(sequence, merge)
 
     def _note(self, merge: Merge) -> None:
         group = merge.group
-        if self.stages:
-            group = group.gather(1, self.stages[-1].group_of_input)
+        if self.group is not None:
+            group = group.gather(1, self.group)
+        self.group = group
         self.stages.append(ReductionStage(group_of_input=group))
 
     def _merged(self, sequence: TokenSequence, merge: Merge) -> TokenSequence:
@@ -153,7 +157,7 @@ class MergeSteps(Steps):
         return replace(
             sequence,
             tokens=merge.mean(sequence.tokens, sizes),
-            residual=merge.mean(sequence.residual, sizes),
+            residual=merge.mean(sequence.stream, sizes),
             places=merge.places,
             cells=gather_tokens(merge.group, sequence.cell_places),
         )

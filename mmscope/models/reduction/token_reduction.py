@@ -101,7 +101,9 @@ class TokenReduction(ABC):
         """
         run = directions * self.direction_share()
         lengths = self.lengths(backbone, patches)
-        blocks = round(sum(backbone.layer_macs(n, run) for n in lengths))
+        # Linear in the directions, so it takes a share of them, too.
+        layer_macs: Any = backbone.layer_macs
+        blocks = round(sum(layer_macs(n, run) for n in lengths))
         return blocks + self.module_macs(backbone, patches)
 
     def direction_share(self) -> float:
@@ -202,7 +204,7 @@ def find_reduced_backbone(model: nn.Module) -> TokenBackbone:
     return found
 
 
-def _reduced_backbones(model: nn.Module) -> Iterator[nn.Module]:
+def _reduced_backbones(model: nn.Module) -> Iterator[Any]:
     for module in unwrap_model(model).modules():
         if isinstance(getattr(module, 'reduction', None), TokenReduction):
             yield module
