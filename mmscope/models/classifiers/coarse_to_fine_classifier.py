@@ -58,6 +58,7 @@ class CoarseToFineClassifier(TrainsCoarseStage, ImageClassifier):
         self._check_parts()
 
     def _check_parts(self) -> None:
+        # By name: a type checker would take the head for the mark alone.
         trains_coarse = isinstance(self.head, TrainsCoarseStage)
         if not trains_coarse:
             raise ValueError(
