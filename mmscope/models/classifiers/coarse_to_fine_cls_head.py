@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmpretrain.models.heads import LinearClsHead
 from torch import Tensor
@@ -47,7 +48,7 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
         kl_direction (str): See :func:`coarse_fine_kl`. Defaults to 'pq'.
         init_cfg (dict | None): MMEngine initialisation. Defaults to a
             truncated normal of 0.02.
-        **kwargs (object): Of mmpretrain's ``ClsHead``: ``loss``, ``topk``,
+        **kwargs (Any): Of mmpretrain's ``ClsHead``: ``loss``, ``topk``,
             ``cal_acc``.
 
     Raises:
@@ -60,8 +61,8 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
         in_channels: int,
         kl_weight: float = 1.0,
         kl_direction: str = 'pq',
-        init_cfg: dict | None = RELEASED_INIT,
-        **kwargs: object,
+        init_cfg: dict[str, Any] | None = RELEASED_INIT,
+        **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
         if not kl_weight >= 0:
@@ -70,7 +71,7 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
         self.kl_direction = check_kl_direction(kl_direction)
 
     def loss(
-        self, feats: Sequence[Tensor], data_samples: list, **kwargs: object
+        self, feats: Sequence[Tensor], data_samples: list[Any], **kwargs: Any
     ) -> dict[str, Tensor]:
         """Compute the losses of both stages.
 
@@ -78,7 +79,7 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
             feats (Sequence[Tensor]): (coarse cls, fine cls), (B, D) each.
             data_samples (list[DataSample]): With ``gt_label`` or
                 ``gt_score``.
-            **kwargs (object): Of the classification loss.
+            **kwargs (Any): Of the classification loss.
 
         Returns:
             dict[str, Tensor]: ``loss`` (fine), ``loss_kl`` (coarse), and

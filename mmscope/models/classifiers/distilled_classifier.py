@@ -18,7 +18,7 @@ from mmscope.models.losses import (
     kept_token_error,
     only_record,
 )
-from mmscope.models.reduction import DyVM
+from mmscope.models.reduction import DyVM, DyVMRecord
 from mmscope.models.reduction.settings import weight
 from mmscope.models.scoping import is_two_stage
 from mmscope.registry import MODELS
@@ -61,7 +61,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         )
 
     Args:
-        *args (object): Of mmpretrain's ImageClassifier.
+        *args (Any): Of mmpretrain's ImageClassifier.
         teacher (dict): Config of a classifier of mmpretrain. For
             ``token_weight`` its backbone is a plain one of mmscope with the
             student's channels and patches.
@@ -72,7 +72,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         ratio_weight (float | None): Set as the ``ratio_weight`` of the
             backbone's DyVM; None leaves what the reduction says, by default
             10. Defaults to None.
-        **kwargs (object): Of mmpretrain's ImageClassifier.
+        **kwargs (Any): Of mmpretrain's ImageClassifier.
 
     Raises:
         ValueError: If a weight is negative, or asks for what the reduction
@@ -81,13 +81,13 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
 
     def __init__(
         self,
-        *args: object,
-        teacher: dict,
+        *args: Any,
+        teacher: dict[str, Any],
         teacher_checkpoint: str | None,
         distill_weight: float = 0.5,
         token_weight: float = 0.5,
         ratio_weight: float | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.teacher_config = teacher
@@ -154,14 +154,16 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         _ = self.teacher
 
     def _apply(
-        self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object
+        self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> DistilledClassifier:
         # What moves a model (to, cuda, float, ...) moves the teacher.
         for teacher in self._teacher:
             teacher._apply(fn, *args, **kwargs)
         return super()._apply(fn, *args, **kwargs)
 
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: Tensor, data_samples: list[Any]
+    ) -> dict[str, Tensor]:
         """Compute the losses of one batch.
 
         Args:
@@ -190,6 +192,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         kl = coarse_fine_kl(logits, wanted)
         losses = {'loss_distill': self.distill_weight * kl}
         if tokens is not None:
+            assert isinstance(record, DyVMRecord)
             error = kept_token_error(record, tokens)
             losses['loss_tokens'] = self.token_weight * error
         return losses
@@ -197,7 +200,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
     @torch.no_grad()
     def _teach(self, imgs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits (B, C), and patches after the final norm in raster order."""
-        teacher = self.teacher
+        teacher: Any = self.teacher
         if not self.token_weight:
             return teacher(imgs, mode='tensor'), None
         encoded = teacher.backbone.encode_images(imgs)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmdet.models.detectors import CascadeRCNN
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmscope.models.layers import observe
@@ -49,12 +51,12 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
         )
 
     Args:
-        *args (object): Of mmdet's CascadeRCNN.
+        *args (Any): Of mmdet's CascadeRCNN.
         exit_threshold (float | None): η; None leaves the backbone's.
             Defaults to None.
         coarse_loss (str): 'detection' or 'feature'. Defaults to 'detection'.
         coarse_loss_weight (float): w_c. Defaults to 1.
-        **kwargs (object): Of mmdet's CascadeRCNN.
+        **kwargs (Any): Of mmdet's CascadeRCNN.
 
     Raises:
         ValueError: If the backbone has no coarse stage or gives no maps,
@@ -64,11 +66,11 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
 
     def __init__(
         self,
-        *args: object,
+        *args: Any,
         exit_threshold: float | None = None,
         coarse_loss: str = 'detection',
         coarse_loss_weight: float = 1.0,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         backbone = find_backbone(self)
@@ -101,13 +103,14 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
         Returns:
             tuple[Tensor, ...]: Pyramid.
         """
-        maps = batch_inputs
         if isinstance(batch_inputs, Tensor):
-            maps = self.backbone(batch_inputs)
+            maps: tuple[Tensor, ...] = self.backbone(batch_inputs)
+        else:
+            maps = batch_inputs
         return self.neck(maps) if self.with_neck else maps
 
     def loss(
-        self, batch_inputs: Tensor, batch_data_samples: list
+        self, batch_inputs: Tensor, batch_data_samples: list[Any]
     ) -> dict[str, Tensor]:
         """Compute the losses of both stages.
 
@@ -147,7 +150,7 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
         return self.coarse_loss_weight * value
 
 
-def _refuse_batch_norm(model: nn.Module) -> None:
+def _refuse_batch_norm(model: CascadeRCNN) -> None:
     inside = set(map(id, model.backbone.modules()))
     found = [
         name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.models.utils import empty_instances
@@ -33,7 +35,9 @@ class OneMaskCascadeRoIHead(CascadeRoIHead):
     """
 
     def init_mask_head(
-        self, mask_roi_extractor: dict | None, mask_head: dict
+        self,
+        mask_roi_extractor: dict[str, Any] | None,
+        mask_head: dict[str, Any],
     ) -> None:
         """Build the mask head.
 
@@ -61,9 +65,9 @@ class OneMaskCascadeRoIHead(CascadeRoIHead):
         self,
         stage: int,
         x: tuple[Tensor, ...],
-        sampling_results: list,
+        sampling_results: list[Any],
         batch_gt_instances: list[InstanceData],
-    ) -> dict:
+    ) -> dict[str, dict[str, Tensor]]:
         """Compute the mask loss, which the first stage alone has.
 
         Args:
@@ -84,7 +88,7 @@ class OneMaskCascadeRoIHead(CascadeRoIHead):
     def predict_mask(
         self,
         x: tuple[Tensor, ...],
-        batch_img_metas: list[dict],
+        batch_img_metas: list[dict[str, Any]],
         results_list: list[InstanceData],
         rescale: bool = False,
     ) -> list[InstanceData]:
@@ -110,7 +114,8 @@ class OneMaskCascadeRoIHead(CascadeRoIHead):
                 mask_thr_binary=self.test_cfg.mask_thr_binary,
             )
         masks = self._mask_forward(0, x, rois)['mask_preds']
-        return self.mask_head[0].predict_by_feat(
+        head: Any = self.mask_head[0]
+        return head.predict_by_feat(
             mask_preds=masks.split([len(res) for res in results_list]),
             results_list=results_list,
             batch_img_metas=batch_img_metas,
@@ -122,8 +127,8 @@ class OneMaskCascadeRoIHead(CascadeRoIHead):
         self,
         x: tuple[Tensor, ...],
         rpn_results_list: list[InstanceData],
-        batch_data_samples: list,
-    ) -> tuple:
+        batch_data_samples: list[Any],
+    ) -> tuple[Any, ...]:
         """Run the heads without post-processing (``mode='tensor'``).
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,9 @@ class MultiLabelExitHead(BaseModule):
 
     # What the gate asks.
     meaning = 'multi_label'
+    num_updates: Tensor
+    num_map_updates: Tensor
+    fc_map: nn.Linear
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class MultiLabelExitHead(BaseModule):
         distill_weight: float = 0.4,
         map_loss_weight: float | None = None,
         map_nothing: bool = False,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1:
@@ -189,6 +193,7 @@ class MultiLabelExitHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_exit_map``, a weighted scalar.
         """
+        assert self.map_loss_weight is not None
         self.num_map_updates += 1
         log_probs = self.map_logits(tokens).float().log_softmax(-1)
         labelled = ~targets.isnan().any(-1)

@@ -58,7 +58,7 @@ def exit_head_losses(
     Returns:
         dict[str, Tensor]: Empty without an exit head.
     """
-    head = backbone.exit_head
+    head: Any = backbone.exit_head
     if head is None:
         return {}
     device = outputs.coarse_cls.device
@@ -67,6 +67,7 @@ def exit_head_losses(
         outputs.coarse_cls, outputs.fine_cls, targets.to(device)
     )
     if getattr(head, 'has_map', False):
+        assert outputs.grid is not None
         cells = map_targets(backbone, outputs.grid, data_samples).to(device)
         losses.update(head.map_loss(outputs.coarse_features, cells))
     return losses
@@ -90,7 +91,7 @@ def map_targets(
     Returns:
         Tensor: (B, h * w, K).
     """
-    head = backbone.exit_head
+    head: Any = backbone.exit_head
     # The coarse stage looks at half the pixels of a side.
     return cell_targets(
         data_samples,

@@ -48,9 +48,18 @@ def kept_token_error(record: DyVMRecord, teacher: Tensor) -> Tensor:
         Tensor: Mean squared difference over what is kept after the last
         stage, scalar, float32.
     """
-    kept = record.token_policy.detach() > 0.5
-    wanted = gather_tokens(teacher.detach(), record.positions)
-    student, wanted = record.tokens[kept].float(), wanted[kept].float()
+    policy, positions, tokens = (
+        record.token_policy,
+        record.positions,
+        record.tokens,
+    )
+    # A training forward fills all three.
+    assert policy is not None
+    assert positions is not None
+    assert tokens is not None
+    kept = policy.detach() > 0.5
+    wanted = gather_tokens(teacher.detach(), positions)
+    student, wanted = tokens[kept].float(), wanted[kept].float()
     # Where an image keeps nothing there is nothing to compare.
     return F.mse_loss(student, wanted, reduction='sum') / max(
         student.numel(), 1

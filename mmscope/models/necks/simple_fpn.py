@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -49,9 +50,9 @@ class SimpleFPN(BaseModule):
         self,
         backbone_channels: int,
         out_channels: int = 256,
-        norm_cfg: dict | None = None,
+        norm_cfg: dict[str, Any] | None = None,
         num_outs: int = 5,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if backbone_channels < 4 or backbone_channels % 4:
@@ -103,7 +104,7 @@ class SimpleFPN(BaseModule):
 
 
 def _scales(
-    channels: int, norm_cfg: dict | None
+    channels: int, norm_cfg: dict[str, Any] | None
 ) -> list[tuple[list[nn.Module], int]]:
     """Layers that bring stride 16 to 4, 8, 16, 32, and their channels."""
     half, quarter = channels // 2, channels // 4
@@ -113,9 +114,11 @@ def _scales(
         nn.GELU(),
         nn.ConvTranspose2d(half, quarter, 2, stride=2),
     ]
-    times_2 = [nn.ConvTranspose2d(channels, half, 2, stride=2)]
+    times_2: list[nn.Module] = [
+        nn.ConvTranspose2d(channels, half, 2, stride=2)
+    ]
     # ceil_mode: a map of one pixel has a level below it, too.
-    halved = [nn.MaxPool2d(2, stride=2, ceil_mode=True)]
+    halved: list[nn.Module] = [nn.MaxPool2d(2, stride=2, ceil_mode=True)]
     return [
         (times_4, quarter),
         (times_2, half),
@@ -125,7 +128,7 @@ def _scales(
 
 
 def _merge(
-    in_channels: int, out_channels: int, norm_cfg: dict | None
+    in_channels: int, out_channels: int, norm_cfg: dict[str, Any] | None
 ) -> list[nn.Module]:
     bias = norm_cfg is None
     return [
@@ -136,7 +139,7 @@ def _merge(
     ]
 
 
-def _norm(norm_cfg: dict | None, channels: int) -> list[nn.Module]:
+def _norm(norm_cfg: dict[str, Any] | None, channels: int) -> list[nn.Module]:
     """Build a norm without mmcv, which this module must not need."""
     if norm_cfg is None:
         return []

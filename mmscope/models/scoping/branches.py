@@ -7,6 +7,8 @@ not.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mmscope.models.scoping.coarse_to_fine import CoarseToFine
@@ -18,6 +20,8 @@ IMPORTANCE = 'importance'
 
 
 class _Branch(nn.Module):
+    backbone: CoarseToFine
+
     def __init__(self, backbone: CoarseToFine) -> None:
         super().__init__()
         if not isinstance(backbone, CoarseToFine):
@@ -65,7 +69,7 @@ class CoarseBranch(_Branch):
         """
         backbone = self.backbone
         stage = backbone.forward_coarse(backbone.pad(imgs))
-        names = STATE
+        names: tuple[str, ...] = STATE
         if backbone.score_metric != DETAIL:
             names = (*STATE, IMPORTANCE)
         state = {name: getattr(stage, name) for name in names}
@@ -107,9 +111,9 @@ class FineBranch(_Branch):
             )
         padded, size = backbone.pad(imgs), imgs.shape[-2:]
         rows, columns = backbone.grid_of(size)
+        parts: dict[str, Any] = {**state}
         if IMPORTANCE not in state:
-            detail = backbone.detail(padded, halved(padded))
-            state = {**state, IMPORTANCE: detail}
-        coarse = CoarseStage((rows // 2, columns // 2), **state)
+            parts[IMPORTANCE] = backbone.detail(padded, halved(padded))
+        coarse = CoarseStage((rows // 2, columns // 2), **parts)
         stage = backbone.forward_fine(padded, coarse)
         return backbone.output(stage.cls, stage.maps, size)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from mmscope.models.layers import is_number
 
 
-def check_threshold(value: object) -> float | None:
+def check_threshold(value: Any) -> float | None:
     """Validate an exit threshold η.
 
     Args:
-        value (object): None (nobody exits) or a number >= 0; 0 lets everyone
+        value (Any): None (nobody exits) or a number >= 0; 0 lets everyone
             exit, above 1 nobody.
 
     Returns:
@@ -31,11 +32,11 @@ def check_threshold(value: object) -> float | None:
     return float(value)
 
 
-def check_temperature(value: object) -> float:
+def check_temperature(value: Any) -> float:
     """Validate the temperature T that logits are divided by.
 
     Args:
-        value (object): A finite number > 0; 1 changes nothing.
+        value (Any): A finite number > 0; 1 changes nothing.
 
     Returns:
         float: The temperature.

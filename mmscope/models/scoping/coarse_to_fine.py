@@ -82,6 +82,13 @@ class CoarseToFine(RegionSelection, TwoStage):
     """
 
     grid_multiple = 2
+    feature_reuse: str
+    unselected_tokens: str
+    score_momentum: float
+    score_layers: tuple[int, ...]
+    pos_embed: nn.Parameter
+    coarse_pos_embed: nn.Parameter
+    reuse: nn.Module
 
     def __init__(
         self,
@@ -89,7 +96,7 @@ class CoarseToFine(RegionSelection, TwoStage):
         refine_ratio: float | None = None,
         refine_coverage: float | None = None,
         exit_threshold: float | None = None,
-        exit_head: dict | None = None,
+        exit_head: dict[str, Any] | None = None,
         score_metric: str | None = None,
         score_momentum: float = 0.99,
         score_layers: Sequence[int] | None = None,
@@ -169,7 +176,8 @@ class CoarseToFine(RegionSelection, TwoStage):
         """
         half = halved(imgs)
         embeddings, summary = self.embed(half, COARSE_POSITIONS)
-        grid = tuple(side // self.patch_size for side in half.shape[-2:])
+        rows, columns = (side // self.patch_size for side in half.shape[-2:])
+        grid = rows, columns
         importance = Importance(
             self.score_metric, self.score_layers, self.score_momentum
         )
@@ -187,7 +195,7 @@ class CoarseToFine(RegionSelection, TwoStage):
             sequence.patches(encoded.tokens),
             embeddings,
             importance.of_regions(sequence, self.detail(imgs, half)),
-            tuple(to_map(m, (2 * grid[0], 2 * grid[1])) for m in maps),
+            tuple(to_map(m, (2 * rows, 2 * columns)) for m in maps),
             encoded.record,
         )
 
@@ -254,8 +262,8 @@ class CoarseToFine(RegionSelection, TwoStage):
     ) -> tuple[Tensor, ...]:
         fine = self.forward_fine(imgs, coarse)
         outputs = StageOutputs(
-            lengths=coarse.record.lengths,
-            directions=coarse.record.directions,
+            lengths=coarse.ran.lengths,
+            directions=coarse.ran.directions,
             fine_lengths=fine.record.lengths,
             coarse_cls=coarse.cls,
             fine_cls=fine.cls,

@@ -8,6 +8,7 @@ the image and its halved version.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,15 +52,15 @@ def rank_sum(one: Tensor, other: Tensor) -> Tensor:
         Tensor: Minus the sum of both ranks, (B, n) float32: 0 where a region
         is the first of both. Ties within a kind go to the smaller index.
     """
-    ranks = (ranking(scores).argsort(dim=1) for scores in (one, other))
-    return -sum(ranks).float()
+    rank, other_rank = (ranking(x).argsort(dim=1) for x in (one, other))
+    return -(rank + other_rank).float()
 
 
-def check_coverage(value: object) -> float | None:
+def check_coverage(value: Any) -> float | None:
     """Validate a share of the lost energy.
 
     Args:
-        value (object): None, or a number in (0, 1].
+        value (Any): None, or a number in (0, 1].
 
     Returns:
         float | None: The share.

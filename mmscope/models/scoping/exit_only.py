@@ -94,11 +94,11 @@ class ExitOnly(TwoStage, BaseModule):
 
     def __init__(
         self,
-        backbone: dict,
+        backbone: dict[str, Any],
         exit_threshold: float | None = None,
-        exit_head: dict | None = None,
+        exit_head: dict[str, Any] | None = None,
         out_type: str = 'cls_token',
-        init_cfg: dict | list | None = None,
+        init_cfg: dict[str, Any] | list[Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.out_type = check_choice('out_type', out_type, OUT_TYPES)
@@ -156,7 +156,8 @@ class ExitOnly(TwoStage, BaseModule):
         if self.out_type == 'featmap':
             unit *= max(level.stride for level in self.levels)
             size = [side + -side % unit for side in size]
-        return tuple(side // 2 for side in size)
+        height, width = (side // 2 for side in size)
+        return height, width
 
     def forward_coarse(self, imgs: Tensor) -> CoarseStage:
         """Run the backbone at half the size.
@@ -168,7 +169,7 @@ class ExitOnly(TwoStage, BaseModule):
             CoarseStage: Its vector, the cells of its last map as tokens, and
             usable maps; nothing is more important than anything else.
         """
-        size = height, width = tuple(imgs.shape[-2:])
+        height, width = imgs.shape[-2:]
         with running_statistics(self.backbone):
             outputs = self.backbone(self._half(imgs))
         last = outputs[-1]
@@ -188,7 +189,9 @@ class ExitOnly(TwoStage, BaseModule):
             embeddings=tokens[:, :0],
             importance=tokens.new_zeros(tokens.shape[:2]),
             maps=maps,
-            record=PassRecord([tokens.shape[1]], [None], image_size=size),
+            record=PassRecord(
+                [tokens.shape[1]], [None], image_size=(height, width)
+            ),
         )
 
     def _half(self, imgs: Tensor) -> Tensor:
@@ -256,6 +259,7 @@ class ExitOnly(TwoStage, BaseModule):
 
     def _exit_record(self, coarse: CoarseStage, *decided: Any) -> ExitRecord:
         record = super()._exit_record(coarse, *decided)
+        assert isinstance(coarse.record, PassRecord)
         height, width = size = coarse.record.image_size
         last = self.levels[-1]
         return WholeImageRecord(
@@ -274,8 +278,8 @@ class ExitOnly(TwoStage, BaseModule):
         coarse = self.forward_coarse(imgs)
         self.deliver(
             StageOutputs(
-                lengths=coarse.record.lengths,
-                directions=coarse.record.directions,
+                lengths=coarse.ran.lengths,
+                directions=coarse.ran.directions,
                 fine_lengths=fine.record.lengths,
                 coarse_cls=coarse.cls,
                 fine_cls=fine.cls,
@@ -290,7 +294,7 @@ class ExitOnly(TwoStage, BaseModule):
         return fine.maps
 
     def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args: Any
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
         inner = f'{prefix}backbone.'
         keys = [key for key in state_dict if key.startswith(prefix)]
@@ -311,4 +315,5 @@ def _read(last: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
     if last.ndim == 2:
         return last, last.unsqueeze(1), (1, 1)
     tokens = last.flatten(2).transpose(1, 2)
-    return last.mean((-2, -1)), tokens, tuple(last.shape[-2:])
+    rows, columns = last.shape[-2:]
+    return last.mean((-2, -1)), tokens, (rows, columns)

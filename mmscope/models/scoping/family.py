@@ -9,7 +9,15 @@ from mmscope.models.layers import SummaryTokens
 from mmscope.models.scoping.layout import CLS_POSITIONS
 
 if TYPE_CHECKING:
+    from mmscope.models.backbones import TokenBackbone
     from mmscope.models.scoping.coarse_to_fine import CoarseToFine
+    from mmscope.models.scoping.two_stage import TwoStage
+
+    class ScopedFamily(TwoStage, TokenBackbone):
+        """What a mixin of a scope may rely on, for type checkers alone."""
+
+else:
+    ScopedFamily = object
 
 
 def fine_summary(

@@ -39,6 +39,9 @@ class Gate(ABC):
             temperature is not > 0.
     """
 
+    # A host model or a backbone: which parts it has, subclasses know.
+    owner: Any
+
     def __init__(
         self,
         owner: nn.Module,
@@ -91,7 +94,8 @@ class Gate(ABC):
 
     def map_logits(self, tokens: Tensor) -> Tensor:
         """Predict from coarse patch tokens (B, n, D): (B, n, K)."""
-        return self.head.map_logits(tokens)
+        head: Any = self.head
+        return head.map_logits(tokens)
 
     def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
         """Judge coarse predictions.

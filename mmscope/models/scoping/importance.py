@@ -81,8 +81,8 @@ class Importance(Steps):
         Returns:
             Tensor: Importance of the n regions, (B, n).
         """
-        if detail is None:
-            return sequence.patches(self.average)
         if self.average is None:
+            assert detail is not None
             return detail
-        return rank_sum(detail, sequence.patches(self.average))
+        scores = sequence.patches(self.average)
+        return scores if detail is None else rank_sum(detail, scores)

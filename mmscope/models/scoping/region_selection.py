@@ -12,6 +12,7 @@ from mmscope.models.scoping.detail import (
     check_coverage,
     count_covering,
 )
+from mmscope.models.scoping.family import ScopedFamily
 from mmscope.models.scoping.importance import importance_metrics
 from mmscope.models.scoping.layout import FineLayout
 from mmscope.models.scoping.selection import num_refined, split_regions
@@ -20,7 +21,7 @@ from mmscope.models.scoping.stages import CoarseStage
 REFINE_RATIO = 0.8
 
 
-class RegionSelection:
+class RegionSelection(ScopedFamily):
     """A fixed share of the regions, or what holds the lost energy.
 
     A mixin of :class:`CoarseToFine`. ``selection`` switches it off: then
@@ -28,10 +29,11 @@ class RegionSelection:
     """
 
     selection: bool
-    score_metrics: tuple[str, ...]
     token_order: str
     fine_summary: SummaryTokens
-    summary_tokens: SummaryTokens
+    _score_metric: str
+    _refine_ratio: float | None
+    _refine_coverage: float | None
 
     def _set_selection(
         self,
@@ -150,6 +152,7 @@ class RegionSelection:
             Tensor: (B,) int64.
         """
         if self.by_coverage:
+            assert self.refine_coverage is not None
             return count_covering(importance, self.refine_coverage)
         k = self.regions_to_refine(importance.shape[1])
         return torch.full((len(importance),), k, device=importance.device)

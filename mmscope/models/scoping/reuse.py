@@ -22,7 +22,7 @@ def make_reuse(kind: str, embed_dims: int) -> nn.Module | None:
     if kind == 'none':
         return None
     if kind == 'linear':
-        reuse = nn.Linear(dims, dims)
+        reuse: nn.Module = nn.Linear(dims, dims)
     else:
         reuse = nn.Sequential(
             nn.Linear(dims, 4 * dims), nn.GELU(), nn.Linear(4 * dims, dims)

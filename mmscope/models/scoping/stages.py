@@ -38,6 +38,12 @@ class CoarseStage:
     maps: tuple[Tensor, ...] = ()
     record: Record | None = None
 
+    @property
+    def ran(self) -> Record:
+        """``record`` of a stage that did run."""
+        assert self.record is not None
+        return self.record
+
     def select(self, index: Tensor) -> CoarseStage:
         """Keep some images; ``index`` is (B,) bool."""
         return CoarseStage(
@@ -96,7 +102,8 @@ class PassRecord(Record):
         """
         last = output[-1] if isinstance(output, (tuple, list)) else output
         cells = last[0, 0].numel() if isinstance(last, Tensor) else 1
-        return cls([cells], [None], [], tuple(imgs.shape[-2:]), imgs.shape[1])
+        height, width = imgs.shape[-2:]
+        return cls([cells], [None], [], (height, width), imgs.shape[1])
 
 
 @dataclass(kw_only=True)

@@ -38,6 +38,8 @@ class TwoStage(Observed):
 
     gate: Gate | None
     exit_head: nn.Module | None
+    out_type: str
+    patch_stride: int
     summary_dims: int
 
     def __init__(self, **family: Any) -> None:
@@ -46,7 +48,7 @@ class TwoStage(Observed):
         self.exit_threshold = None
 
     def _add_exit(
-        self, exit_head: dict | None, exit_threshold: float | None
+        self, exit_head: dict[str, Any] | None, exit_threshold: float | None
     ) -> None:
         """Add the exit head, the last of all modules, and its gate."""
         self.exit_head = None
@@ -143,13 +145,13 @@ class TwoStage(Observed):
         if fine is not None:
             refined[~exited] = fine.refined
         return ExitRecord(
-            lengths=coarse.record.lengths,
-            directions=coarse.record.directions,
+            lengths=coarse.ran.lengths,
+            directions=coarse.ran.directions,
             fine_lengths=[] if fine is None else fine.record.lengths,
             grid=coarse.grid,
             confidence=confidence,
             exited=exited,
-            coarse_tokens=coarse.record.lengths[0],
+            coarse_tokens=coarse.ran.lengths[0],
             regions_to_refine=self.count_regions(coarse.importance),
             importance=coarse.importance.unflatten(1, coarse.grid),
             refined=refined.unflatten(1, coarse.grid),

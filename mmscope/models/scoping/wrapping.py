@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -39,7 +40,7 @@ def _with_statistics(module: nn.Module) -> Iterator[nn.Module]:
             yield part
 
 
-def build_backbone(config: dict) -> nn.Module:
+def build_backbone(config: dict[str, Any]) -> nn.Module:
     """Build a backbone by the registry of the default scope.
 
     Args:

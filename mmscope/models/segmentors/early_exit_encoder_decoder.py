@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
@@ -43,11 +45,11 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         )
 
     Args:
-        *args (object): Of mmseg's EncoderDecoder.
+        *args (Any): Of mmseg's EncoderDecoder.
         exit_threshold (float | None): η; None leaves the backbone's.
             Defaults to None.
         coarse_loss_weight (float): w_c. Defaults to 1.
-        **kwargs (object): Of mmseg's EncoderDecoder.
+        **kwargs (Any): Of mmseg's EncoderDecoder.
 
     Raises:
         ValueError: If the backbone has no coarse stage, or a head has a loss
@@ -56,10 +58,10 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
 
     def __init__(
         self,
-        *args: object,
+        *args: Any,
         exit_threshold: float | None = None,
         coarse_loss_weight: float = 1.0,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         find_backbone(self)
@@ -72,7 +74,9 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
             attach_gate(self, exit_threshold)
         self.coarse_loss_weight = coarse_loss_weight
 
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: Tensor, data_samples: list[Any]
+    ) -> dict[str, Tensor]:
         """Compute the losses of both stages.
 
         Args:
@@ -100,7 +104,7 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         losses.update(exit_head_losses(self.backbone, outputs, data_samples))
         return losses
 
-    def _auxiliary_heads(self) -> list[tuple[str, nn.Module]]:
+    def _auxiliary_heads(self) -> list[tuple[str, BaseDecodeHead]]:
         if not self.with_auxiliary_head:
             return []
         if isinstance(self.auxiliary_head, nn.ModuleList):
@@ -111,7 +115,11 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         return [('aux', self.auxiliary_head)]
 
     def _both_stages(
-        self, head: nn.Module, name: str, maps: tuple, data_samples: list
+        self,
+        head: BaseDecodeHead,
+        name: str,
+        maps: tuple[Tensor, ...],
+        data_samples: list[Any],
     ) -> dict[str, Tensor]:
         logits = head.forward(maps)
         if not isinstance(logits, Tensor):
