@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from threading import Lock
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Record:
     reductions: list[Any] = field(default_factory=list)
     _is_detached: ClassVar[bool] = False
 
-    def detached(self) -> Record:
+    def detached(self) -> Self:
         """Copy it without the graphs that its tensors hang on.
 
         Returns:
