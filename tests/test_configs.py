@@ -167,7 +167,9 @@ def test_name_matches_the_model(leaf):
     assert cfg.model.backbone.type == f'mmscope.{KINDS[kind]}'
 
 
-@pytest.mark.parametrize('leaf', FOREIGN, ids=str)
+@pytest.mark.parametrize(
+    'leaf', [leaf for leaf in FOREIGN if 'resnet50' in leaf.stem], ids=str
+)
 def test_a_baseline_is_a_resnet_50_of_its_host(leaf):
     backbone = load(leaf).model.backbone
     wrapped = leaf.stem.startswith('exit_only_')

@@ -150,7 +150,7 @@ def test_box_and_mask_ap_come_from_one_sweep():
     }
     assert scored['MambaScope-Ti'] == (40.25, 30.5)
     assert scored['Vim-Ti'] == ('not trained', 'not trained')
-    assert scored['DeiT-Ti'] == (None, None)
+    assert scored['DeiT-Ti'] == ('not trained', 'not trained')
 
 
 def test_without_mmdetection_the_printed_rows_are_left():
