@@ -230,6 +230,20 @@ else:
     )
 
 
+def test_a_star_import_needs_no_host_and_dir_names_all_types():
+    in_fresh_process(
+        BREAK.format(module='mmseg')
+        + """
+from mmscope.models import *
+from mmscope.datasets import *
+import mmscope.models, mmscope.datasets
+assert MambaScope and check_ade20k
+assert 'EarlyExitEncoderDecoder' in dir(mmscope.models)
+assert 'ADE20KDataset' in dir(mmscope.datasets)
+"""
+    )
+
+
 def test_an_unknown_name_of_a_room_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'mmscope.models' has no 'Vim'"):
         getattr(mmscope.models, 'Vim')  # noqa: B009

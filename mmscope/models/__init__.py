@@ -47,15 +47,16 @@ if TYPE_CHECKING:
 
 __getattr__ = lazy_attributes(__name__, MODULES[MODELS])
 
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MODULES[MODELS]})
+
+
+# Without what needs a host: a star import asks for all of these.
 __all__ = [
     'CoarseBranch',
     'CoarseToFine',
-    'CoarseToFineClassifier',
-    'CoarseToFineClsHead',
-    'DistilledClassifier',
     'DyVM',
-    'EarlyExitCascadeRCNN',
-    'EarlyExitEncoderDecoder',
     'ExitOnly',
     'FineBranch',
     'HiddenAlign',
@@ -65,7 +66,6 @@ __all__ = [
     'MambaScope',
     'MultiLabelExitHead',
     'Observed',
-    'OneMaskCascadeRoIHead',
     'RMeeTo',
     'ReductionStage',
     'SimpleFPN',
