@@ -101,8 +101,12 @@ MODULES: dict[Registry, dict[str, str]] = {
         'OptimWrapperConstructor': 'mmscope.engine.optimizers.constructor',
     },
 }
-# What a host is installed as.
-INSTALLED_AS = {'mmseg': 'mmsegmentation', 'mmdet': 'mmdetection'}
+# Hosts, and what each is installed as.
+HOSTS = {
+    'mmseg': 'mmsegmentation',
+    'mmdet': 'mmdetection',
+    'mmpretrain': 'mmpretrain',
+}
 
 
 def load(name: str, module: str) -> Any:
@@ -123,7 +127,7 @@ def load(name: str, module: str) -> Any:
         culprit = _outside(error)
         if culprit is None:
             raise
-        package = INSTALLED_AS.get(culprit, culprit)
+        package = HOSTS.get(culprit, culprit)
         raise ImportError(
             f'{name} needs {package}, which is missing or broken here '
             f'({type(error).__name__}: {error}). Run `make setup OPS=1`, or '

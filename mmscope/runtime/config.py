@@ -11,15 +11,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmscope.errors import UserError
+from mmscope.registry import HOSTS
 
 from .configs import find_config
-
-# default_scope -> what to install.
-HOSTS = {
-    'mmseg': 'mmsegmentation',
-    'mmdet': 'mmdetection',
-    'mmpretrain': 'mmpretrain',
-}
 
 
 def load_config(args: argparse.Namespace) -> Config:

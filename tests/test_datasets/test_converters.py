@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import pytest
-
-
-def load_tool(name):
-    return import_module(f'mmscope.cli.{name}')
+from builders.tools import load_tool
 
 
 def hold_out(*args):

@@ -1,10 +1,10 @@
 """A tiny segmentor and data set for sweeps."""
 
-from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 import torch
+from builders import tools
 
 NUM_CLASSES = 4
 CLASSES = ('sky', 'road', 'tree', 'car')
@@ -212,11 +212,9 @@ def photo_run(tmp_path):
     return make
 
 
-@pytest.fixture
-def load_tool():
-    """Load a tool of tools/analysis_tools by its name."""
-
-    return lambda name: import_module(f'mmscope.cli.{name}')
+@pytest.fixture(name='load_tool')
+def tool_loader():
+    return tools.load_tool
 
 
 @pytest.fixture

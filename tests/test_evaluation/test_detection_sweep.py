@@ -1,13 +1,13 @@
 """A sweep of a real detector says what real gated evaluations say."""
 
 import json
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from builders.tools import load_tool
 
 pytest.importorskip('mmdet', reason='needs the mmdet host')
 
@@ -27,10 +27,6 @@ from mmscope.evaluation import (
 from mmscope.evaluation.tasks import default_score
 from mmscope.models import attach_gate, observe
 from mmscope.registry import MODELS
-
-
-def load_tool(name):
-    return import_module(f'mmscope.cli.{Path(name).stem}')
 
 
 @pytest.fixture(scope='module')

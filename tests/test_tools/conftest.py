@@ -3,20 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
+from builders.tools import load_tool as load_tool
 
 from mmscope.datasets.demo_writer import write_scenes
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
-
-
-def load_tool(path: str):
-    """The code behind a tool, by its path below ``tools``."""
-    return import_module(f'mmscope.cli.{Path(path).stem}')
 
 
 @pytest.fixture(scope='session')

@@ -1,14 +1,9 @@
 """Tiny models of all hosts with their data, as files."""
 
-from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
-
-
-def load_tool(name):
-    """A tool as a module."""
-    return import_module(f'mmscope.cli.{name}')
+from builders.tools import load_tool as load_tool
 
 
 def write_run(folder, scope, model, loader, name, **meta):
