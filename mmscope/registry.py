@@ -92,6 +92,7 @@ MODULES: dict[Registry, dict[str, str]] = {
         'CamVidDataset': 'mmscope.datasets.segmentation',
         'CocoDetectionDataset': 'mmscope.datasets.detection',
         'ImageFolder': 'mmscope.datasets.classification',
+        'RenderedObjects': 'mmscope.datasets.demo_objects',
     },
     TRANSFORMS: {'LoadImage': 'mmscope.datasets.loading'},
     OPTIM_WRAPPER_CONSTRUCTORS: {

@@ -17,6 +17,7 @@ from .layout import (
 
 if TYPE_CHECKING:
     from .classification import ImageFolder
+    from .demo_objects import RenderedObjects
     from .detection import CocoDetectionDataset
     from .loading import BrokenImageError, LoadImage
     from .segmentation import ADE20KDataset, CamVidDataset

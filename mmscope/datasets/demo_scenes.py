@@ -12,6 +12,13 @@ import numpy as np
 from PIL import Image
 
 from .scene_canvas import Canvas
+from .scene_things import (
+    draw_boat,
+    draw_car,
+    draw_house,
+    draw_person,
+    draw_tree,
+)
 
 
 def render_scene(
@@ -49,18 +56,18 @@ def _meadow(
         if rng.random() < 0.6:
             name = rng.choice(['tree', 'house'])
             x, size = rng.uniform(0.2, 0.8), rng.uniform(0.35, 0.6)
-            (_tree if name == 'tree' else _house)(
+            (draw_tree if name == 'tree' else draw_house)(
                 canvas, rng, x, rng.uniform(horizon + 0.1, 0.9), size
             )
         return
     for y in _depths(rng, rng.integers(5, 10), horizon, 0.75):
-        draw = _house if rng.random() < 0.3 else _tree
+        draw = draw_house if rng.random() < 0.3 else draw_tree
         draw(canvas, rng, rng.random(), y, _near(y, horizon, 0.15, 0.5))
     for y in _depths(rng, rng.integers(12, 24), horizon + 0.05, 1.0):
         size = _near(y, horizon, 0.03, 0.1)
         canvas.ellipse('flower', rng.random(), y, size * 0.7, size)
     for y in _depths(rng, rng.integers(3, 8), horizon + 0.02, 0.95):
-        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.45))
+        draw_person(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.45))
 
 
 def _coast(
@@ -78,12 +85,12 @@ def _coast(
     if not cluttered:
         if rng.random() < 0.5:
             y = rng.uniform(horizon + 0.1, shore)
-            _boat(canvas, rng, rng.uniform(0.2, 0.8), y, 0.4)
+            draw_boat(canvas, rng, rng.uniform(0.2, 0.8), y, 0.4)
         return
     for y in _depths(rng, rng.integers(6, 13), horizon + 0.01, shore - 0.05):
-        _boat(canvas, rng, rng.random(), y, _near(y, horizon, 0.08, 0.42))
+        draw_boat(canvas, rng, rng.random(), y, _near(y, horizon, 0.08, 0.42))
     for y in _depths(rng, rng.integers(3, 8), shore, 1.0):
-        _person(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.36))
+        draw_person(canvas, rng, rng.random(), y, _near(y, horizon, 0.1, 0.36))
 
 
 def _street(
@@ -105,7 +112,7 @@ def _street(
     if not cluttered:
         return
     for x in rng.random(rng.integers(1, 4)):
-        _tree(canvas, rng, x, curb, rng.uniform(0.2, 0.4))
+        draw_tree(canvas, rng, x, curb, rng.uniform(0.2, 0.4))
     for x in rng.random(rng.integers(2, 5)):
         canvas.box('streetlight', x, curb - 0.4, x + 0.016, curb)
         canvas.box('streetlight', x, curb - 0.42, x + 0.06, curb - 0.39)
@@ -114,9 +121,9 @@ def _street(
         canvas.box('signboard', x, y, x + size, y + size * 0.8)
     for x in rng.random(rng.integers(4, 11)):
         y = rng.uniform(curb - 0.06, curb)
-        _person(canvas, rng, x, y, rng.uniform(0.12, 0.3))
+        draw_person(canvas, rng, x, y, rng.uniform(0.12, 0.3))
     for y in _depths(rng, rng.integers(3, 8), curb + 0.05, 1.0):
-        _car(canvas, rng, rng.random(), y, _near(y, horizon, 0.12, 0.5))
+        draw_car(canvas, rng, rng.random(), y, _near(y, horizon, 0.12, 0.5))
 
 
 _PLACES = {'meadow': _meadow, 'coast': _coast, 'street': _street}
@@ -141,33 +148,6 @@ def _ridge(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     canvas.polygon('mountain', [(0, horizon), *points, (1, horizon)])
 
 
-def _tree(
-    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
-) -> None:
-    canvas.box('tree', x - size * 0.05, y - size * 0.5, x + size * 0.05, y)
-    for _ in range(5):
-        dx, dy = rng.normal(0, size * 0.13, 2)
-        canvas.ellipse(
-            'tree', x + dx, y - size * 0.68 + dy, size * 0.22, size * 0.26
-        )
-
-
-def _house(
-    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
-) -> None:
-    half, wall = size * 0.45, size * 0.5
-    canvas.box('house', x - half, y - wall, x + half, y)
-    roof = [(x - half * 1.15, y - wall), (x + half * 1.15, y - wall)]
-    canvas.polygon('house', [*roof, (x, y - wall - size * 0.4)], 0.55)
-    if rng.random() < 0.8:
-        pane = size * 0.12
-        for side in (-0.5, 0.5):
-            left = x + side * half - pane / 2
-            canvas.box(
-                'windowpane', left, y - wall * 0.7, left + pane, y - wall * 0.4
-            )
-
-
 def _windows(
     canvas: Canvas,
     rng: np.random.Generator,
@@ -180,45 +160,3 @@ def _windows(
     for x in np.arange(x0 + step * 0.3, x1 - step * pane, step):
         for y in np.arange(y0 + step * 0.3, y1 - step, step * 1.2):
             canvas.box('windowpane', x, y, x + step * pane, y + step * pane)
-
-
-def _person(
-    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
-) -> None:
-    wide = size * 0.22
-    canvas.box('person', x - wide / 2, y - size * 0.8, x + wide / 2, y)
-    canvas.ellipse('person', x, y - size * 0.9, wide * 0.4, size * 0.12)
-
-
-def _car(
-    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
-) -> None:
-    high = size * 0.42
-    canvas.box('car', x - size / 2, y - high * 0.6, x + size / 2, y)
-    cabin = [
-        (x - size * 0.36, y - high * 0.6),
-        (x + size * 0.36, y - high * 0.6),
-    ]
-    top = [(x + size * 0.2, y - high), (x - size * 0.22, y - high)]
-    canvas.polygon('car', [*cabin, *top], 0.6)
-    for side in (-0.3, 0.3):
-        wheel = (x + side * size, y, size * 0.09, size * 0.1)
-        canvas.ellipse('car', *wheel)
-
-
-def _boat(
-    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float
-) -> None:
-    half, hull = size / 2, size * 0.2
-    canvas.polygon(
-        'boat',
-        [
-            (x - half, y - hull),
-            (x + half, y - hull),
-            (x + half * 0.7, y),
-            (x - half * 0.7, y),
-        ],
-    )
-    if rng.random() < 0.7:
-        sail = [(x, y - hull), (x, y - size), (x + half * 0.8, y - hull)]
-        canvas.polygon('boat', sail, 0.92)
