@@ -6,18 +6,20 @@ program asks for it, and its host with it. It needs torch and mmengine.
 """
 
 from importlib import import_module
-from types import ModuleType
 
 from . import registry
 from .version import __version__
 
-_ROOMS = ('datasets', 'engine', 'evaluation', 'models')
+_ROOMS = ('datasets', 'engine', 'evaluation', 'inference', 'models')
+_PRETRAINED = ('from_pretrained', 'save_pretrained')
 
-__all__ = ['__version__', 'registry', *_ROOMS]
+__all__ = ['__version__', 'registry', *_ROOMS, *_PRETRAINED]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import a room when it is asked for."""
+def __getattr__(name: str) -> object:
+    """Import a room, or the loading of models, when it is asked for."""
+    if name in _PRETRAINED:
+        return getattr(import_module(f'{__name__}.inference'), name)
     if name not in _ROOMS:
         raise AttributeError(f'module {__name__!r} has no {name!r}')
     return import_module(f'{__name__}.{name}')

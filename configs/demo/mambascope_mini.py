@@ -15,7 +15,7 @@ _base_ = [
 
 embed_dims = 64
 num_classes = 8
-max_iters = 1500
+max_iters = 1200
 batch_size = 64
 
 model = dict(
@@ -45,6 +45,12 @@ model = dict(
 )
 
 pictures = dict(type='mmscope.RenderedObjects', side=64)
+# Also right for files, which `mmscope infer` and from_pretrained read.
+test_pipeline = [
+    dict(type='mmscope.LoadImage'),
+    dict(type='Resize', scale=(64, 64)),
+    dict(type='PackInputs'),
+]
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=0,
@@ -66,7 +72,7 @@ val_dataloader = dict(
         **pictures,
         num_images=800,
         seed=1,
-        pipeline=[dict(type='PackInputs')],
+        pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
@@ -77,7 +83,7 @@ test_dataloader = dict(
         **pictures,
         num_images=2000,
         seed=2,
-        pipeline=[dict(type='PackInputs')],
+        pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )

@@ -9,6 +9,7 @@ from mmscope.version import __version__
 
 # Command -> its module in this room, and what it does.
 COMMANDS = {
+    'demo': ('demo', 'see a model exit, then train one: no data needed'),
     'train': ('train', 'train a config of any host'),
     'test': ('test', 'evaluate a checkpoint'),
     'sweep': ('sweep_threshold', 'evaluate every exit threshold in one pass'),

@@ -13,7 +13,7 @@ from .scene_things import THINGS
 CLASSES = tuple(THINGS)
 GROUNDS = ('grass', 'sand', 'sea', 'sidewalk', 'road')
 # Height of the thing, as a share of the picture: even on a logarithm.
-SIZES = (0.12, 0.9)
+SIZES = (0.1, 0.8)
 
 
 def render_object(
@@ -29,9 +29,7 @@ def render_object(
     Returns:
         np.ndarray: (side, side, 3) uint8, RGB.
     """
-    # One paint for all things, so that shapes tell them apart.
-    paint = (*rng.uniform(20, 240, 3), 20.0)
-    canvas = Canvas(side, side, rng, dict.fromkeys(CLASSES, paint))
+    canvas = Canvas(side, side, rng)
     horizon = rng.uniform(0.3, 0.6)
     canvas.box('sky', 0, 0, 1, 1)
     canvas.box(rng.choice(GROUNDS), 0, horizon, 1, 1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -69,7 +68,6 @@ TEXTURES = {
 SUPERSAMPLE = 2
 
 Points = Sequence[tuple[float, float]]
-Colour = tuple[float, float, float, float]
 
 
 class Canvas:
@@ -81,18 +79,11 @@ class Canvas:
         height (int): Rows of the finished picture.
         width (int): Columns of the finished picture.
         rng (np.random.Generator): Source of every random choice.
-        colours (dict[str, Colour]): Mean and spread of classes that do not
-            have those of ``COLOURS``. Defaults to none.
     """
 
     def __init__(
-        self,
-        height: int,
-        width: int,
-        rng: np.random.Generator,
-        colours: Mapping[str, Colour] = MappingProxyType({}),
+        self, height: int, width: int, rng: np.random.Generator
     ) -> None:
-        self.colours = {**COLOURS, **colours}
         self.size = (width * SUPERSAMPLE, height * SUPERSAMPLE)
         self.rng = rng
         self.rgb = np.zeros((self.size[1], self.size[0], 3), np.float32)
@@ -159,7 +150,7 @@ class Canvas:
 
     def _colour(self, name: str, height: int, width: int) -> np.ndarray:
         """Textured colour field of one thing, (height, width, 3)."""
-        *mean, spread = self.colours[name]
+        *mean, spread = COLOURS[name]
         base = np.asarray(mean) + self.rng.normal(0, spread / 2, 3)
         cell, strength = TEXTURES.get(name, (3, 5))
         cell *= SUPERSAMPLE

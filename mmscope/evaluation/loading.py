@@ -49,13 +49,26 @@ def open_config(path: str, cfg_options: dict | None = None) -> Config:
             local_rank=0,
         )
     )
+    enter_host(cfg)
+    return cfg
+
+
+def enter_host(cfg: Config) -> None:
+    """Fit a config to this machine, make its host's types known.
+
+    Args:
+        cfg (Config): Complete config, changed in place.
+
+    Raises:
+        UserError: If the host is not installed.
+    """
     check_host(cfg)
+    cfg.setdefault('launcher', 'none')
     adapt_to_machine(cfg)
     scope = cfg.default_scope
     register = import_module(f'{scope}.utils').register_all_modules
     register(init_default_scope=False)
     init_default_scope(scope)
-    return cfg
 
 
 def build_model(

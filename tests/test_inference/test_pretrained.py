@@ -1,0 +1,217 @@
+"""A model in a folder is the model, and what is no model says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+from builders import classification, detection, segmentation
+from mmengine.config import Config
+
+import mmscope
+from mmscope.errors import UserError
+from mmscope.evaluation.loading import build_model, enter_host
+from mmscope.inference.pretrained import CONFIG, WEIGHTS, portable
+from mmscope.models import attach_gate
+from mmscope.models.scoping import find_backbone
+
+MODELS = {
+    'mmpretrain': classification.classifier,
+    'mmseg': segmentation.segmentor,
+    'mmdet': detection.cascade,
+}
+PIPELINE = [{'type': 'mmscope.LoadImage'}]
+
+
+def built(scope='mmpretrain', **options):
+    pytest.importorskip(scope, reason=f'needs {scope}')
+    cfg = Config(
+        {
+            'default_scope': scope,
+            'model': MODELS[scope](**options),
+            'test_dataloader': {'dataset': {'pipeline': PIPELINE}},
+        }
+    )
+    enter_host(cfg)
+    model = build_model(cfg, device='cpu')
+    model.cfg, model.dataset_meta = cfg, {'classes': ('a', 'b', 'c')}
+    return model
+
+
+def features(model):
+    images = torch.rand(
+        2, 3, 64, 64, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        return model.extract_feat(images)
+
+
+@pytest.mark.parametrize('scope', MODELS)
+def test_a_saved_model_comes_back_with_its_weights_and_its_gate(
+    scope, tmp_path
+):
+    model = built(scope)
+    if find_backbone(model).exit_head is not None:
+        # As if it had been trained, else no gate would ask it.
+        find_backbone(model).exit_head.num_updates.fill_(1)
+    kind = find_backbone(model).gate and find_backbone(model).gate.kind
+    attach_gate(model, 0.4, temperature=1.5)
+    mmscope.save_pretrained(model, tmp_path / 'model')
+    again = mmscope.from_pretrained(tmp_path / 'model', device='cpu')
+    backbone = find_backbone(again)
+    assert backbone.exit_threshold == 0.4
+    assert backbone.gate.temperature == 1.5
+    assert kind in (None, backbone.gate.kind)
+    assert not again.training
+    assert again.dataset_meta == {'classes': ['a', 'b', 'c']}
+    assert again.cfg.test_dataloader.dataset.pipeline == PIPELINE
+    state = model.state_dict()
+    assert list(again.state_dict()) == list(state)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    for ours, theirs in zip(features(model), features(again), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_of_a_training_brings_its_config(tmp_path):
+    model = built()
+    meta = {
+        'cfg': model.cfg.pretty_text,
+        'dataset_meta': {'classes': ('x', 'y', 'z')},
+    }
+    file = tmp_path / 'epoch_1.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, file)
+    again = mmscope.from_pretrained(file, exit_threshold=0.7, device='cpu')
+    assert find_backbone(again).exit_threshold == 0.7
+    assert again.dataset_meta['classes'] == ('x', 'y', 'z')
+    assert torch.equal(features(model)[-1], features(again)[-1])
+
+
+def test_only_what_prediction_needs_is_kept(tmp_path):
+    model = built()
+    cfg = model.cfg.copy()
+    cfg.load_from = '/a/folder/of/somebody.pth'
+    cfg.train_dataloader = {'dataset': {'data_root': '/a/folder'}}
+    cfg.test_dataloader.dataset.data_root = '/a/folder'
+    cfg.model.backbone.init_cfg = {
+        'type': 'Pretrained',
+        'checkpoint': '/a/folder/of/somebody.pth',
+    }
+    mmscope.save_pretrained(model, tmp_path / 'model', cfg)
+    assert 'folder' not in (tmp_path / 'model' / CONFIG).read_text()
+
+
+def test_classes_of_a_python_style_config_become_names():
+    from mmscope.models import MambaScope
+
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    from mmpretrain.models import ImageClassifier
+
+    model = {'type': ImageClassifier, 'backbone': {'type': MambaScope}}
+    kept = portable(Config({'default_scope': 'mmpretrain', 'model': model}))
+    assert json.loads(json.dumps(kept))['model']['backbone'] == {
+        'type': 'mmscope.models.scopes.MambaScope'
+    }
+
+
+def test_another_model_is_never_overwritten(tmp_path):
+    model = built()
+    mmscope.save_pretrained(model, tmp_path)
+    before = (tmp_path / WEIGHTS).read_bytes()
+    with pytest.raises(UserError, match='holds a model already'):
+        mmscope.save_pretrained(model, tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == before
+
+
+@pytest.mark.parametrize('name', ['nothing', './nothing', '/no/such/folder'])
+def test_a_name_that_means_nothing_says_what_would(name):
+    with pytest.raises(UserError, match='comes with the package: demo'):
+        mmscope.from_pretrained(name)
+
+
+def damage(folder, what):
+    if what == 'cut weights':
+        content = (folder / WEIGHTS).read_bytes()
+        (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
+    elif what == 'no weights':
+        (folder / WEIGHTS).unlink()
+    elif what == 'no config':
+        (folder / CONFIG).unlink()
+    elif what == 'cut config':
+        (folder / CONFIG).write_text((folder / CONFIG).read_text()[:40])
+    elif what == 'a list':
+        (folder / CONFIG).write_text('[]')
+    elif what == 'another size':
+        content = json.loads((folder / CONFIG).read_text())
+        content['model']['backbone']['arch']['embed_dims'] = 32
+        content['model']['head']['in_channels'] = 32
+        (folder / CONFIG).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ('what', 'message'),
+    [
+        ('cut weights', 'cannot be read: SafetensorError'),
+        ('no weights', 'cannot be read: FileNotFoundError'),
+        ('no config', 'is no model: expected a folder with config.json'),
+        ('cut config', 'cannot be read: JSONDecodeError'),
+        ('a list', 'has no entry "model"'),
+        ('another size', 'do not fit its own config'),
+    ],
+)
+def test_damaged_folders_are_refused(what, message, tmp_path):
+    mmscope.save_pretrained(built(), tmp_path)
+    damage(tmp_path, what)
+    with pytest.raises(UserError, match=message):
+        mmscope.from_pretrained(tmp_path)
+
+
+def test_a_model_that_cannot_exit_takes_no_threshold(tmp_path):
+    model = built(
+        host='ImageClassifier',
+        head={'type': 'LinearClsHead'},
+        type='mmscope.VisionMamba',
+    )
+    mmscope.save_pretrained(model, tmp_path)
+    again = mmscope.from_pretrained(tmp_path, device='cpu')
+    assert torch.equal(features(model)[0], features(again)[0])
+    with pytest.raises(UserError, match='cannot exit early'):
+        mmscope.from_pretrained(tmp_path, exit_threshold=0.5)
+
+
+def test_a_model_without_config_asks_for_one(tmp_path):
+    model = built()
+    del model.cfg
+    with pytest.raises(UserError, match='does not know its config'):
+        mmscope.save_pretrained(model, tmp_path)
+
+
+def test_the_hub_is_asked_for_owner_and_name(tmp_path, monkeypatch):
+    reason = 'needs huggingface_hub'
+    hub = pytest.importorskip('huggingface_hub', reason=reason)
+    model = built()
+    # The client's own cache, as an earlier download leaves it.
+    repository = tmp_path / 'models--owner--name'
+    mmscope.save_pretrained(model, repository / 'snapshots' / 'abc')
+    (repository / 'refs').mkdir()
+    (repository / 'refs' / 'main').write_text('abc')
+
+    def offline(name, **options):
+        return actual(
+            name, cache_dir=tmp_path, local_files_only=True, **options
+        )
+
+    actual = hub.snapshot_download
+    monkeypatch.setattr(hub, 'snapshot_download', offline)
+    again = mmscope.from_pretrained('owner/name', device='cpu')
+    assert torch.equal(features(model)[0], features(again)[0])
+    with pytest.raises(UserError, match='the Hub does not give it'):
+        mmscope.from_pretrained('owner/other')
+
+
+def test_without_the_client_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+    with pytest.raises(UserError, match=r'mmscope\[hub\]'):
+        mmscope.from_pretrained('owner/name')
