@@ -18,7 +18,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('onedl', 'openmmlab', 'cuda', 'dev')
+EXTRAS = ('onedl', 'openmmlab', 'cuda', 'dev', 'hub')
 
 
 def read_version() -> str:
@@ -96,6 +96,7 @@ class BuildWithConfigs(build_py):
                 dirs_exist_ok=True,
                 ignore=shutil.ignore_patterns('__pycache__', 'setup_env'),
             )
+        shutil.copy(ROOT / 'model-index.yml', target)
 
 
 os.chdir(ROOT)
@@ -124,7 +125,11 @@ setup(
     ],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['mmscope', 'mmscope.*']),
-    package_data={'mmscope': ['py.typed'], 'mmscope.ops': ['csrc/*']},
+    package_data={
+        'mmscope': ['py.typed'],
+        'mmscope.inference': ['shipped/*/*'],
+        'mmscope.ops': ['csrc/*'],
+    },
     # Neither stack: each would overwrite the packages of the other.
     install_requires=['torch>=2.1'],
     extras_require={name: read_requirements(name) for name in EXTRAS},

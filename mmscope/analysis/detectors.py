@@ -18,7 +18,9 @@ from torch.func import functional_call
 
 from mmscope.analysis.counting import check_shape
 from mmscope.analysis.op_trace import OUTSIDE, OpTrace
+from mmscope.models.tasks import DETECTION, inherits, task_of
 
+TWO_STAGE = 'mmdet.models.detectors.two_stage.TwoStageDetector'
 # Their tests run every box head on all proposals and every mask head on all
 # detections; others exchange features between heads.
 KNOWN_ROI_HEADS = (
@@ -48,7 +50,7 @@ class Regions:
 
 def sees_regions(model: nn.Module) -> bool:
     """Tell whether the heads of a host model see regions of an image."""
-    return getattr(model, 'roi_head', None) is not None
+    return inherits(model, TWO_STAGE)
 
 
 def _roi_head(model: nn.Module) -> Any:
@@ -136,7 +138,7 @@ def between_layers(model: nn.Module, regions: Regions | None) -> list[str]:
     """
     if regions is None:
         # mmdet's name for the head of a single-stage detector.
-        dense = hasattr(model, 'bbox_head')
+        dense = task_of(model) == DETECTION and not sees_regions(model)
         return list(BETWEEN_LAYERS['bbox_head'][1:]) if dense else []
     names = list(BETWEEN_LAYERS['bbox_head'])
     with_mask = _roi_head(model).with_mask

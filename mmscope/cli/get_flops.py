@@ -41,6 +41,7 @@ with contextlib.redirect_stdout(sys.stderr):
         DetectorForward,
         between_layers,
         find_regions,
+        sees_regions,
         unknown_heads,
     )
     from mmscope.cli.arguments import fraction, whole
@@ -168,8 +169,7 @@ def count(args: argparse.Namespace) -> dict:
     """
     model, shape = open_model(args)
     regions = find_regions(model, args.proposals, args.masks)
-    two_stage = getattr(model, 'roi_head', None) is not None
-    run = DetectorForward(model, regions) if two_stage else None
+    run = DetectorForward(model, regions) if sees_regions(model) else None
     found = count_costs(model, shape, args.refine_ratio, run)
     conventions = {
         name: {

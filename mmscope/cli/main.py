@@ -18,6 +18,7 @@ COMMANDS = {
     'show': ('show_scope', 'draw importance, refined regions and exits'),
     'show-reduction': ('show_reduction', 'draw kept and merged tokens'),
     'convert': ('vim_to_mmscope', 'convert a released checkpoint'),
+    'publish': ('publish', 'make a folder for others of a checkpoint'),
     'config': ('config', 'list, print or copy a config of the package'),
     'scenes': ('make_demo_scenes', 'write rendered scenes as a data set'),
     'doctor': ('collect_env', 'say what is installed and what fixes the rest'),

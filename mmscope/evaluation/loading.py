@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
+import warnings
+from contextlib import redirect_stdout
 from importlib import import_module
 
 import torch
@@ -66,8 +69,11 @@ def enter_host(cfg: Config) -> None:
     cfg.setdefault('launcher', 'none')
     adapt_to_machine(cfg)
     scope = cfg.default_scope
-    register = import_module(f'{scope}.utils').register_all_modules
-    register(init_default_scope=False)
+    # Remarks of the hosts on optional parts that nobody asks for here.
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        register = import_module(f'{scope}.utils').register_all_modules
+        register(init_default_scope=False)
     init_default_scope(scope)
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 
-from mmscope.analysis.counting import classifies
+from mmscope.analysis.detectors import sees_regions
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.gated_scores import ImageScore
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.models.layers import unwrap_model
+from mmscope.models.tasks import (
+    CLASSIFICATION,
+    DETECTION,
+    SEGMENTATION,
+    Task,
+    task_of,
+)
 
 
 def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
@@ -30,13 +37,9 @@ def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
         ValueError: If the task has no score here, or the data set does not
             fit it.
     """
-    model = unwrap_model(model)
-    if classifies(model):
-        return classification_score(model, dataloader)
-    if hasattr(model, 'decode_head'):
-        return segmentation_score(dataloader)
-    if hasattr(model, 'roi_head') or hasattr(model, 'bbox_head'):
-        return detection_score(model, dataloader)
+    model, task = unwrap_model(model), task_of(model)
+    if task in SCORES:
+        return SCORES[task](model, dataloader)
     raise ValueError(
         f'{type(model).__name__} is neither classifier, segmentor nor '
         'detector, so there is no score to sweep: pass score=, or evaluate '
@@ -70,10 +73,13 @@ def classification_score(
     return ClassificationScore(number)
 
 
-def segmentation_score(dataloader: Iterable) -> SegmentationScore:
+def segmentation_score(
+    model: nn.Module, dataloader: Iterable
+) -> SegmentationScore:
     """Make the mIoU over a data set's classes.
 
     Args:
+        model (nn.Module): Segmentor.
         dataloader (Iterable): Loader of an mmseg data set.
 
     Returns:
@@ -148,7 +154,7 @@ def _check_classes(model: nn.Module, dataset: Any) -> None:
             f'{tuple(classes)}: set metainfo=dict(classes=...) of the data '
             'set to the names in the file'
         )
-    head = model.roi_head if hasattr(model, 'roi_head') else model
+    head = model.roi_head if sees_regions(model) else model
     head = head.bbox_head
     number = (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
     if number != known:
@@ -166,3 +172,10 @@ def _read_annotations(dataset: Any) -> Any:
         dataset.ann_file, backend_args=dataset.backend_args
     ) as path:
         return dataset.COCOAPI(path)
+
+
+SCORES: dict[Task | None, Callable[[Any, Iterable], ImageScore]] = {
+    CLASSIFICATION: classification_score,
+    SEGMENTATION: segmentation_score,
+    DETECTION: detection_score,
+}
