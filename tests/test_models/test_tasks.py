@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from builders import classification, detection, segmentation
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -22,7 +23,8 @@ def test_each_host_model_has_its_task(task):
     from mmengine.registry import DefaultScope
 
     with DefaultScope.overwrite_default_scope(task.host):
-        model = MODELS.build(MAKERS[task.host]())
+        cfg = Config({'model': MAKERS[task.host]()})
+        model = MODELS.build(cfg.model)
     assert task_of(model) == task
     assert task_of(nn.Sequential()) is None
     wrapped = nn.Module()
