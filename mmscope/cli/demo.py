@@ -46,7 +46,7 @@ from mmscope.runtime import StepSeedHook, latest_checkpoint
 from mmscope.visualization import (
     curve_figure,
     draw_exit_gallery,
-    draw_scope_pictures,
+    draw_scopes,
     save,
 )
 
@@ -288,9 +288,7 @@ def evaluate(
     folder = Path(args.work_dir) / 'pictures'
     median = thresholds[len(thresholds) // 2]
     attach_gate(model, median)
-    files = draw_scope_pictures(
-        model, loader.dataset, folder, _spread(result, 6)
-    )
+    files = draw_scopes(model, loader.dataset, folder, _spread(result, 6))
     files.append(
         draw_exit_gallery(
             model, loader.dataset, folder / 'exits.png', result.images, 4

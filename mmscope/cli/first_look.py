@@ -13,7 +13,7 @@ from mmscope.evaluation import SweepResult, sweep
 from mmscope.models import attach_gate
 from mmscope.visualization import (
     draw_exit_gallery,
-    draw_scope_overview,
+    draw_scopes,
     spread_by_confidence,
 )
 
@@ -69,9 +69,7 @@ def first_look(
     attach_gate(model, thresholds[len(thresholds) // 2])
     folder, dataset = Path(folder), loader.dataset
     shown = spread_by_confidence(model, dataset, number=4)
-    overview = draw_scope_overview(
-        model, dataset, folder / 'first_look.png', shown
-    )
+    (overview,) = draw_scopes(model, dataset, folder / 'first_look.png', shown)
     gallery = draw_exit_gallery(
         model, dataset, folder / 'first_exits.png', result.images, 4
     )

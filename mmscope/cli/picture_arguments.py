@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +130,7 @@ def _spread(dataset: Any) -> list[int]:
 def write_pictures(
     args: argparse.Namespace,
     default: Path,
-    overview: Callable[..., Path],
-    pictures: Callable[..., list[Path]],
+    draw: Callable[..., list[Path]],
     model: nn.Module,
     dataset: Any,
     indices: list[int],
@@ -143,24 +141,24 @@ def write_pictures(
     Args:
         args (argparse.Namespace): Of :func:`picture_parser`.
         default (Path): File if neither --out nor --out-dir was given.
-        overview (Callable): Such as ``draw_scope_overview``.
-        pictures (Callable): Such as ``draw_scope_pictures``.
+        draw (Callable): Such as ``draw_scopes``.
         model (nn.Module): Model.
         dataset (Any): Of :func:`choose_images`.
         indices (list[int]): Of :func:`choose_images`.
-        **drawing (Any): Further options of both.
+        **drawing (Any): Further options.
     """
-    draw = partial(
-        pictures if args.out_dir else overview,
-        model,
-        dataset,
-        args.out_dir or args.out or default,
-        indices,
-        score_thr=args.score_thr,
-        panel_width=args.panel_width,
-        **drawing,
-    )
+    file = Path(args.out or default)
+    if not file.suffix:
+        file = file.with_suffix('.png')
     with user_errors(OSError):
-        files = draw() if args.out_dir else [draw()]
+        files = draw(
+            model,
+            dataset,
+            args.out_dir or file,
+            indices,
+            score_thr=args.score_thr,
+            panel_width=args.panel_width,
+            **drawing,
+        )
     for file in files:
         print(file)

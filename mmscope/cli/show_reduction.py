@@ -21,10 +21,7 @@ from mmscope.cli.picture_arguments import (
 )
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import build_model, open_config
-from mmscope.visualization import (
-    draw_reduction_overview,
-    draw_reduction_pictures,
-)
+from mmscope.visualization import draw_reductions
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,8 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     write_pictures(
         args,
         Path(cfg.work_dir) / 'reduction.png',
-        draw_reduction_overview,
-        draw_reduction_pictures,
+        draw_reductions,
         model,
         dataset,
         indices,

@@ -30,11 +30,7 @@ from mmscope.evaluation.loading import build_model, open_config
 from mmscope.models import attach_gate, is_two_stage
 from mmscope.runtime import set_exit_threshold
 from mmscope.runtime.exit_gate import GATE_HOOKS
-from mmscope.visualization import (
-    draw_scope_overview,
-    draw_scope_pictures,
-    spread_by_confidence,
-)
+from mmscope.visualization import draw_scopes, spread_by_confidence
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -102,8 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     write_pictures(
         args,
         Path(cfg.work_dir) / 'scope.png',
-        draw_scope_overview,
-        draw_scope_pictures,
+        draw_scopes,
         model,
         dataset,
         indices,

@@ -5,10 +5,8 @@ from mmscope.visualization.gallery import exit_gallery
 from mmscope.visualization.image_files import ImageFiles, class_meta
 from mmscope.visualization.pictures import (
     draw_exit_gallery,
-    draw_reduction_overview,
-    draw_reduction_pictures,
-    draw_scope_overview,
-    draw_scope_pictures,
+    draw_reductions,
+    draw_scopes,
 )
 from mmscope.visualization.predict import predict_views, spread_by_confidence
 from mmscope.visualization.predict_reduction import predict_reductions
@@ -33,10 +31,8 @@ __all__ = [
     'class_meta',
     'curve_figure',
     'draw_exit_gallery',
-    'draw_reduction_overview',
-    'draw_reduction_pictures',
-    'draw_scope_overview',
-    'draw_scope_pictures',
+    'draw_reductions',
+    'draw_scopes',
     'exit_gallery',
     'predict_reductions',
     'predict_views',

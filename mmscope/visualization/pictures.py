@@ -22,21 +22,22 @@ from mmscope.visualization.style import save
 from mmscope.visualization.views import View
 
 
-def draw_scope_overview(
+def draw_scopes(
     model: nn.Module,
     dataset: Any,
-    path: str | Path,
+    out: str | Path,
     indices: Sequence[int],
     score_thr: float = SCORE_THR,
     panel_width: float = PANEL_WIDTH,
     others: Sequence[str] = (),
-) -> Path:
-    """Write one picture of some images.
+) -> list[Path]:
+    """Draw where a model looks twice, and what it finds.
 
     Args:
         model (nn.Module): See :func:`predict_views`.
         dataset (Any): Data set; ``metainfo`` names classes and colours.
-        path (str | Path): PNG file.
+        out (str | Path): PNG file for one picture of all images; a folder
+            for one of each, and one of all where there are several.
         indices (Sequence[int]): Images.
         score_thr (float): Least score of a box that is drawn. Defaults to
             0.3.
@@ -44,137 +45,75 @@ def draw_scope_overview(
         others (Sequence[str]): See :func:`predict_views`. Defaults to none.
 
     Returns:
-        Path: The file: a row an image with its importance map, refined
-        regions and, unless it has one class as a whole, prediction and
-        ground truth.
-
-    Raises:
-        ValueError: See :func:`predict_views`.
-    """
-    views = predict_views(model, dataset, indices, others)
-    figure = scope_figure(views, *_meta(dataset), score_thr, panel_width)
-    return save(figure, path)
-
-
-def draw_scope_pictures(
-    model: nn.Module,
-    dataset: Any,
-    out_dir: str | Path,
-    indices: Sequence[int],
-    score_thr: float = SCORE_THR,
-    panel_width: float = PANEL_WIDTH,
-    others: Sequence[str] = (),
-) -> list[Path]:
-    """Write one picture an image, and an overview of all.
-
-    Args:
-        model (nn.Module): See :func:`predict_views`.
-        dataset (Any): See :func:`draw_scope_overview`.
-        out_dir (str | Path): Folder.
-        indices (Sequence[int]): Images.
-        score_thr (float): Least score of a box that is drawn. Defaults to
-            0.3.
-        panel_width (float): Inches. Defaults to 2.9.
-        others (Sequence[str]): See :func:`predict_views`. Defaults to none.
-
-    Returns:
-        list[Path]: PNG files. The overview comes last, if there are several
-        images.
+        list[Path]: The files, that of all images last. They have a row an
+        image, see :func:`scope_figure`.
 
     Raises:
         ValueError: See :func:`predict_views`.
     """
     views = predict_views(model, dataset, indices, others)
     options = (*_meta(dataset), score_thr, panel_width)
-    return _save_each(
+    return _save_views(
         views,
         indices,
         lambda shown: scope_figure(shown, *options),
-        Path(out_dir),
+        Path(out),
         'scope',
     )
 
 
-def draw_reduction_overview(
+def draw_reductions(
     model: nn.Module,
     dataset: Any,
-    path: str | Path,
-    indices: Sequence[int],
-    score_thr: float = SCORE_THR,
-    panel_width: float = PANEL_WIDTH,
-) -> Path:
-    """Write one picture of what a token reduction left of some images.
-
-    Args:
-        model (nn.Module): See :func:`predict_reductions`.
-        dataset (Any): See :func:`draw_scope_overview`.
-        path (str | Path): PNG file.
-        indices (Sequence[int]): Images.
-        score_thr (float): Least score of a box that is drawn. Defaults to
-            0.3.
-        panel_width (float): Inches. Defaults to 2.9.
-
-    Returns:
-        Path: The file: a row an image, see :func:`reduction_figure`.
-
-    Raises:
-        ValueError: See :func:`predict_reductions`.
-    """
-    views = predict_reductions(model, dataset, indices)
-    figure = reduction_figure(views, *_meta(dataset), score_thr, panel_width)
-    return save(figure, path)
-
-
-def draw_reduction_pictures(
-    model: nn.Module,
-    dataset: Any,
-    out_dir: str | Path,
+    out: str | Path,
     indices: Sequence[int],
     score_thr: float = SCORE_THR,
     panel_width: float = PANEL_WIDTH,
 ) -> list[Path]:
-    """Write one picture an image of a token reduction, and one of all.
+    """Draw what a token reduction leaves.
 
     Args:
         model (nn.Module): See :func:`predict_reductions`.
-        dataset (Any): See :func:`draw_scope_overview`.
-        out_dir (str | Path): Folder.
+        dataset (Any): See :func:`draw_scopes`; so are the others.
+        out (str | Path): PNG file, or folder.
         indices (Sequence[int]): Images.
-        score_thr (float): Least score of a box that is drawn. Defaults to
-            0.3.
+        score_thr (float): Least score of a box. Defaults to 0.3.
         panel_width (float): Inches. Defaults to 2.9.
 
     Returns:
-        list[Path]: See :func:`draw_scope_pictures`.
+        list[Path]: The files. They have a row an image, see
+        :func:`reduction_figure`.
 
     Raises:
         ValueError: See :func:`predict_reductions`.
     """
     views = predict_reductions(model, dataset, indices)
     options = (*_meta(dataset), score_thr, panel_width)
-    return _save_each(
+    return _save_views(
         views,
         indices,
         lambda shown: reduction_figure(shown, *options),
-        Path(out_dir),
+        Path(out),
         'reduction',
     )
 
 
-def _save_each(
+def _save_views(
     views: Sequence[View],
     indices: Sequence[int],
     draw: Callable[[Sequence[View]], Figure],
-    folder: Path,
+    out: Path,
     kind: str,
 ) -> list[Path]:
-    """Save a figure of each view, and one of all if there are several."""
+    """Save a figure of all views; in a folder, also one of each."""
+    if out.suffix:
+        return [save(draw(views), out)]
     files = [
-        save(draw([view]), folder / f'{kind}_{index:04d}_{view.name}.png')
+        save(draw([view]), out / f'{kind}_{index:04d}_{view.name}.png')
         for index, view in zip(indices, views, strict=True)
     ]
     if len(views) > 1:
-        files.append(save(draw(views), folder / f'{kind}_overview.png'))
+        files.append(save(draw(views), out / f'{kind}_overview.png'))
     return files
 
 

@@ -54,10 +54,10 @@ def has_content(path):
 
 
 def test_pictures_are_written(swept, tmp_path):
-    from mmscope.visualization import draw_exit_gallery, draw_scope_pictures
+    from mmscope.visualization import draw_exit_gallery, draw_scopes
 
     model, dataset, result = swept
-    files = draw_scope_pictures(model, dataset, tmp_path / 'p', [0, 3])
+    files = draw_scopes(model, dataset, tmp_path / 'p', [0, 3])
     assert [file.name for file in files] == [
         'scope_0000_0.png',
         'scope_0003_3.png',
