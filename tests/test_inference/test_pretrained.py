@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 
 import pytest
 import torch
+import yaml
 from builders import classification, detection, segmentation
 from mmengine.config import Config
 
 import mmscope
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
-from mmscope.inference.pretrained import CONFIG, WEIGHTS, portable
+from mmscope.inference.pretrained import (
+    CONFIG,
+    SHIPPED,
+    WEIGHTS,
+    portable,
+    shipped_names,
+)
 from mmscope.models import attach_gate
 from mmscope.models.scoping import find_backbone
 
@@ -215,3 +223,55 @@ def test_without_the_client_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     with pytest.raises(UserError, match=r'mmscope\[hub\]'):
         mmscope.from_pretrained('owner/name')
+
+
+def test_publishing_leaves_out_what_only_training_needs(tmp_path, capsys):
+    from mmscope.cli.publish import main
+
+    model = built()
+    checkpoint = {
+        'state_dict': model.state_dict(),
+        'optimizer': {'state': torch.zeros(100_000)},
+        'meta': {'cfg': model.cfg.pretty_text},
+    }
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    folder = tmp_path / 'published'
+    main([str(tmp_path / 'epoch_1.pth'), str(folder), '--exit-threshold=0.6'])
+    content = (folder / WEIGHTS).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest in capsys.readouterr().out
+    said = yaml.safe_load((folder / 'metafile.yml').read_text())['Models'][0]
+    assert said['SHA256'] == digest
+    assert len(content) < 2 * 4 * said['Metadata']['Parameters']
+    again = mmscope.from_pretrained(folder, device='cpu')
+    assert find_backbone(again).exit_threshold == 0.6
+    assert torch.equal(features(model)[0], features(again)[0])
+
+
+def test_what_ships_is_small_and_is_what_its_metafile_says():
+    for name in shipped_names():
+        weights = SHIPPED / name / WEIGHTS
+        assert weights.stat().st_size < 2e6
+        meta = yaml.safe_load((SHIPPED / name / 'metafile.yml').read_text())
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert meta['Models'][0]['SHA256'] == digest
+
+
+def test_the_shipped_model_exits_where_it_is_right(tmp_path):
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    from mmscope.cli.first_look import first_look
+
+    result, pictures = first_look(tmp_path, number=160)
+    rows = result.rows
+    coarse, fine = rows['top1'].iloc[0], rows['top1'].iloc[-1]
+    # Eight classes; s.e. of 160 images at 90 % is 2.4 points.
+    assert fine > 85
+    assert coarse > 60
+    half = rows.iloc[(rows['exit_ratio'] - 0.5).abs().argmin()]
+    assert half['exited'] > coarse
+    assert half['mean_cost'] < rows['mean_cost'].iloc[-1]
+    assert {path.name for path in pictures} == {
+        'first_look.png',
+        'first_exits.png',
+    }
+    assert all(path.is_file() for path in pictures)

@@ -14,7 +14,10 @@ from tests.test_tools.tiny import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ('mmscope', 'configs', 'tools', 'requirements')
-FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE')
+FILES = (
+    *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'),
+    'model-index.yml',
+)
 TINY = ('--cfg-options', *OPTIONS)
 
 
@@ -88,6 +91,9 @@ def test_a_wheel_carries_configs_sources_and_types(wheel):
     assert 'mmscope/ops/csrc/ops.cpp' in names
     assert 'mmscope/.mim/configs/ade20k/mambascope_ti_upernet.py' in names
     assert 'mmscope/.mim/tools/train.py' in names
+    assert 'mmscope/.mim/model-index.yml' in names
+    assert 'mmscope/.mim/configs/ade20k/metafile.yml' in names
+    assert 'mmscope/inference/shipped/demo/model.safetensors' in names
     assert any(name.endswith('LICENSE') for name in names)
     assert not any('setup_env' in name or '/tests/' in name for name in names)
 
@@ -103,6 +109,13 @@ def test_the_command_finds_configs_by_their_names(mmscope, tmp_path):
     assert "type='mmscope.VisionMamba'" in mmscope('config', copy)
     assert '/vim_ti_upernet?' in mmscope('config', 'vim_ti_uppernet', status=1)
     assert "no command 'trian'" in mmscope('trian', status=2)
+
+
+@pytest.mark.slow
+def test_the_model_in_a_wheel_looks_at_pictures(mmscope, tmp_path):
+    pytest.importorskip('mmpretrain')
+    assert 'exit ratio' in mmscope('demo', '--first-look')
+    assert (tmp_path / 'work_dirs/demo/pictures/first_look.png').is_file()
 
 
 @pytest.mark.slow
