@@ -17,6 +17,7 @@ COMMANDS = {
     'benchmark': ('benchmark', 'measure speed and memory'),
     'show': ('show_scope', 'draw importance, refined regions and exits'),
     'show-reduction': ('show_reduction', 'draw kept and merged tokens'),
+    'page': ('page', 'look at images in the browser, with a slider'),
     'convert': ('vim_to_mmscope', 'convert a released checkpoint'),
     'publish': ('publish', 'make a folder for others of a checkpoint'),
     'config': ('config', 'list, print or copy a config of the package'),
