@@ -3,7 +3,7 @@
 Host:    mmpretrain
 Data:    rendered while it trains
 Command: python tools/train.py configs/demo/mambascope_mini.py
-Cost:    an hour on one CPU core
+Cost:    half an hour on one CPU core
 Paper:   no such experiment
 Ours:    comes with the package: mmscope.from_pretrained('demo')
 """
@@ -34,6 +34,8 @@ model = dict(
         # 8 x 8 fine tokens, 4 x 4 coarse ones.
         patch_size=8,
         refine_ratio=0.5,
+        score_metric='detail',
+        token_order='woven',
     ),
     head=dict(
         type='mmscope.CoarseToFineClsHead',
@@ -116,7 +118,7 @@ train_cfg = dict(
 )
 log_processor = dict(by_epoch=False)
 custom_hooks = [
-    dict(type='mmscope.ConfidenceGateHook'),
+    dict(type='mmscope.ConfidenceGateHook', exit_threshold=0.8),
     dict(type='mmscope.InformativeSelectionHook', begin=2 / 3),
 ]
 default_hooks = dict(

@@ -51,9 +51,10 @@ def read_item(dataset: Any, index: int) -> dict:
     Raises:
         UserError: See :func:`check_image`.
     """
-    path = dataset.get_data_info(index).get('img_path')
-    if path is not None:
-        check_image(path)
+    info = dataset.get_data_info(index)
+    # What is rendered has a name and no file.
+    if 'img' not in info and info.get('img_path') is not None:
+        check_image(info['img_path'])
     return dataset[index]
 
 

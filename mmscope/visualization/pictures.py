@@ -21,6 +21,9 @@ from mmscope.visualization.scope import scope_figure
 from mmscope.visualization.style import save
 from mmscope.visualization.views import View
 
+# Column of a score's difference between both stages.
+GAIN = 'gain_'
+
 
 def draw_scopes(
     model: nn.Module,
@@ -149,13 +152,22 @@ def draw_exit_gallery(
     number = min(number, max(1, len(order) // 2))
     groups = _spread(order, number), _spread(order[::-1], number)
     most, least = (predict_views(model, dataset, group) for group in groups)
-    notes = {
-        Path(name).stem: f'refining: {gain:+.1f} mIoU'
-        for name, gain in zip(images['name'], images['gain_mIoU'], strict=True)
-        if not np.isnan(gain)
-    }
+    notes = _gains(images)
     classes, palette = _meta(dataset)
     return save(exit_gallery(most, least, classes, palette, notes), path)
+
+
+def _gains(images: pd.DataFrame) -> dict[str, str]:
+    """What refining gains on each image, in the first score of the sweep."""
+    column = next((key for key in images if key.startswith(GAIN)), None)
+    if column is None:
+        return {}
+    score = column.removeprefix(GAIN)
+    return {
+        Path(name).stem: f'refining: {gain:+.1f} {score}'
+        for name, gain in zip(images['name'], images[column], strict=True)
+        if not np.isnan(gain)
+    }
 
 
 def _spread(order: list[int], number: int) -> list[int]:
