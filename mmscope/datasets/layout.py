@@ -18,6 +18,8 @@ from PIL import Image
 
 from mmscope.errors import DatasetLayoutError
 
+from .files import nearest_parent
+
 ADE20K_URL = (
     'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip'
 )
@@ -202,15 +204,6 @@ def _stems(
             f'found {", ".join(present) if present else "nothing"}. {fix}.'
         )
     return files
-
-
-def nearest_parent(folder: Path) -> str:
-    """Say which parent exists and what it holds, for a missing folder."""
-    for parent in folder.absolute().parents:
-        if parent.is_dir():
-            held = sorted(path.name for path in islice(parent.iterdir(), 8))
-            return f' ({parent} holds {", ".join(held) or "nothing"})'
-    return ''
 
 
 def _check_same_stems(

@@ -64,6 +64,18 @@ def test_another_split_that_counts_from_zero_too_is_refused(tmp_path):
         check_metric(*pair(tmp_path, content(), other))
 
 
+@pytest.mark.parametrize(
+    'mask', [{'size': [48, 64], 'counts': [5, 5]}, [[1, 2, 3, 4]], []]
+)
+def test_masks_that_cannot_be_scored_are_refused(tmp_path, mask):
+    what = content(annotation(1), annotation(2, segmentation=mask))
+    metric, data = pair(tmp_path, content(), what)
+    check_metric(metric, data)
+    metric.metrics = ['bbox', 'segm']
+    with pytest.raises(DatasetLayoutError, match='annotation id 2'):
+        check_metric(metric, data)
+
+
 def test_other_category_ids_are_refused(tmp_path):
     other = content(annotation(1, category=7))
     other['categories'][0]['id'] = 7
