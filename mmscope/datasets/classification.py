@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
+from pathlib import Path
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
@@ -14,14 +15,14 @@ from .class_folders import (
     check_same_classes,
     find_images,
     list_class_folders,
-    read_class_list,
-    read_image_list,
 )
-from .files import some
+from .files import CheckedItems, some
+from .lists import read_class_list, read_image_list
+from .loading import decode_bgr, read_header
 
 
 @DATASETS.register_module()
-class ImageFolder(CustomDataset):
+class ImageFolder(CheckedItems, CustomDataset):
     """One folder per class, refused with the reason where it is not right.
 
     Example::
@@ -73,6 +74,12 @@ class ImageFolder(CustomDataset):
         return [
             {'img_path': path, 'gt_label': label} for path, label in samples
         ]
+
+    def check_item(self, index: int) -> None:
+        """Decode an image."""
+        path = self.get_data_info(index)['img_path']
+        read_header(path)
+        decode_bgr(Path(path).read_bytes(), path)
 
     def _listed(self) -> list[tuple[str, int]]:
         """Images and labels of the list."""

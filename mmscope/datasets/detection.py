@@ -18,11 +18,12 @@ from .coco_check import check_categories, check_images, check_size
 from .coco_file import read_coco
 from .coco_masks import check_masks, count_bad_polygons
 from .coco_objects import describe, left_out, num_left_out, sort_annotations
+from .files import CheckedItems
 from .loading import decode_bgr
 
 
 @DATASETS.register_module()
-class CocoDetectionDataset(CocoDataset):
+class CocoDetectionDataset(CheckedItems, CocoDataset):
     """Boxes and masks in COCO's format, refused where they are not right.
 
     Example::
@@ -109,6 +110,12 @@ class CocoDetectionDataset(CocoDataset):
             # Decoders of all kinds fail in all ways: look what it was.
             decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
             raise
+
+    def check_item(self, index: int) -> None:
+        """Decode an image; annotations are checked when they are read."""
+        info = self.get_data_info(index)
+        check_size(info['img_path'], info, self._name())
+        decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
 
     def _open(self, path: str) -> COCO:
         content = read_coco(path, self._name(), self.test_mode)

@@ -22,6 +22,21 @@ MARKS = {
 }
 
 
+class CheckedItems:
+    """A data set whose files can be looked at one by one, completely."""
+
+    def check_item(self, index: int) -> None:
+        """Open and decode everything that an entry names.
+
+        Args:
+            index (int): Index of the entry.
+
+        Raises:
+            DatasetLayoutError: If a file is damaged or does not fit.
+        """
+        raise NotImplementedError
+
+
 def no_file(path: str | PathLike) -> str:
     """Say what lies at a path where a regular file should.
 

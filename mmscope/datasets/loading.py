@@ -104,14 +104,19 @@ class Header:
     """What an image file says of itself.
 
     Args:
-        size (tuple[int, int]): Width and height after the EXIF rotation.
+        stored (tuple[int, int]): Width and height as the file has them.
         mode (str): Pillow's, such as 'L'.
         orientation (int): EXIF's; 1 is upright.
     """
 
-    size: tuple[int, int]
+    stored: tuple[int, int]
     mode: str
     orientation: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height after the EXIF rotation."""
+        return self.stored[::-1] if self.turned else self.stored
 
     @property
     def turned(self) -> bool:
@@ -151,8 +156,6 @@ def read_header(path: str | os.PathLike) -> Header:
         complete = ENDS.get(kind, b'') in file.read()
     if not complete:
         decode_bgr(Path(path).read_bytes(), str(path))
-    if orientation in TURNED:
-        size = size[::-1]
     return Header(size, mode, orientation)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -13,19 +12,9 @@ from torch import nn
 pytest.importorskip('mmdet', reason='needs mmdetection')
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation import CocoMetric
-from mmengine.logging import MMLogger
 
 from mmscope.datasets import ClassCheckHook, DatasetLayoutError
 from mmscope.datasets.coco_metric import check_metric
-
-
-@pytest.fixture
-def said(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger.name)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def pair(folder, data, scored, **options):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 
@@ -13,7 +12,6 @@ from PIL import Image
 
 pytest.importorskip('mmdet', reason='needs mmdetection')
 from mmdet.datasets import CocoDataset
-from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from mmscope.datasets import (
@@ -25,16 +23,6 @@ from mmscope.registry import DATASETS
 
 LOAD = {'type': 'LoadImageFromFile'}
 RESIZE = {'type': 'Resize', 'scale': (64, 64), 'keep_ratio': True}
-
-
-@pytest.fixture
-def said(caplog):
-    """What the logger of the host says."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger.name)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def objects(with_mask=True):
@@ -197,7 +185,7 @@ def test_masks_that_would_break_the_evaluation_are_refused_before(folder):
 def test_a_picture_that_ends_too_early_is_named(folder):
     """OpenCV would fill the rest with grey."""
     path = folder / 'images' / '1.png'
-    Image.effect_noise((64, 48), 50).convert('RGB').save(path)
+    Image.effect_noise((64, 48), 50).convert('RGB').save(path, 'JPEG')
     data = build(folder, content())
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(BrokenImageError, match='1.png .*cannot be read'):
