@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 import mmscope  # noqa: F401
 from mmscope.cli.arguments import add_common_arguments
+from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
@@ -64,6 +65,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """
     cfg = load_config(args)
     check_host(cfg)
+    check_evaluators(cfg)
     read_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False

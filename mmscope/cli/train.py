@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 
 import mmscope  # noqa: F401
 from mmscope.cli.arguments import add_common_arguments
+from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
@@ -72,6 +73,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """
     cfg = load_config(args)
     check_host(cfg)
+    check_evaluators(cfg)
     set_exit_threshold(cfg, args.exit_threshold)
     notes = adapt_to_machine(cfg)
     if args.amp:

@@ -84,7 +84,9 @@ class ImageFolder(CheckedItems, CustomDataset):
     def _listed(self) -> list[tuple[str, int]]:
         """Images and labels of the list."""
         number = None if self.CLASSES is None else len(self.CLASSES)
-        rows = read_image_list(self.ann_file, self.img_prefix, number)
+        rows = read_image_list(
+            self.ann_file, self.img_prefix, number, 100 * self.sampling
+        )
         return [(osp.join(self.img_prefix, name), i) for name, i in rows]
 
     def _found(self) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmscope.errors import DatasetLayoutError
 
-from .files import nearest_parent, no_file
+from .files import nearest_parent, no_file, spread
 from .loading import read_header
 
 SHOWN = 5
@@ -68,7 +68,7 @@ def check_images(
     content: dict,
     folder: str | PathLike,
     name: str | PathLike,
-    num_samples: int = 50,
+    num_samples: int,
 ) -> None:
     """Check that images are where they should be and as large as listed.
 
@@ -76,7 +76,7 @@ def check_images(
         content (dict): As :func:`read_coco` gives it.
         folder (str | PathLike): What file names are relative to.
         name (str | PathLike): What messages call the annotation file.
-        num_samples (int): Images to look at, spread evenly. Defaults to 50.
+        num_samples (int): Images to look at, spread evenly.
 
     Raises:
         DatasetLayoutError: If the folder or a sampled image is missing, or
@@ -90,7 +90,7 @@ def check_images(
             f'together; {name} has file names such as '
             f'{images[0]["file_name"] if images else None!r}.'
         )
-    samples = images[:: max(1, len(images) // num_samples)]
+    samples = spread(images, num_samples)
     lost = [n for i in samples if no_file(folder / (n := i['file_name']))]
     if lost:
         raise DatasetLayoutError(

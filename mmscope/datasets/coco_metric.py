@@ -5,15 +5,43 @@ from __future__ import annotations
 import os.path as osp
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
 from mmscope.errors import DatasetLayoutError
 
+from .coco_file import read_coco
 from .coco_masks import check_masks
 
 NUM_SAMPLES = 20
+
+
+def check_evaluators(cfg: Config) -> None:
+    """Check annotation files that an evaluator alone reads.
+
+    It opens its file itself, and fails deep inside where that is no COCO
+    file; one that is the data set's, too, is checked there.
+
+    Args:
+        cfg (Config): Complete config.
+
+    Raises:
+        DatasetLayoutError: If a file is not right.
+    """
+    for split in ('val', 'test'):
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        if isinstance(evaluators, dict):
+            evaluators = [evaluators]
+        data = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
+        own = osp.join(data.get('data_root') or '', data.get('ann_file', ''))
+        for evaluator in evaluators:
+            path = str(evaluator.get('ann_file') or '')
+            coco = str(evaluator.get('type')).endswith('CocoMetric')
+            same = osp.abspath(path) == osp.abspath(own)
+            if path and coco and not same and '://' not in path:
+                read_coco(path, test_mode=True)
 
 
 def check_metric(metric: BaseMetric, dataset: Dataset) -> None:

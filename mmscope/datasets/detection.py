@@ -142,7 +142,8 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
             check_masks(content, used, name, scored=self.test_mode)
             self._warn_of_polygons(content, used, name)
         if not self._remote:
-            check_images(content, self.data_prefix['img'] or '.', name)
+            folder = self.data_prefix['img'] or '.'
+            check_images(content, folder, name, 50 * self.sampling)
 
     def _check_objects(self, content: dict, name: str) -> np.ndarray:
         """Report what is left out; return which annotations are not."""

@@ -6,6 +6,7 @@ import codecs
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -23,7 +24,12 @@ MARKS = {
 
 
 class CheckedItems:
-    """A data set whose files can be looked at one by one, completely."""
+    """A data set whose files can be looked at one by one, completely.
+
+    It opens a sample of them when it is built, unless ``sampling`` is off.
+    """
+
+    sampling = True
 
     def check_item(self, index: int) -> None:
         """Open and decode everything that an entry names.
@@ -35,6 +41,16 @@ class CheckedItems:
             DatasetLayoutError: If a file is damaged or does not fit.
         """
         raise NotImplementedError
+
+
+@contextmanager
+def without_samples() -> Iterator[None]:
+    """Build data sets that open no file before :meth:`check_item` does."""
+    CheckedItems.sampling = False
+    try:
+        yield
+    finally:
+        CheckedItems.sampling = True
 
 
 def no_file(path: str | PathLike) -> str:
@@ -204,6 +220,11 @@ def nearest_parent(folder: Path) -> str:
             held = sorted(path.name for path in islice(parent.iterdir(), 8))
             return f' ({parent} holds {", ".join(held) or "nothing"})'
     return ''
+
+
+def spread(items: Sequence, number: int) -> Sequence:
+    """Take about so many items, evenly spread; 0 takes none."""
+    return items[:: max(1, len(items) // number)] if number else items[:0]
 
 
 def some(names: Sequence[object]) -> str:

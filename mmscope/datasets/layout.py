@@ -20,7 +20,14 @@ from mmengine.logging import print_log
 
 from mmscope.errors import DatasetLayoutError
 
-from .files import check_regular, nearest_parent, regular, some, walk_files
+from .files import (
+    check_regular,
+    nearest_parent,
+    regular,
+    some,
+    spread,
+    walk_files,
+)
 from .masks import check_pair, read_mask, shift_note, turned_note
 
 ADE20K_URL = (
@@ -79,7 +86,7 @@ def check_pairs(
         return len(images)
     masks = _stems(Path(mask_dir), '.png', 'annotations', name, fix)
     _check_same_stems(images, masks, Path(image_dir), Path(mask_dir), name)
-    stems = sorted(masks)[:: max(1, len(masks) // num_samples)]
+    stems = spread(sorted(masks), num_samples)
     counts, turned = np.zeros(256, int), []
     for stem in stems:
         if check_pair(images[stem], masks[stem], name):
@@ -101,7 +108,7 @@ def check_ade20k(
     root: str | PathLike,
     image_dir: str | PathLike = 'images/training',
     mask_dir: str | PathLike | None = 'annotations/training',
-    **options: bool,
+    **options: int,
 ) -> int:
     """Check one split of SceneParse150 and name what else is there.
 
@@ -111,7 +118,7 @@ def check_ade20k(
             Defaults to 'images/training'.
         mask_dir (str | PathLike | None): The split's masks, below ``root``;
             None where there are none. Defaults to 'annotations/training'.
-        **options (bool): ``strict`` and ``reduce_zero_label`` of
+        **options (int): ``strict`` and others of
             :func:`check_pairs`.
 
     Returns:
@@ -142,7 +149,7 @@ def check_camvid(
     root: str | PathLike,
     image_dir: str | PathLike = 'images/training',
     mask_dir: str | PathLike | None = 'annotations/training',
-    **options: bool,
+    **options: int,
 ) -> int:
     """Check one split of the 11-class CamVid in ADE20K's layout.
 
@@ -152,7 +159,7 @@ def check_camvid(
             Defaults to 'images/training'.
         mask_dir (str | PathLike | None): The split's masks, below ``root``.
             Defaults to 'annotations/training'.
-        **options (bool): ``strict`` and ``reduce_zero_label`` of
+        **options (int): ``strict`` and others of
             :func:`check_pairs`.
 
     Returns:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmscope.errors import DatasetLayoutError
 
-from .files import no_file, read_lines, some
+from .files import no_file, read_lines, some, spread
 
 
 def read_class_list(
@@ -107,7 +107,7 @@ def read_image_list(
         raise DatasetLayoutError(
             f'image list {Path(path).absolute()} is empty'
         )
-    for name, _ in rows[:: max(1, len(rows) // num_samples)]:
+    for name, _ in spread(rows, num_samples):
         if problem := no_file(Path(folder, name)):
             raise DatasetLayoutError(
                 f'{path} names {name!r}, but {Path(folder, name).absolute()} '

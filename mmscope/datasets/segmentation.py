@@ -30,7 +30,7 @@ class _CheckedLayout(CheckedItems):
 
     @staticmethod
     def check_layout(
-        root: str, image_dir: str, mask_dir: str | None, **options: bool
+        root: str, image_dir: str, mask_dir: str | None, **options: int
     ) -> int:
         """Raise a ``DatasetLayoutError`` if the folder is not right."""
         raise NotImplementedError
@@ -54,6 +54,7 @@ class _CheckedLayout(CheckedItems):
                 self._mask_dir(),
                 reduce_zero_label=self.reduce_zero_label,
                 strict=self.strict,
+                num_samples=20 * self.sampling,
             )
         return super().load_data_list()
 

@@ -78,12 +78,12 @@ def images(tmp_path):
 
 
 def test_images_of_the_right_size_pass(images):
-    check_images(content(num_images=4), images, 'a.json')
+    check_images(content(num_images=4), images, 'a.json', 9)
 
 
 def test_a_missing_folder_says_what_it_is_made_of(images):
     folder = images / 'train2017'
-    message = refused(check_images, content(), folder, 'a.json')
+    message = refused(check_images, content(), folder, 'a.json', 9)
     assert f'image folder {folder} does not exist ({images} holds' in message
     assert 'data_root and data_prefix.img' in message
     assert "'0.png'" in message
@@ -92,7 +92,7 @@ def test_a_missing_folder_says_what_it_is_made_of(images):
 def test_missing_images_are_counted_and_named(images):
     (images / '2.png').unlink()
     what = content(num_images=4)
-    message = refused(check_images, what, images, 'a.json')
+    message = refused(check_images, what, images, 'a.json', 9)
     assert '1 of 4 images that were looked for' in message
     assert "'2.png' does not exist" in message
     assert 'data_prefix.img' in message
@@ -103,7 +103,7 @@ def test_missing_images_are_counted_and_named(images):
 
 def test_an_image_of_another_size_is_refused(images):
     Image.new('RGB', (640, 480)).save(images / '3.png')
-    message = refused(check_images, content(num_images=4), images, 'a.json')
+    message = refused(check_images, content(num_images=4), images, 'a.json', 9)
     assert '3.png is 640 x 480 (width x height), a.json says 64 x 48' in (
         message
     )
