@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -26,7 +27,9 @@ from mmscope.runtime import (
     batch_note,
     check_host,
     check_pretrained,
+    disk_errors,
     drop_pretrained,
+    ending_cleanly,
     latest_checkpoint,
     leaving_together,
     load_config,
@@ -34,6 +37,11 @@ from mmscope.runtime import (
     read_checkpoint,
     set_exit_threshold,
     use_amp,
+)
+
+FULL_DISK = (
+    'Free some space or name another folder with --work-dir; --resume goes '
+    'on from the last complete checkpoint'
 )
 
 
@@ -121,6 +129,7 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
     ]
 
 
+@ending_cleanly(': --resume goes on from the last checkpoint')
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
@@ -137,7 +146,8 @@ def run(args: argparse.Namespace) -> None:
     with user_errors():
         cfg, notes = prepare(args)
     # Wrong names and arguments in the config surface while it is built.
-    with user_errors(ValueError, KeyError, TypeError):
+    disk = partial(disk_errors, cfg.work_dir, FULL_DISK)
+    with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(StepSeedHook())
         for note in notes:
@@ -148,5 +158,5 @@ def run(args: argparse.Namespace) -> None:
             )
             if unused:
                 runner.logger.log(logging.WARNING, unused)
-    with user_errors():
+    with user_errors(), disk():
         runner.train()
