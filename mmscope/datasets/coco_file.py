@@ -214,6 +214,13 @@ def _check_keys(
 def _check_unique(records: Sequence[dict], section: str, name: str) -> None:
     for key in ('id', 'name') if section == 'categories' else ('id',):
         values = [record[key] for record in records]
+        text = sum(isinstance(value, str) for value in values)
+        if 0 < text < len(values):
+            raise DatasetLayoutError(
+                f'annotation file {name}: {text:,} of {len(values):,} {key}s '
+                f'of {section} are text, the others numbers, and evaluators '
+                'sort them. Make them all of one kind.'
+            )
         if len(set(values)) == len(values):
             continue
         twice = [v for v, count in Counter(values).items() if count > 1]

@@ -19,7 +19,7 @@ from .coco_file import read_coco
 from .coco_masks import check_masks, count_bad_polygons
 from .coco_objects import describe, left_out, num_left_out, sort_annotations
 from .files import CheckedItems
-from .loading import decode_bgr
+from .loading import decode_bgr, naming
 
 
 @DATASETS.register_module()
@@ -104,12 +104,8 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
             return super().prepare_data(idx)
         info = self.get_data_info(idx)
         check_size(info['img_path'], info, self._name())
-        try:
+        with naming(info['img_path']):
             return super().prepare_data(idx)
-        except Exception:
-            # Decoders of all kinds fail in all ways: look what it was.
-            decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
-            raise
 
     def check_item(self, index: int) -> None:
         """Decode an image; annotations are checked when they are read."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +159,32 @@ def read_header(path: str | os.PathLike) -> Header:
     if not complete:
         decode_bgr(Path(path).read_bytes(), str(path))
     return Header(size, mode, orientation)
+
+
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Name the image where a decoder fails that says nothing of it.
+
+    Args:
+        path (str | os.PathLike): What the block loads, a local file.
+
+    Yields:
+        None: The block runs inside.
+
+    Raises:
+        BrokenImageError: If the image is the reason; else what was raised.
+    """
+    try:
+        yield
+    except DatasetLayoutError:
+        raise
+    except Exception as error:
+        # Decoders of all kinds fail in all ways: look what it was.
+        decode_bgr(Path(path).read_bytes(), str(path))
+        # mmcv's words for what OpenCV alone cannot read.
+        if 'failed to load image' in str(error):
+            raise _broken(path, error) from error
+        raise
 
 
 def _broken(path: str | os.PathLike, error: Exception) -> BrokenImageError:

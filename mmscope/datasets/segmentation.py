@@ -13,7 +13,7 @@ from mmscope.registry import DATASETS
 
 from .files import CheckedItems
 from .layout import check_ade20k, check_camvid
-from .loading import decode_bgr, read_header
+from .loading import decode_bgr, naming, read_header
 from .masks import check_pair, read_mask
 
 
@@ -56,7 +56,14 @@ class _CheckedLayout(CheckedItems):
                 strict=self.strict,
                 num_samples=20 * self.sampling,
             )
-        return super().load_data_list()
+        try:
+            return super().load_data_list()
+        except OSError as error:
+            # The host follows a link to a folder above for ever.
+            raise DatasetLayoutError(
+                f'{self.name}: {error.filename} cannot be listed: '
+                f'{error.strerror}. Remove links to folders above.'
+            ) from error
 
     def prepare_data(self, idx: int) -> object:
         """Look at image and mask, then run the pipeline.
@@ -72,9 +79,12 @@ class _CheckedLayout(CheckedItems):
                 label is out of range.
         """
         info = self.get_data_info(idx)
-        if not self.backend_args:
+        if self.backend_args:
+            sample = super().prepare_data(idx)
+        else:
             self._look(info)
-        sample = super().prepare_data(idx)
+            with naming(info['img_path']):
+                sample = super().prepare_data(idx)
         self._check_labels(sample, info)
         return sample
 

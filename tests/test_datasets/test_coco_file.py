@@ -241,6 +241,15 @@ def test_a_mark_of_utf8_is_refused_as_the_evaluator_does(tmp_path):
     assert 'byte order mark' in refused(path)
 
 
+@pytest.mark.parametrize('section', ['images', 'annotations', 'categories'])
+def test_ids_are_all_text_or_all_numbers(tmp_path, section):
+    """pycocotools sorts them."""
+    what = content(annotation(1), annotation(2))
+    what[section][0]['id'] = 'a'
+    message = refused(write(tmp_path / 'a.json', what))
+    assert f'1 of 2 ids of {section} are text, the others numbers' in message
+
+
 def test_nesting_without_end_is_named(tmp_path):
     text = json.dumps(content())[:-1] + ', "info": ' + '[' * 10**5
     assert 'hundreds deep' in refused(write(tmp_path / 'a.json', text))
