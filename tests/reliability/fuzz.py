@@ -14,6 +14,7 @@ import gc
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from types import ModuleType
 import numpy as np
 
 from . import class_folders, coco, scenes
-from .mutations import REFUSED, SAME, Mutation
+from .mutations import REFUSED, SOUND, Mutation
 
 KINDS: dict[str, ModuleType] = {
     'COCO file': coco,
@@ -123,9 +124,9 @@ def _judge(
     module = KINDS[kind]
     module.write(root)
     wanted = {m.wanted for m in mutations}
-    before = module.use(root, rng) if wanted == {SAME} else None
     for mutation in mutations:
-        with contextlib.suppress(OSError):  # the first took the file away
+        # The first may have taken the file away, or its text.
+        with contextlib.suppress(OSError, ValueError):
             mutation.apply(root, rng)
     with _warnings() as warned:
         try:
@@ -140,11 +141,18 @@ def _judge(
             return 'unclear', traceback.format_exc()[-1500:]
     if warned:
         return 'right', warned[0]
-    if REFUSED in wanted:
-        return 'silent', 'no error and no warning'
-    if before is not None and after != before:
-        return 'silent', 'something else was loaded'
+    strict = REFUSED in wanted or SOUND not in wanted
+    if strict and after != _undamaged(module, root):
+        return 'silent', 'no error, no warning, and something else was loaded'
     return 'right', ''
+
+
+def _undamaged(module: ModuleType, root: Path) -> list:
+    """What the data set gives without damage."""
+    shutil.rmtree(root)
+    root.mkdir()
+    module.write(root)
+    return module.use(root, np.random.default_rng(0))
 
 
 def _is_ours(error: AssertionError) -> bool:

@@ -3,10 +3,10 @@
     python -m reliability.kills [--number 20] [--seed 0] [--json FILE]
 
 in the folder ``tests``. ``tools/train.py`` runs on rendered scenes, in a
-process that is forked with everything imported. Half of the kills come at a
-random time, half as soon as a checkpoint's file appears. Each killed training
-is resumed; weights and optimizer at its end are compared bit for bit with
-those of a training that nobody killed.
+process that is forked with everything imported. Half of the kills come as
+soon as a checkpoint's file appears, half at any time before the next. Each
+killed training is resumed; weights and optimizer at its end are compared bit
+for bit with those of a training that nobody killed.
 """
 
 from __future__ import annotations
@@ -114,19 +114,24 @@ def trial(
 
     writing = bool(rng.random() < 0.5)
     step = INTERVAL * int(rng.integers(1, STEPS // INTERVAL))
-    end = time.monotonic() + seconds * rng.uniform(0.05, 1.0)
-    file = folder / f'iter_{step}.pth'
-    child = start(folder)
-    killed = kill_when(
-        child, file.exists if writing else lambda: time.monotonic() > end
-    )
+    wait = 0 if writing else seconds / STEPS * INTERVAL * rng.random()
+    file, seen = folder / f'iter_{step}.pth', []
+
+    def ready() -> bool:
+        if not seen and file.exists():
+            seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() - seen[0] >= wait
+
+    killed = kill_when(start(folder), ready)
     saved = sorted(folder.glob('iter_*.pth'))
     complete = [path for path in saved if zipfile.is_zipfile(path)]
     newest = max(map(step_of, map(str, complete)), default=0)
     resumed = step_of(latest_checkpoint(folder))
     finish(start(folder, '--resume'), folder)
     return {
-        'moment': f'iter_{step}.pth appears' if writing else 'any time',
+        'moment': f'iter_{step}.pth appears'
+        if writing
+        else f'{wait:.2f} s after iter_{step}.pth appeared',
         'killed': killed,
         'incomplete_files': len(saved) - len(complete),
         'newest_complete': newest,
