@@ -70,6 +70,7 @@ from mmscope.cli.benchmark_arguments import parse_args
 from mmscope.cli.gpu_first import gpu_first
 from mmscope.cli.train_minutes import train_minutes
 from mmscope.errors import UserError, user_errors
+from mmscope.runtime import disk_errors, ending_cleanly
 from mmscope.runtime.memory import keep_freed_memory
 from mmscope.visualization.style import save
 
@@ -252,6 +253,7 @@ def write(args: argparse.Namespace, result: dict) -> None:
             save(grid_figure(result['rows']), args.plot)
 
 
+@ending_cleanly()
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments, __doc__)
@@ -271,7 +273,8 @@ def main(arguments: list[str] | None = None) -> None:
         setting = describe_setting(args.device, args.dtype, args.backend)
         found, text = measure(args, setting)
         result = {'setting': setting, **found}
-        write(args, result)
+        with disk_errors('.', 'Name another file with --json or --plot'):
+            write(args, result)
     if args.json == '-':
         print(json.dumps(result, indent=2))
         return

@@ -1,5 +1,7 @@
 """Print what is installed, what works, and what fixes the rest.
 
+With --data CONFIG it opens every file of a config's data sets instead.
+
 Needs none of mmscope's extras: run it with any environment's Python, in an
 issue report first of all.
 """
@@ -258,6 +260,13 @@ def main(argv: list[str] | None = None) -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument(
+        '--data', metavar='CONFIG', help='check data sets, see --data --help'
+    )
+    argv = sys.argv[1:] if argv is None else argv
+    if any(word.partition('=')[0] == '--data' for word in argv):
+        importlib.import_module('mmscope.cli.check_data').main(argv)
+        return
     report_as_json = parser.parse_args(argv).json
     # Some hosts print when they are imported: not into the JSON.
     with contextlib.redirect_stdout(sys.stderr):

@@ -42,7 +42,12 @@ from mmscope.evaluation.loading import (
 )
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.models import attach_gate
-from mmscope.runtime import StepSeedHook, latest_checkpoint
+from mmscope.runtime import (
+    StepSeedHook,
+    disk_errors,
+    ending_cleanly,
+    latest_checkpoint,
+)
 from mmscope.visualization import (
     curve_figure,
     draw_exit_gallery,
@@ -114,7 +119,8 @@ def overrides(args: argparse.Namespace, data: Path) -> dict:
         'default_hooks.logger.interval': 10,
         'default_hooks.checkpoint.interval': max(1, args.iters // 5),
         'default_hooks.checkpoint.save_best': None,
-        'default_hooks.checkpoint.max_keep_ckpts': 1,
+        # Of one alone nothing is left while the next is written.
+        'default_hooks.checkpoint.max_keep_ckpts': 2,
     }
     for loader in ('train_dataloader', 'test_dataloader'):
         changes[f'{loader}.dataset.data_root'] = str(data)
@@ -307,9 +313,21 @@ def _spread(result: SweepResult, number: int) -> list[int]:
     return [int(order[int(pick)]) for pick in picks]
 
 
+@ending_cleanly(': the same command goes on from the last checkpoint')
 def main(argv: list[str] | None = None) -> None:
     """Run the demo."""
     args = parse_args(argv)
+    hint = 'Free some space or name another folder with --work-dir'
+    with user_errors(), disk_errors(args.work_dir, hint):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Render, train, evaluate.
+
+    Args:
+        args (argparse.Namespace): Command line.
+    """
     # The hosts' remarks on settings that the demo leaves alone.
     warnings.filterwarnings('ignore', module=r'mm(seg|cv|engine)\.')
     start = time.perf_counter()

@@ -4,21 +4,23 @@
 
 ImageNet's validation archive has 50,000 images in one folder. LIST says the
 class of each, one image per line: its name, with or without ending, and the
-class, divided by a blank or a comma (LOC_val_solution.csv of the Kaggle
-download is such a list). Where classes are numbers from 0, as in the val.txt
-of several frameworks, --train names the folder whose sorted class folders
-they count. Images are moved; nothing is touched unless all of them are in
-the list.
+class, divided by a blank, a comma or a TAB (LOC_val_solution.csv of the
+Kaggle download is such a list; names with blanks need a TAB). Where classes
+are numbers from 0, as in the val.txt of several frameworks, --train names the
+folder whose sorted class folders they count. Images are moved; nothing is
+touched unless all of them are in the list.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
-import re
+from collections import Counter
 from pathlib import Path
 
 from mmscope.datasets.class_folders import list_class_folders
+from mmscope.datasets.files import read_lines
 from mmscope.errors import UserError, user_errors
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
@@ -59,15 +61,25 @@ def sort_by_class(folder: Path, path: Path, train: Path | None = None) -> int:
     images = [p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS]
     if not images:
         raise UserError(f'{folder.absolute()} holds no images to sort')
+    twice = [
+        name for name, n in Counter(i.stem for i in images).items() if n > 1
+    ]
+    if twice:
+        raise UserError(
+            f'{folder} holds {len(twice)} names with two endings (such as '
+            f'{twice[0]!r}), which the list cannot tell apart'
+        )
     classes = read_list(path)
-    numbers = all(name.isdigit() for name in classes.values())
+    numbers = all(
+        name.isascii() and name.isdecimal() for name in classes.values()
+    )
     if numbers:
         classes = _name_numbers(classes, path, train)
     unknown = sorted(i.name for i in images if i.stem not in classes)
     if unknown:
         raise UserError(
             f'{path} lacks {len(unknown)} of {len(images)} images in '
-            f'{folder} (such as {unknown[0]}), nothing was changed'
+            f'{folder} (such as {unknown[0]!r}), nothing was changed'
         )
     for image in images:
         target = folder / classes[image.stem]
@@ -80,32 +92,54 @@ def read_list(path: Path) -> dict[str, str]:
     """Read the class of every image.
 
     Args:
-        path (Path): List of names and classes.
+        path (Path): List of names and classes, in UTF-8.
 
     Returns:
         dict[str, str]: Name without ending -> class as it stands there.
 
     Raises:
-        UserError: If the file is absent or a line is no such pair.
+        UserError: If a line is no such pair, or an image has two classes.
+        DatasetLayoutError: If the file is absent or no UTF-8.
     """
-    if not path.is_file():
-        raise UserError(f'list {path.absolute()} does not exist')
-    classes = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        words = re.split(r'[,\s]+', line.strip())
-        # Kaggle's file begins with the names of its columns.
-        if words[0] in ('', 'ImageId'):
+    lines = read_lines(path, 'list', "'name class'")
+    kaggle = lines[0].startswith('ImageId,')
+    classes: dict[str, str] = {}
+    for number, line in enumerate(lines[kaggle:], start=1 + kaggle):
+        if not line.strip():
             continue
-        if len(words) < 2:
+        name, label = _pair(line, kaggle, f'{path}, line {number}')
+        place = Path(name)
+        ending = place.suffix.lower() in EXTENSIONS
+        name = place.stem if ending else place.name
+        if classes.setdefault(name, label) != label:
             raise UserError(
-                f"{path}, line {number}: expected 'name class', got "
-                f'{line!r}. Lists of numbers alone (such as '
-                'ILSVRC2012_validation_ground_truth.txt) count classes in '
-                'an order of their own and cannot be used'
+                f'{path}, line {number}: {name!r} is {label!r} here and '
+                f'{classes[name]!r} above, nothing was changed'
             )
-        name = re.sub(r'\.\w+$', '', words[0].rsplit('/', 1)[-1])
-        classes[name] = words[1]
     return classes
+
+
+def _pair(line: str, kaggle: bool, where: str) -> tuple[str, str]:
+    """Divide a line in the one way that it can be divided."""
+    words = line.split('\t') if '\t' in line else line.split()
+    if ',' in line and '\t' not in line:
+        (words,) = csv.reader([line])
+    if kaggle and len(words) == 2:
+        # Behind the class come boxes.
+        words[1] = words[1].split()[0] if words[1].split() else ''
+    words = [word.strip() for word in words]
+    if len(words) != 2 or '' in words:
+        raise UserError(
+            f"{where}: expected 'name class', got {line!r}. Names with "
+            'blanks or commas need a TAB before the class. Lists of numbers '
+            'alone (such as ILSVRC2012_validation_ground_truth.txt) count '
+            'classes in an order of their own and cannot be used'
+        )
+    if Path(words[1]).name != words[1]:
+        raise UserError(
+            f'{where}: class {words[1]!r} is no name of one folder'
+        )
+    return words[0], words[1]
 
 
 def _name_numbers(

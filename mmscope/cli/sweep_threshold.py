@@ -68,7 +68,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.tasks import default_score
     from mmscope.evaluation.threshold_choice import choose_threshold
     from mmscope.evaluation.variants import Variant, combinations
-    from mmscope.runtime import ExitChoice
+    from mmscope.runtime import ExitChoice, disk_errors, ending_cleanly
     from mmscope.visualization import curve_figure, save
 
 
@@ -238,6 +238,7 @@ def write(
     save(curve_figure(runs), folder / 'curve.png')
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_sweep_args(__doc__, argv)
@@ -246,7 +247,8 @@ def main(argv: list[str] | None = None) -> None:
             baselines = [SweepResult.read(path) for path in args.baseline_json]
             result = run(args)
             if args.out_dir:
-                write(result, args.out_dir, baselines)
+                with disk_errors(args.out_dir, 'Name another --out-dir'):
+                    write(result, args.out_dir, baselines)
     if args.json == '-':
         print(result.to_json())
         return

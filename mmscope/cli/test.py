@@ -9,17 +9,21 @@ tools/dist_test.sh configs/ade20k/mambascope_ti_upernet.py CKPT 4
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmscope  # noqa: F401
 from mmscope.cli.arguments import add_common_arguments
+from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
     adapt_to_machine,
     check_host,
+    disk_errors,
+    ending_cleanly,
     leaving_together,
     load_config,
     load_model_weights,
@@ -64,6 +68,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """
     cfg = load_config(args)
     check_host(cfg)
+    check_evaluators(cfg)
     read_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
@@ -142,6 +147,7 @@ def use_output(cfg: Config, out: str) -> None:
     cfg.test_evaluator = list(evaluators)
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
@@ -158,7 +164,10 @@ def run(args: argparse.Namespace) -> None:
     with user_errors():
         cfg, notes = prepare(args)
     # Wrong names and arguments in the config surface while it is built.
-    with user_errors(ValueError, KeyError, TypeError):
+    disk = partial(
+        disk_errors, cfg.work_dir, 'Name another folder with --work-dir'
+    )
+    with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
         for note in notes:
             runner.logger.info(note)
@@ -167,5 +176,5 @@ def run(args: argparse.Namespace) -> None:
         )
         if unused:
             runner.logger.warning(unused)
-    with user_errors():
+    with user_errors(), disk():
         runner.test()

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmscope  # noqa: F401
 from mmscope.cli.arguments import add_common_arguments
+from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
@@ -25,7 +27,9 @@ from mmscope.runtime import (
     batch_note,
     check_host,
     check_pretrained,
+    disk_errors,
     drop_pretrained,
+    ending_cleanly,
     latest_checkpoint,
     leaving_together,
     load_config,
@@ -33,6 +37,11 @@ from mmscope.runtime import (
     read_checkpoint,
     set_exit_threshold,
     use_amp,
+)
+
+FULL_DISK = (
+    'Free some space or name another folder with --work-dir; --resume goes '
+    'on from the last complete checkpoint'
 )
 
 
@@ -72,6 +81,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """
     cfg = load_config(args)
     check_host(cfg)
+    check_evaluators(cfg)
     set_exit_threshold(cfg, args.exit_threshold)
     notes = adapt_to_machine(cfg)
     if args.amp:
@@ -119,6 +129,7 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
     ]
 
 
+@ending_cleanly(': --resume goes on from the last checkpoint')
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
@@ -135,7 +146,8 @@ def run(args: argparse.Namespace) -> None:
     with user_errors():
         cfg, notes = prepare(args)
     # Wrong names and arguments in the config surface while it is built.
-    with user_errors(ValueError, KeyError, TypeError):
+    disk = partial(disk_errors, cfg.work_dir, FULL_DISK)
+    with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(StepSeedHook())
         for note in notes:
@@ -146,5 +158,5 @@ def run(args: argparse.Namespace) -> None:
             )
             if unused:
                 runner.logger.log(logging.WARNING, unused)
-    with user_errors():
+    with user_errors(), disk():
         runner.train()

@@ -9,14 +9,21 @@ behind it, and nothing but a bad score would tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 
 from mmscope.errors import DatasetLayoutError
 
-from .layout import nearest_parent
+from .files import (
+    check_regular,
+    is_folder,
+    nearest_parent,
+    regular,
+    some,
+    walk_files,
+)
 
 ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
 FIX = (
@@ -46,7 +53,7 @@ def list_class_folders(
     Raises:
         DatasetLayoutError: If the folder is absent or empty, images lie
             beside the class folders or without any, archives are still
-            packed, or everything lies one level too deep.
+            packed, a link is broken, or everything lies one level too deep.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -54,13 +61,14 @@ def list_class_folders(
             f'{folder.absolute()} does not exist{nearest_parent(folder)}. '
             f'{_deeper(folder) or FIX}.'
         )
-    names, loose = [], []
+    names, loose, others = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir() and not entry.name.startswith('.'):
-                names.append(entry.name)
-            elif entry.is_file():
-                loose.append(entry.name)
+            if is_folder(entry):
+                names += [entry.name] * (not entry.name.startswith('.'))
+            else:
+                (loose if regular(entry) else others).append(entry.name)
+    check_regular([str(folder / name) for name in others], folder)
     _check_loose_files(folder, names, loose, tuple(extensions))
     _check_depth(folder, names, tuple(extensions))
     return tuple(sorted(names))
@@ -91,12 +99,12 @@ def check_same_classes(
     if missing:
         parts.append(
             f'lacks {len(missing)} of the {len(expected)} class folders of '
-            f'{source} ({_some(missing)})'
+            f'{source} ({some(missing)})'
         )
     if extra:
         parts.append(
             f'has {len(extra)} class folders that {source} lacks '
-            f'({_some(extra)})'
+            f'({some(extra)})'
         )
     raise DatasetLayoutError(
         f'{Path(folder).absolute()} {" and ".join(parts)}. Labels count the '
@@ -118,94 +126,25 @@ def find_images(
         list[tuple[str, int]]: Path and label, sorted by label and path.
 
     Raises:
-        DatasetLayoutError: If a class folder holds no image.
+        DatasetLayoutError: If a class folder holds no image, or what has
+            the name of one is a broken link or a pipe.
     """
-    samples, empty = [], []
+    samples, empty, others = [], [], []
     for label, name in enumerate(names):
-        place = os.path.join(folder, name)
-        paths = sorted(_walk_images(place, tuple(extensions)))
-        samples += [(path, label) for path in paths]
-        if not paths:
+        entries = list(walk_files(os.path.join(folder, name), extensions))
+        others += [e.path for e in entries if not regular(e)]
+        samples += [(path, label) for path in sorted(e.path for e in entries)]
+        if not entries:
             empty.append(name)
+    check_regular(sorted(others), folder)
     if empty:
         raise DatasetLayoutError(
             f'{Path(folder).absolute()}: {len(empty)} of {len(names)} class '
-            f'folders hold no image ({_some(empty)}); images end in '
+            f'folders hold no image ({some(empty)}); images end in '
             f'{", ".join(sorted(extensions))}. Put images there, or remove '
             'these folders from every split.'
         )
     return samples
-
-
-def read_class_list(path: str | PathLike) -> tuple[str, ...]:
-    """Read the names of class folders, one per line.
-
-    Args:
-        path (str | PathLike): Text file; what follows the first blank of a
-            line is a comment.
-
-    Returns:
-        tuple[str, ...]: Names in the order of the labels.
-
-    Raises:
-        DatasetLayoutError: If the file is absent, empty or names a class
-            twice.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DatasetLayoutError(
-            f'class list {path.absolute()} does not exist'
-            f'{nearest_parent(path)}: expected a text file with the name of '
-            'one class folder per line'
-        )
-    lines = (line.split() for line in path.read_text().splitlines())
-    names = tuple(words[0] for words in lines if words)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not names:
-        raise DatasetLayoutError(
-            f'class list {path.absolute()} '
-            + (f'names {_some(twice)} twice' if twice else 'is empty')
-            + ': expected the name of one class folder per line'
-        )
-    return names
-
-
-def check_image_list(
-    path: str | PathLike, folder: str | PathLike, num_samples: int = 100
-) -> None:
-    """Check a list of images with their labels.
-
-    Args:
-        path (str | PathLike): Text file, 'path label' on each line.
-        folder (str | PathLike): What the paths are relative to.
-        num_samples (int): Files to look for, spread evenly. Defaults to 100.
-
-    Raises:
-        DatasetLayoutError: If the list is absent or empty, a line is no path
-            with a label, or an image is missing.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DatasetLayoutError(
-            f'image list {path.absolute()} does not exist'
-            f"{nearest_parent(path)}: expected 'path label' on each line"
-        )
-    rows = [line.rsplit(' ', 1) for line in path.read_text().splitlines()]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 2 or not row[1].isdigit():
-            raise DatasetLayoutError(
-                f"{path}, line {number}: expected 'path label' with a "
-                f'number from 0 as label, got {" ".join(row)!r}'
-            )
-    if not rows:
-        raise DatasetLayoutError(f'image list {path.absolute()} is empty')
-    for name, _ in rows[:: max(1, len(rows) // num_samples)]:
-        if not Path(folder, name).is_file():
-            raise DatasetLayoutError(
-                f'{path} names {name}, but {Path(folder, name).absolute()} '
-                'does not exist: the paths are relative to data_root and '
-                'data_prefix'
-            )
 
 
 def _check_loose_files(
@@ -216,18 +155,18 @@ def _check_loose_files(
     if packed:
         raise DatasetLayoutError(
             f'{folder.absolute()} holds {len(packed)} packed archives '
-            f'({_some(sorted(packed))}): unpack each into a folder of its '
+            f'({some(sorted(packed))}): unpack each into a folder of its '
             'name, then move the archives away.'
         )
     if images:
         beside = f'beside {len(names)} class folders' if names else 'directly'
         raise DatasetLayoutError(
             f'{folder.absolute()} holds {len(images)} images {beside} '
-            f'({_some(sorted(images))}), expected them in one folder per '
+            f'({some(sorted(images))}), expected them in one folder per '
             f'class. {SORT_FIX}.'
         )
     if not names:
-        held = f'files ({_some(sorted(loose))})' if loose else 'nothing'
+        held = f'files ({some(sorted(loose))})' if loose else 'nothing'
         raise DatasetLayoutError(
             f'{folder.absolute()} holds no class folder, found {held}. {FIX}.'
         )
@@ -243,8 +182,8 @@ def _check_depth(folder: Path, names: list[str], endings: tuple) -> None:
     images = any(name.lower().endswith(endings) for name in below)
     if folders and not images:
         raise DatasetLayoutError(
-            f'{folder.absolute()} holds one folder, {names[0]}, and the '
-            f'class folders ({_some(folders)}) lie one level too deep: move '
+            f'{folder.absolute()} holds one folder, {names[0]!r}, and the '
+            f'class folders ({some(folders)}) lie one level too deep: move '
             f'them from {inside.absolute()} to {folder.absolute()}, or set '
             'data_prefix.'
         )
@@ -260,14 +199,3 @@ def _deeper(folder: Path) -> str:
                 f'data_root to {found.parent}'
             )
     return ''
-
-
-def _walk_images(folder: str, endings: tuple[str, ...]) -> Iterator[str]:
-    for place, _, files in os.walk(folder, followlinks=True):
-        for name in files:
-            if name.lower().endswith(endings) and not name.startswith('.'):
-                yield os.path.join(place, name)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os.path as osp
+from pathlib import Path
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
+from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
 from .class_folders import (
-    check_image_list,
     check_same_classes,
     find_images,
     list_class_folders,
-    read_class_list,
 )
+from .files import CheckedItems, some
+from .lists import read_class_list, read_image_list
+from .loading import decode_bgr, read_header
 
 
 @DATASETS.register_module()
-class ImageFolder(CustomDataset):
+class ImageFolder(CheckedItems, CustomDataset):
     """One folder per class, refused with the reason where it is not right.
 
     Example::
@@ -67,23 +70,45 @@ class ImageFolder(CustomDataset):
         """
         if not self.with_label or '://' in self.img_prefix:
             return super().load_data_list()
-        if self.ann_file:
-            check_image_list(self.ann_file, self.img_prefix)
-            return super().load_data_list()
-        names = self._class_folders()
-        samples = find_images(self.img_prefix, names, self.extensions)
-        self.folder_to_idx = {name: i for i, name in enumerate(names)}
-        if self.CLASSES is None:
-            self._metainfo['classes'] = names
+        samples = self._listed() if self.ann_file else self._found()
         return [
             {'img_path': path, 'gt_label': label} for path, label in samples
         ]
+
+    def check_item(self, index: int) -> None:
+        """Decode an image."""
+        path = self.get_data_info(index)['img_path']
+        read_header(path)
+        decode_bgr(Path(path).read_bytes(), path)
+
+    def _listed(self) -> list[tuple[str, int]]:
+        """Images and labels of the list."""
+        number = None if self.CLASSES is None else len(self.CLASSES)
+        rows = read_image_list(
+            self.ann_file, self.img_prefix, number, 100 * self.sampling
+        )
+        return [(osp.join(self.img_prefix, name), i) for name, i in rows]
+
+    def _found(self) -> list[tuple[str, int]]:
+        """Images and labels of the class folders."""
+        names = self._class_folders()
+        self.folder_to_idx = {name: i for i, name in enumerate(names)}
+        if self.CLASSES is None:
+            self._metainfo['classes'] = names
+        elif len(self.CLASSES) != len(names):
+            raise DatasetLayoutError(
+                f'metainfo names {len(self.CLASSES)} classes '
+                f'({some(self.CLASSES)}), {osp.abspath(self.img_prefix)} has '
+                f'{len(names)} class folders ({some(names)}). Name one for '
+                'each folder, in their order, or none'
+            )
+        return find_images(self.img_prefix, names, self.extensions)
 
     def _class_folders(self) -> tuple[str, ...]:
         """Class folders in the order of the labels."""
         found = list_class_folders(self.img_prefix, self.extensions)
         if self.class_list != 'all':
-            names = read_class_list(self.class_list)
+            names = read_class_list(self.class_list, found)
             # Folders beyond the list are what the list leaves out.
             found = tuple(name for name in found if name in set(names))
             check_same_classes(

@@ -1,22 +1,18 @@
-"""Checks a COCO file against the config: classes, images, masks."""
+"""Checks a COCO file against the config: classes and images."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from mmscope.errors import DatasetLayoutError
 
-from .layout import nearest_parent
+from .files import nearest_parent, no_file, spread
+from .loading import read_header
 
-# EXIF orientations that turn an image by a quarter.
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 SHOWN = 5
 
 
@@ -72,7 +68,7 @@ def check_images(
     content: dict,
     folder: str | PathLike,
     name: str | PathLike,
-    num_samples: int = 50,
+    num_samples: int,
 ) -> None:
     """Check that images are where they should be and as large as listed.
 
@@ -80,7 +76,7 @@ def check_images(
         content (dict): As :func:`read_coco` gives it.
         folder (str | PathLike): What file names are relative to.
         name (str | PathLike): What messages call the annotation file.
-        num_samples (int): Images to look at, spread evenly. Defaults to 50.
+        num_samples (int): Images to look at, spread evenly.
 
     Raises:
         DatasetLayoutError: If the folder or a sampled image is missing, or
@@ -94,13 +90,13 @@ def check_images(
             f'together; {name} has file names such as '
             f'{images[0]["file_name"] if images else None!r}.'
         )
-    samples = images[:: max(1, len(images) // num_samples)]
-    lost = [i for i in samples if not (folder / i['file_name']).is_file()]
+    samples = spread(images, num_samples)
+    lost = [n for i in samples if no_file(folder / (n := i['file_name']))]
     if lost:
         raise DatasetLayoutError(
             f'{len(lost)} of {len(samples)} images that were looked for are '
-            f'not in {folder.absolute()} '
-            f'({_some([i["file_name"] for i in lost])}). Set data_prefix.img '
+            f'not in {folder.absolute()}: {lost[0]!r} '
+            f'{no_file(folder / lost[0])}. Set data_prefix.img '
             f'to the folder that the file names of {name} are relative to, '
             'or unpack the images again.'
         )
@@ -120,105 +116,19 @@ def check_size(
             Defaults to 'the file'.
 
     Raises:
-        DatasetLayoutError: If it is not, or is no image.
+        DatasetLayoutError: If it is not, or is no complete image.
     """
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            if image.getexif().get(ORIENTATION) in TURNED:
-                size = size[::-1]
-    except OSError as error:
-        raise DatasetLayoutError(
-            f'image {path} cannot be read: {error}. Replace the file, or '
-            'remove it from the annotations.'
-        ) from error
+    header = read_header(path)
+    size = header.size
     wanted = (listed['width'], listed['height'])
     if size != wanted:
-        turned = size == wanted[::-1]
+        turned = size == wanted[::-1] and header.turned
         raise DatasetLayoutError(
             f'image {path} is {size[0]} x {size[1]} (width x height)'
             f'{" after its EXIF rotation" if turned else ""}, {name} says '
             f'{wanted[0]} x {wanted[1]}: boxes would not fit. Use the images '
             'that the annotations were made for, or correct the sizes.'
         )
-
-
-def check_masks(content: dict, used: np.ndarray, name: str | PathLike) -> None:
-    """Check that every used annotation has a mask that can be loaded.
-
-    Args:
-        content (dict): As :func:`read_coco` gives it.
-        used (np.ndarray): (n,) bool, annotations that are not left out.
-        name (str | PathLike): What messages call the file.
-
-    Raises:
-        DatasetLayoutError: If one has none, or an RLE of another size.
-    """
-    annotations = content['annotations']
-    rows = np.flatnonzero(used)
-    empty = [i for i in rows if not annotations[i].get('segmentation')]
-    if empty:
-        raise DatasetLayoutError(
-            f'annotation file {name}: {len(empty):,} of {len(rows):,} '
-            'annotations have no segmentation (annotation id '
-            f'{annotations[empty[0]]["id"]!r}), and LoadAnnotations asks for '
-            'masks. For boxes alone set with_mask=False in every '
-            "LoadAnnotations, metric='bbox' in the evaluators, "
-            'model.data_preprocessor.pad_mask=False, and '
-            'model.roi_head.mask_head=None with mask_roi_extractor=None, as '
-            'configs/bccd does.'
-        )
-    for annotation, size in _misfits(content, rows):
-        raise DatasetLayoutError(
-            f'annotation file {name}: the RLE of annotation id '
-            f'{annotation["id"]!r} is {annotation["segmentation"]["size"]} '
-            f'(height, width), its image {size}. Write the mask again at the '
-            'size of the image.'
-        )
-
-
-def count_bad_polygons(content: dict, used: np.ndarray) -> tuple[int, object]:
-    """Count objects without any polygon of three points.
-
-    mmdet treats them as it treats crowds: trained neither as object nor
-    with a mask.
-
-    Args:
-        content (dict): As :func:`read_coco` gives it.
-        used (np.ndarray): (n,) bool, annotations that are not left out.
-
-    Returns:
-        tuple[int, object]: Their number, and the first one's id.
-    """
-    annotations = content['annotations']
-    bad = []
-    for i in np.flatnonzero(used):
-        parts = annotations[i]['segmentation']
-        if isinstance(parts, list) and not any(
-            len(part) >= 6 and len(part) % 2 == 0 for part in parts
-        ):
-            bad.append(annotations[i]['id'])
-    return len(bad), bad[0] if bad else None
-
-
-def _misfits(
-    content: dict, rows: np.ndarray
-) -> Iterator[tuple[dict, list[int]]]:
-    """RLEs of another size than their image."""
-    annotations = content['annotations']
-    sizes = None
-    for i in rows:
-        mask = annotations[i]['segmentation']
-        if not isinstance(mask, dict):
-            continue
-        if sizes is None:
-            sizes = {
-                image['id']: [image['height'], image['width']]
-                for image in content['images']
-            }
-        size = sizes[annotations[i]['image_id']]
-        if list(mask.get('size', ())) != size:
-            yield annotations[i], size
 
 
 def _missing_text(

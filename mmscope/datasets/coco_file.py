@@ -8,6 +8,7 @@ results looks alike, too.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import Counter
@@ -15,9 +16,12 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+import msgspec
+
 from mmscope.errors import DatasetLayoutError
 
-from .layout import nearest_parent
+from .coco_schema import check_records
+from .files import nearest_parent, no_file, no_utf8
 
 COCO_FIX = (
     'Name the folder that holds the images and annotations/ in the '
@@ -63,10 +67,10 @@ def read_coco(
     """
     path = Path(path)
     name = str(path.absolute() if name is None else name)
-    if not path.is_file():
-        kind = 'is a folder' if path.is_dir() else 'does not exist'
+    if problem := no_file(path):
         raise DatasetLayoutError(
-            f'annotation file {name} {kind}{nearest_parent(path)}. {COCO_FIX}.'
+            f'annotation file {name} {problem}{nearest_parent(path)}. '
+            f'{COCO_FIX}.'
         )
     content = _parse(path, name)
     _check_sections(content, name, test_mode)
@@ -78,6 +82,7 @@ def read_coco(
         ('annotations', (*ANNOTATION_KEYS, *crowd)),
     ):
         _check_keys(content[section], keys, section, name)
+        check_records(content[section], section, name)
         _check_unique(content[section], section, name)
     return content
 
@@ -85,13 +90,28 @@ def read_coco(
 def _parse(path: Path, name: str) -> object:
     data = path.read_bytes()
     try:
-        return json.loads(data)
-    except UnicodeDecodeError as error:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _parse_slowly(data, name)
+    except RecursionError:
+        raise _too_deep(name) from None
+
+
+def _parse_slowly(data: bytes, name: str) -> object:
+    """Read what is more than JSON (NaN), or say where it is not even that."""
+    problem = no_utf8(data)
+    if data.startswith(codecs.BOM_UTF8):
+        problem = 'begins with a byte order mark'
+    if problem:
         raise DatasetLayoutError(
-            f'annotation file {name} is no text, it begins with {data[:8]!r}: '
-            'expected JSON. Unpack it if it is an archive, or download it '
-            'again.'
-        ) from error
+            f'annotation file {name} {problem}: expected JSON in UTF-8. '
+            'Unpack it if it is an archive, save it as UTF-8, or download '
+            'it again.'
+        )
+    try:
+        return json.loads(data.decode())
+    except RecursionError:
+        raise _too_deep(name) from None
     except json.JSONDecodeError as error:
         text = error.doc
         shown = text[max(0, error.pos - 30) : error.pos + 30]
@@ -110,6 +130,13 @@ def _parse(path: Path, name: str) -> object:
             )
             + '. Download it or write it again.'
         ) from error
+
+
+def _too_deep(name: str) -> DatasetLayoutError:
+    return DatasetLayoutError(
+        f'annotation file {name} nests lists or objects hundreds deep, '
+        'expected COCO, which nests five deep. Write it again.'
+    )
 
 
 def _check_sections(content: object, name: str, test_mode: bool) -> None:
@@ -187,6 +214,13 @@ def _check_keys(
 def _check_unique(records: Sequence[dict], section: str, name: str) -> None:
     for key in ('id', 'name') if section == 'categories' else ('id',):
         values = [record[key] for record in records]
+        text = sum(isinstance(value, str) for value in values)
+        if 0 < text < len(values):
+            raise DatasetLayoutError(
+                f'annotation file {name}: {text:,} of {len(values):,} {key}s '
+                f'of {section} are text, the others numbers, and evaluators '
+                'sort them. Make them all of one kind.'
+            )
         if len(set(values)) == len(values):
             continue
         twice = [v for v, count in Counter(values).items() if count > 1]

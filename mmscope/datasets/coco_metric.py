@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import os.path as osp
 
+import numpy as np
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
 from mmscope.errors import DatasetLayoutError
 
+from .coco_file import read_coco
+from .coco_masks import check_masks
+
 NUM_SAMPLES = 20
+
+
+def check_evaluators(cfg: Config) -> None:
+    """Check annotation files that an evaluator alone reads.
+
+    It opens its file itself, and fails deep inside where that is no COCO
+    file; one that is the data set's, too, is checked there.
+
+    Args:
+        cfg (Config): Complete config.
+
+    Raises:
+        DatasetLayoutError: If a file is not right.
+    """
+    for split in ('val', 'test'):
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        if isinstance(evaluators, dict):
+            evaluators = [evaluators]
+        data = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
+        own = osp.join(data.get('data_root') or '', data.get('ann_file', ''))
+        for evaluator in evaluators:
+            path = str(evaluator.get('ann_file') or '')
+            coco = str(evaluator.get('type')).endswith('CocoMetric')
+            same = osp.abspath(path) == osp.abspath(own)
+            if path and coco and not same and '://' not in path:
+                read_coco(path, test_mode=True)
 
 
 def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
@@ -25,7 +56,8 @@ def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
         dataset (Dataset): With ``img_id`` in its entries; others pass.
 
     Raises:
-        DatasetLayoutError: If it reads another file.
+        DatasetLayoutError: If it reads another file, or one with masks that
+            cannot be scored.
     """
     api = getattr(metric, '_coco_api', None)
     if api is None or not hasattr(dataset, 'get_data_info'):
@@ -35,7 +67,12 @@ def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
         if 'img_id' not in info:
             return
         _check_image(api.imgs.get(info['img_id']), info, dataset)
-    _check_categories(api, dataset)
+    scored = _check_categories(api, dataset)
+    if 'segm' in getattr(metric, 'metrics', ()):
+        objects = api.dataset.get('annotations', [])
+        used = [_counts(a, api, scored) for a in objects]
+        name = 'of the evaluator'
+        check_masks(api.dataset, np.array(used, bool), name, scored=True)
     if len(dataset) < len(api.imgs):
         MMLogger.get_current_instance().warning(
             f'{len(dataset)} images are scored, the ann_file of the '
@@ -63,7 +100,13 @@ def _check_image(listed: dict | None, info: dict, dataset: Dataset) -> None:
     )
 
 
-def _check_categories(api: object, dataset: Dataset) -> None:
+def _counts(annotation: dict, api: object, scored: list) -> bool:
+    known = annotation['image_id'] in api.imgs
+    return known and annotation['category_id'] in scored
+
+
+def _check_categories(api: object, dataset: Dataset) -> list:
+    """Compare labels; returns the ids of the categories that count."""
     labels = getattr(dataset, 'cat_ids', None)
     scored = api.getCatIds(catNms=list(dataset.metainfo['classes']))
     if labels is not None and list(labels) != scored:
@@ -73,6 +116,7 @@ def _check_categories(api: object, dataset: Dataset) -> None:
             'in the ann_file of the evaluator: every score would be wrong. '
             "Set the evaluator's ann_file to the data set's file."
         )
+    return scored
 
 
 def _some(ids: list) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Collection
 
 import numpy as np
 
-from mmscope.errors import DatasetLayoutError
-
 # What mmdet's CocoDataset leaves out, in our words; first reason counts.
 REASONS = {
     'orphan': 'of an image that the file does not list',
@@ -23,7 +21,7 @@ BORDER = 1.0
 
 
 def sort_annotations(
-    content: dict, cat_ids: Collection, name: str
+    content: dict, cat_ids: Collection
 ) -> dict[str, np.ndarray]:
     """Find annotations that are left out or clipped, and why.
 
@@ -33,17 +31,13 @@ def sort_annotations(
     Args:
         content (dict): As :func:`read_coco` gives it.
         cat_ids (Collection): Ids of the categories that the config names.
-        name (str): What messages call the file.
 
     Returns:
         dict[str, np.ndarray]: Indices of annotations for every key of
         ``REASONS`` and for 'clipped'.
-
-    Raises:
-        DatasetLayoutError: If a box is anything but four numbers.
     """
     annotations = content['annotations']
-    numbers = _numbers(annotations, name)
+    numbers = _numbers(annotations)
     x, y, w, h, area = numbers.T
     image, width, height = _images_of(content)
     known = {category['id'] for category in content['categories']}
@@ -132,33 +126,10 @@ def left_out(found: dict[str, np.ndarray], count: int) -> np.ndarray:
     return mask
 
 
-def _numbers(annotations: list[dict], name: str) -> np.ndarray:
+def _numbers(annotations: list[dict]) -> np.ndarray:
     """Boxes and areas, (n, 5); null is NaN."""
-    try:
-        boxes = np.array([a['bbox'] for a in annotations])
-        areas = np.array([a['area'] for a in annotations])
-        # Text would be read as numbers here, not by the host.
-        if 'U' in (boxes.dtype.kind, areas.dtype.kind):
-            raise ValueError('text')
-        boxes = boxes.astype(float).reshape(len(annotations), 4)
-        return np.column_stack([boxes, areas.astype(float)])
-    except (ValueError, TypeError) as error:
-        bad = next((a for a in annotations if not _is_box(a)), {})
-        raise DatasetLayoutError(
-            f'annotation file {name}: annotation id {bad.get("id")!r} has '
-            f'bbox={bad.get("bbox")!r} and area={bad.get("area")!r}, expected '
-            'bbox=[x, y, width, height] and area, numbers in pixels. Correct '
-            'or remove it.'
-        ) from error
-
-
-def _is_box(annotation: dict) -> bool:
-    box, area = annotation['bbox'], annotation['area']
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(v is None or isinstance(v, (int, float)) for v in (*box, area))
-    )
+    rows = [[*a['bbox'], a['area']] for a in annotations]
+    return np.array(rows, float).reshape(len(annotations), 5)
 
 
 def _images_of(content: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os.path as osp
+from pathlib import Path
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -13,20 +14,16 @@ from mmengine.logging import print_log
 from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
-from .coco_check import (
-    check_categories,
-    check_images,
-    check_masks,
-    check_size,
-    count_bad_polygons,
-)
+from .coco_check import check_categories, check_images, check_size
 from .coco_file import read_coco
+from .coco_masks import check_masks, count_bad_polygons
 from .coco_objects import describe, left_out, num_left_out, sort_annotations
-from .loading import decode_bgr
+from .files import CheckedItems
+from .loading import decode_bgr, naming
 
 
 @DATASETS.register_module()
-class CocoDetectionDataset(CocoDataset):
+class CocoDetectionDataset(CheckedItems, CocoDataset):
     """Boxes and masks in COCO's format, refused where they are not right.
 
     Example::
@@ -91,7 +88,7 @@ class CocoDetectionDataset(CocoDataset):
         return kept
 
     def prepare_data(self, idx: int) -> object:
-        """Run the pipeline, and name the image where it fails.
+        """Look at the image, then run the pipeline.
 
         Args:
             idx (int): Index of the image.
@@ -103,13 +100,18 @@ class CocoDetectionDataset(CocoDataset):
             DatasetLayoutError: If the image is missing, damaged or of
                 another size than the annotations say.
         """
-        try:
+        if self._remote:
             return super().prepare_data(idx)
-        except Exception:
-            # Decoders of all kinds fail in all ways: look what it was.
-            if not self._remote:
-                self._diagnose(self.get_data_info(idx))
-            raise
+        info = self.get_data_info(idx)
+        check_size(info['img_path'], info, self._name())
+        with naming(info['img_path']):
+            return super().prepare_data(idx)
+
+    def check_item(self, index: int) -> None:
+        """Decode an image; annotations are checked when they are read."""
+        info = self.get_data_info(index)
+        check_size(info['img_path'], info, self._name())
+        decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
 
     def _open(self, path: str) -> COCO:
         content = read_coco(path, self._name(), self.test_mode)
@@ -133,22 +135,28 @@ class CocoDetectionDataset(CocoDataset):
         if any(
             getattr(t, 'with_mask', False) for t in self.pipeline.transforms
         ):
-            check_masks(content, used, name)
+            check_masks(content, used, name, scored=self.test_mode)
             self._warn_of_polygons(content, used, name)
         if not self._remote:
-            check_images(content, self.data_prefix['img'] or '.', name)
+            folder = self.data_prefix['img'] or '.'
+            check_images(content, folder, name, 50 * self.sampling)
 
     def _check_objects(self, content: dict, name: str) -> np.ndarray:
         """Report what is left out; return which annotations are not."""
         classes = set(self.metainfo['classes'])
         ids = [c['id'] for c in content['categories'] if c['name'] in classes]
-        found = sort_annotations(content, ids, name)
+        found = sort_annotations(content, ids)
         annotations = content['annotations']
         used = ~left_out(found, len(annotations))
         text = describe(found, content)
-        if annotations and not used.any() and not self.test_mode:
+        crowds = [bool(a.get('iscrowd')) for a in annotations]
+        if annotations and not self.test_mode and not (used > crowds).any():
+            if used.any():
+                text = f'all {used.sum():,} usable annotations are crowds'
             raise DatasetLayoutError(
-                f'annotation file {name} has nothing to train on: {text}.'
+                f'annotation file {name} has nothing to train on: {text}. '
+                'Crowds (iscrowd=1) are regions of many, which are ignored; '
+                'single objects have 0.'
             )
         if text and self.strict and num_left_out(found):
             raise DatasetLayoutError(f'annotation file {name}: {text}.')
@@ -175,18 +183,6 @@ class CocoDetectionDataset(CocoDataset):
                 f'{name}: objects without a polygon of three points, ignored '
                 f'like crowds: {number:,} (annotation id {example!r}).'
             )
-
-    def _diagnose(self, info: dict) -> None:
-        """Raise if the image is the reason."""
-        path = info['img_path']
-        if not osp.isfile(path):
-            raise DatasetLayoutError(
-                f'image {path} (image id {info["img_id"]!r}) does not exist. '
-                'Put it there, or remove it from the annotations.'
-            ) from None
-        with open(path, 'rb') as file:
-            decode_bgr(file.read(), path)
-        check_size(path, info, self._name())
 
     def _name(self) -> str:
         return self.ann_file if self._remote else osp.abspath(self.ann_file)

@@ -9,14 +9,26 @@ one level too deep. Each case gets its own message, with the fix.
 
 from __future__ import annotations
 
+import logging
+import os
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from mmengine.logging import print_log
 
 from mmscope.errors import DatasetLayoutError
+
+from .files import (
+    check_regular,
+    nearest_parent,
+    regular,
+    some,
+    spread,
+    walk_files,
+)
+from .masks import check_pair, read_mask, shift_note, turned_note
 
 ADE20K_URL = (
     'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip'
@@ -43,7 +55,10 @@ def check_pairs(
     num_classes: int,
     name: str = 'the data set',
     fix: str = '',
-    num_samples: int = 5,
+    *,
+    reduce_zero_label: bool = True,
+    strict: bool = False,
+    num_samples: int = 20,
 ) -> int:
     """Check that every image has an 8-bit mask with ids up to num_classes.
 
@@ -54,7 +69,10 @@ def check_pairs(
         num_classes (int): Highest id that a mask may hold, 0 is ignored.
         name (str): What messages call the data. Defaults to 'the data set'.
         fix (str): Sentence that tells how to get the data. Defaults to ''.
-        num_samples (int): Masks to decode, spread evenly. Defaults to 5.
+        reduce_zero_label (bool): Whether ids count from 1. Defaults to True.
+        strict (bool): Whether what looks wrong and need not be is an error,
+            not a warning. Defaults to False.
+        num_samples (int): Pairs to open, spread evenly. Defaults to 20.
 
     Returns:
         int: Number of images.
@@ -68,54 +86,29 @@ def check_pairs(
         return len(images)
     masks = _stems(Path(mask_dir), '.png', 'annotations', name, fix)
     _check_same_stems(images, masks, Path(image_dir), Path(mask_dir), name)
-    for stem in sorted(masks)[:: max(1, len(masks) // num_samples)]:
-        check_mask(masks[stem], num_classes, name)
+    stems = spread(sorted(masks), num_samples)
+    counts, turned = np.zeros(256, int), []
+    for stem in stems:
+        if check_pair(images[stem], masks[stem], name):
+            turned.append(images[stem])
+        counts += read_mask(masks[stem], num_classes, name, reduce_zero_label)
+    notes = [
+        turned_note(turned, len(stems)),
+        shift_note(counts, num_classes, reduce_zero_label),
+    ]
+    if text := '; '.join(filter(None, notes)):
+        text = f'{name}: of {len(stems)} pairs that were opened, {text}.'
+        if strict:
+            raise DatasetLayoutError(text)
+        print_log(text, 'current', logging.WARNING)
     return len(images)
-
-
-def check_mask(path: Path, num_classes: int, name: str = 'the data') -> None:
-    """Check that one mask is 8-bit, one channel, with ids in range.
-
-    Args:
-        path (Path): The PNG.
-        num_classes (int): Highest id allowed.
-        name (str): What messages call the data. Defaults to 'the data'.
-
-    Raises:
-        DatasetLayoutError: If the file cannot be read as such a mask.
-    """
-    try:
-        with Image.open(path) as mask:
-            mode, ids = mask.mode, np.unique(np.asarray(mask))
-    except OSError as error:
-        raise DatasetLayoutError(
-            f'{name}: cannot read the mask {path} ({error}). The file is '
-            'damaged: unpack the archive again.'
-        ) from error
-    if mode not in ('L', 'P'):
-        raise DatasetLayoutError(
-            f'{name}: the mask {path} has PIL mode {mode!r}, expected an '
-            '8-bit single-channel PNG of class ids. Coloured or 16-bit masks '
-            'belong to the full ADE20K release or to a colour-coded export: '
-            'convert them to class ids first.'
-        )
-    if ids[-1] > num_classes:
-        hint = (
-            'Ids with 255 are already shifted to 0-based with 255 = ignore: '
-            'write them back as id + 1 and 255 -> 0'
-            if ids[-1] == 255
-            else 'It belongs to a release with more classes'
-        )
-        raise DatasetLayoutError(
-            f'{name}: the mask {path} holds the value {ids[-1]}, expected '
-            f'0 (other) and 1..{num_classes}. {hint}.'
-        )
 
 
 def check_ade20k(
     root: str | PathLike,
     image_dir: str | PathLike = 'images/training',
     mask_dir: str | PathLike | None = 'annotations/training',
+    **options: int,
 ) -> int:
     """Check one split of SceneParse150 and name what else is there.
 
@@ -125,6 +118,8 @@ def check_ade20k(
             Defaults to 'images/training'.
         mask_dir (str | PathLike | None): The split's masks, below ``root``;
             None where there are none. Defaults to 'annotations/training'.
+        **options (int): ``strict`` and others of
+            :func:`check_pairs`.
 
     Returns:
         int: Number of images in the split.
@@ -147,13 +142,14 @@ def check_ade20k(
             'look like the release_test download; training and validation '
             f'need ADEChallengeData2016.zip. {ADE20K_FIX}.'
         )
-    return check_pairs(images, masks, 150, 'ADE20K', ADE20K_FIX)
+    return check_pairs(images, masks, 150, 'ADE20K', ADE20K_FIX, **options)
 
 
 def check_camvid(
     root: str | PathLike,
     image_dir: str | PathLike = 'images/training',
     mask_dir: str | PathLike | None = 'annotations/training',
+    **options: int,
 ) -> int:
     """Check one split of the 11-class CamVid in ADE20K's layout.
 
@@ -163,6 +159,8 @@ def check_camvid(
             Defaults to 'images/training'.
         mask_dir (str | PathLike | None): The split's masks, below ``root``.
             Defaults to 'annotations/training'.
+        **options (int): ``strict`` and others of
+            :func:`check_pairs`.
 
     Returns:
         int: Number of images in the split.
@@ -179,21 +177,27 @@ def check_camvid(
             'move the files and add 1 to every id (11 becomes 0).'
         )
     masks = None if mask_dir is None else root / mask_dir
-    return check_pairs(root / image_dir, masks, 11, 'CamVid', CAMVID_FIX)
+    return check_pairs(
+        root / image_dir, masks, 11, 'CamVid', CAMVID_FIX, **options
+    )
 
 
 def _stems(
     folder: Path, suffix: str, kind: str, name: str, fix: str
-) -> dict[str, Path]:
+) -> dict[str, str]:
     """Map stem to file for one folder, or say what is wrong with it."""
     if not folder.is_dir():
         raise DatasetLayoutError(
             f'{name}: {folder.absolute()} does not exist'
             f'{nearest_parent(folder)}. {fix}.'
         )
+    entries = list(walk_files(folder, [suffix]))
+    check_regular([e.path for e in entries if not regular(e)], folder)
+    # The host's listing knows lower case alone.
     files = {
-        str(path.relative_to(folder).with_suffix('')): path
-        for path in folder.rglob(f'*{suffix}')
+        os.path.relpath(entry.path, folder).removesuffix(suffix): entry.path
+        for entry in entries
+        if entry.name.endswith(suffix)
     }
     if not files:
         present = sorted({p.suffix for p in islice(folder.rglob('*.*'), 99)})
@@ -204,27 +208,18 @@ def _stems(
     return files
 
 
-def nearest_parent(folder: Path) -> str:
-    """Say which parent exists and what it holds, for a missing folder."""
-    for parent in folder.absolute().parents:
-        if parent.is_dir():
-            held = sorted(path.name for path in islice(parent.iterdir(), 8))
-            return f' ({parent} holds {", ".join(held) or "nothing"})'
-    return ''
-
-
 def _check_same_stems(
     images: dict, masks: dict, image_dir: Path, mask_dir: Path, name: str
 ) -> None:
     no_mask = sorted(images.keys() - masks.keys())
     no_image = sorted(masks.keys() - images.keys())
     if no_mask or no_image:
-        some = ', '.join((no_mask or no_image)[:3])
         raise DatasetLayoutError(
             f'{name}: {len(images)} images in {image_dir.absolute()} and '
             f'{len(masks)} annotations in {mask_dir.absolute()} do not '
             f'match: {len(no_mask)} images have no annotation, '
-            f'{len(no_image)} annotations have no image (such as {some}). '
+            f'{len(no_image)} annotations have no image (such as '
+            f'{some(no_mask or no_image)}). '
             'Unpack the archive again, or remove the files without a partner.'
         )
 

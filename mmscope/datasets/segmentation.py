@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import os.path as osp
+from pathlib import Path
 
 from mmseg.datasets import ADE20KDataset as HostADE20KDataset
 from mmseg.datasets import BaseSegDataset
 
+from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
+from .files import CheckedItems
 from .layout import check_ade20k, check_camvid
+from .loading import decode_bgr, naming, read_header
+from .masks import check_pair, read_mask
 
 
-class _CheckedLayout:
+class _CheckedLayout(CheckedItems):
     """Runs ``check_layout`` before the host lists the files.
 
-    Remote storage (``backend_args``), file lists (``ann_file``) and other
-    file endings are left to the host.
+    Each pair is looked at again when it is loaded. Remote storage
+    (``backend_args``) is left to the host, and file lists (``ann_file``) and
+    other file endings are not looked at before.
     """
 
+    name: str
+    strict = False
+
     @staticmethod
-    def check_layout(root: str, image_dir: str, mask_dir: str | None) -> int:
+    def check_layout(
+        root: str, image_dir: str, mask_dir: str | None, **options: int
+    ) -> int:
         """Raise a ``DatasetLayoutError`` if the folder is not right."""
         raise NotImplementedError
 
@@ -41,8 +52,73 @@ class _CheckedLayout:
                 self.data_root or '.',
                 osp.abspath(self.data_prefix['img_path']),
                 self._mask_dir(),
+                reduce_zero_label=self.reduce_zero_label,
+                strict=self.strict,
+                num_samples=20 * self.sampling,
             )
-        return super().load_data_list()
+        try:
+            return super().load_data_list()
+        except OSError as error:
+            # The host follows a link to a folder above for ever.
+            raise DatasetLayoutError(
+                f'{self.name}: {error.filename} cannot be listed: '
+                f'{error.strerror}. Remove links to folders above.'
+            ) from error
+
+    def prepare_data(self, idx: int) -> object:
+        """Look at image and mask, then run the pipeline.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            object: What the pipeline gives.
+
+        Raises:
+            DatasetLayoutError: If one is damaged, they do not fit, or a
+                label is out of range.
+        """
+        info = self.get_data_info(idx)
+        if self.backend_args:
+            sample = super().prepare_data(idx)
+        else:
+            self._look(info)
+            with naming(info['img_path']):
+                sample = super().prepare_data(idx)
+        self._check_labels(sample, info)
+        return sample
+
+    def check_item(self, index: int) -> None:
+        """Decode an image and its mask."""
+        info = self.get_data_info(index)
+        self._look(info)
+        decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
+        if mask := info.get('seg_map_path'):
+            number = len(type(self).METAINFO['classes'])
+            read_mask(mask, number, self.name, self.reduce_zero_label)
+
+    def _look(self, info: dict) -> None:
+        if mask := info.get('seg_map_path'):
+            check_pair(info['img_path'], mask, self.name)
+        else:
+            read_header(info['img_path'])
+
+    def _check_labels(self, sample: object, info: dict) -> None:
+        """Check what goes to the loss."""
+        found = sample.get('data_samples') if isinstance(sample, dict) else ()
+        for one in found if isinstance(found, (list, tuple)) else [found]:
+            if 'gt_sem_seg' not in (one or ()):
+                continue
+            labels = one.gt_sem_seg.data
+            used = labels[labels != self.ignore_index]
+            number = len(self.metainfo['classes'])
+            if used.numel() and int(used.max()) >= number:
+                raise DatasetLayoutError(
+                    f'{self.name}: label {int(used.max())} in the mask '
+                    f'{info["seg_map_path"]}, expected 0 to {number - 1} and '
+                    f'{self.ignore_index} (no class), after '
+                    f'reduce_zero_label={self.reduce_zero_label}.'
+                )
 
     def _mask_dir(self) -> str | None:
         mask_dir = self.data_prefix.get('seg_map_path')
@@ -53,7 +129,8 @@ class _CheckedLayout:
 class ADE20KDataset(_CheckedLayout, HostADE20KDataset):
     """ADE20K (SceneParse150, 150 classes) that names a wrong layout.
 
-    Takes the arguments of mmsegmentation's ``ADE20KDataset``.
+    Takes the arguments of mmsegmentation's ``ADE20KDataset``, and
+    ``strict``.
 
     .. code-block:: python
 
@@ -63,9 +140,19 @@ class ADE20KDataset(_CheckedLayout, HostADE20KDataset):
             data_prefix=dict(
                 img_path='images/training',
                 seg_map_path='annotations/training'))
+
+    Args:
+        strict (bool): Whether what is else one warning is an error: images
+            that EXIF turns, ids that look shifted. Defaults to False.
+        **kwargs (object): Of the host's.
     """
 
+    name = 'ADE20K'
     check_layout = staticmethod(check_ade20k)
+
+    def __init__(self, strict: bool = False, **kwargs: object) -> None:
+        self.strict = strict
+        super().__init__(**kwargs)
 
 
 @DATASETS.register_module()
@@ -87,7 +174,12 @@ class CamVidDataset(_CheckedLayout, BaseSegDataset):
         seg_map_suffix (str): Ending of the masks. Defaults to '.png'.
         reduce_zero_label (bool): Whether id 0 becomes the ignored 255 and
             the classes start at 0. Defaults to True.
+        strict (bool): Whether what is else one warning is an error: images
+            that EXIF turns, ids that look shifted. Defaults to False.
+        **kwargs (object): Of the host's.
     """
+
+    name = 'CamVid'
 
     METAINFO = {
         'classes': (
@@ -124,8 +216,10 @@ class CamVidDataset(_CheckedLayout, BaseSegDataset):
         img_suffix: str = '.jpg',
         seg_map_suffix: str = '.png',
         reduce_zero_label: bool = True,
+        strict: bool = False,
         **kwargs: object,
     ) -> None:
+        self.strict = strict
         super().__init__(
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,

@@ -14,9 +14,10 @@ from .checkpoints import (
     read_checkpoint,
 )
 from .config import check_host, load_config, walk
+from .disk import disk_errors
 from .exit_choice import ExitChoice, result_sentence
 from .exit_gate import set_exit_threshold
-from .processes import leaving_together
+from .processes import ending_cleanly, leaving_together
 from .step_seed import StepSeedHook
 
 __all__ = [
@@ -26,7 +27,9 @@ __all__ = [
     'batch_note',
     'check_host',
     'check_pretrained',
+    'disk_errors',
     'drop_pretrained',
+    'ending_cleanly',
     'latest_checkpoint',
     'leaving_together',
     'load_config',

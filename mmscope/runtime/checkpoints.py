@@ -62,7 +62,8 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
 
     MMEngine notes its path in ``last_checkpoint``. A run that is killed
     while it writes leaves that note empty or absent, and the newest file
-    perhaps incomplete; then it is the newest complete file.
+    perhaps incomplete; a folder that was moved has a note of another place.
+    Then it is the newest complete file.
 
     Args:
         work_dir (str | Path): Folder of the training.
@@ -73,7 +74,8 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     folder = Path(work_dir)
     note = folder / 'last_checkpoint'
     noted = note.read_text().strip() if note.is_file() else ''
-    if noted:
+    # A sharded checkpoint is a folder.
+    if noted and (Path(noted).is_dir() or zipfile.is_zipfile(noted)):
         return noted
     saved = [
         path

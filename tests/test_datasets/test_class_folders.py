@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -7,11 +8,9 @@ from PIL import Image
 
 from mmscope.datasets import DatasetLayoutError
 from mmscope.datasets.class_folders import (
-    check_image_list,
     check_same_classes,
     find_images,
     list_class_folders,
-    read_class_list,
 )
 
 ENDINGS = ('.jpg', '.jpeg', '.png')
@@ -113,45 +112,27 @@ def test_missing_and_extra_classes_are_both_named():
     with pytest.raises(DatasetLayoutError) as error:
         check_same_classes('val', ['a', 'd'], ['a', 'b', 'c'], 'train')
     message = str(error.value)
-    assert 'lacks 2 of the 3 class folders of train (b, c)' in message
-    assert 'has 1 class folders that train lacks (d)' in message
+    assert "lacks 2 of the 3 class folders of train ('b', 'c')" in message
+    assert "has 1 class folders that train lacks ('d')" in message
 
 
-def test_a_class_list_keeps_its_order_and_ignores_comments(tmp_path):
-    path = tmp_path / 'classes.txt'
-    path.write_text('n03 dog\n\nn01\n')
-    assert read_class_list(path) == ('n03', 'n01')
+def test_broken_links_and_pipes_are_named_and_not_opened(image_folder):
+    train, folders = image_folder / 'train', ('n01', 'n02', 'n03')
+    (train / 'n01' / 'a.jpg').symlink_to('nowhere.jpg')
+    os.mkfifo(train / 'n02' / 'b.jpeg')
+    (train / 'n03' / 'c.jpg').symlink_to('c.jpg')
+    with pytest.raises(DatasetLayoutError) as error:
+        find_images(train, folders, ENDINGS)
+    text = str(error.value)
+    assert '3 entries' in text
+    assert "a.jpg' is a broken link" in text
+    assert "b.jpeg' is a pipe" in text
+    (train / 'n04').symlink_to('nowhere')
+    with pytest.raises(DatasetLayoutError, match="n04' is a broken link"):
+        list_class_folders(train, ENDINGS)
 
 
-@pytest.mark.parametrize(
-    ('text', 'message'),
-    [('', 'is empty'), ('a\nb\na\n', 'names a twice')],
-)
-def test_useless_class_lists_are_refused(tmp_path, text, message):
-    path = tmp_path / 'classes.txt'
-    path.write_text(text)
-    with pytest.raises(DatasetLayoutError, match=message):
-        read_class_list(path)
-
-
-def test_an_absent_class_list_is_named(tmp_path):
-    with pytest.raises(DatasetLayoutError, match='classes.txt does not'):
-        read_class_list(tmp_path / 'classes.txt')
-
-
-@pytest.mark.parametrize(
-    ('text', 'message'),
-    [
-        ('', 'is empty'),
-        ('n01/0.JPEG 0\nn02/0.JPEG\n', "line 2: expected 'path label'"),
-        ('n01/0.JPEG dog\n', 'line 1'),
-        ('n01/none.JPEG 0\n', 'none.JPEG, but'),
-    ],
-)
-def test_useless_image_lists_are_refused(image_folder, text, message):
-    path = image_folder / 'list.txt'
-    path.write_text(text)
-    with pytest.raises(DatasetLayoutError, match=message):
-        check_image_list(path, image_folder / 'train')
-    path.write_text('n01/0.JPEG 0\nn02/1.JPEG 1\n')
-    check_image_list(path, image_folder / 'train')
+def test_a_link_to_a_folder_above_does_not_repeat_images(image_folder):
+    train = image_folder / 'train'
+    (train / 'n01' / 'again').symlink_to(train / 'n01')
+    assert len(find_images(train, ('n01',), ENDINGS)) == 2

@@ -61,7 +61,7 @@ def test_a_class_that_only_val_has_is_refused(image_folder):
 
 def test_a_class_folder_empty_in_val_is_refused(image_folder):
     next((image_folder / 'val' / 'n02').iterdir()).unlink()
-    with pytest.raises(DatasetLayoutError, match=r'no image \(n02\)'):
+    with pytest.raises(DatasetLayoutError, match=r"no image \('n02'\)"):
         val(image_folder)
 
 
@@ -89,6 +89,23 @@ def test_an_image_list_is_taken_instead_of_folders(image_folder):
     assert [dataset[i]['gt_label'] for i in range(2)] == [1, 0]
     with pytest.raises(DatasetLayoutError, match='none.txt does not exist'):
         ImageFolder(data_root=str(image_folder), ann_file='none.txt')
+
+
+def test_labels_of_a_list_lie_below_the_number_of_classes(image_folder):
+    (image_folder / 'few.txt').write_text('n02/0.JPEG 2\n')
+    options = {
+        'data_root': str(image_folder),
+        'data_prefix': 'train',
+        'ann_file': 'few.txt',
+    }
+    with pytest.raises(DatasetLayoutError, match=r"label 2 of 'n02/0.JPEG'"):
+        ImageFolder(metainfo={'classes': ('a', 'b')}, **options)
+    assert len(ImageFolder(metainfo={'classes': tuple('abc')}, **options)) == 1
+
+
+def test_names_are_as_many_as_folders(image_folder):
+    with pytest.raises(DatasetLayoutError, match=r'names 2 .* 3 class fold'):
+        val(image_folder, metainfo={'classes': ('a', 'b')})
 
 
 def test_lazy_data_sets_are_checked_when_they_load(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 
 import pytest
 from builders.coco import annotation, content, write
@@ -71,7 +72,7 @@ def test_what_is_no_json_is_shown_where_it_breaks(tmp_path, text, shown):
 def test_a_packed_file_is_known_by_its_first_bytes(tmp_path):
     path = tmp_path / 'a.json'
     path.write_bytes(b'\x1f\x8b\x08\x00\x80\x81\xff\xfe\xfa')
-    assert "begins with b'\\x1f\\x8b" in refused(path)
+    assert "(b'\\x1f\\x8b" in refused(path)
 
 
 CAPTION = {'id': 1, 'image_id': 0, 'caption': 'Two squares.'}
@@ -156,3 +157,106 @@ def test_what_is_there_twice_is_refused(tmp_path, section, key, shown):
     path = write(tmp_path / 'a.json', what)
     with pytest.raises(DatasetLayoutError, match=shown):
         read_coco(path)
+
+
+@pytest.mark.parametrize(
+    ('section', 'change', 'shown'),
+    [
+        ('images', {'width': '64'}, "width is '64', expected int"),
+        ('images', {'width': 0}, 'width is 0, expected int >= 1'),
+        ('images', {'height': None}, 'height is None, expected int'),
+        ('images', {'file_name': 5}, 'file_name is 5, expected str'),
+        ('images', {'id': [1]}, 'id is [1], expected int | float | str'),
+        ('categories', {'name': 7}, 'name is 7, expected str'),
+        ('annotations', {'iscrowd': '0'}, "iscrowd is '0', expected"),
+        ('annotations', {'category_id': {}}, 'category_id is {}, expected'),
+        ('annotations', {'bbox': [1, 2, 3]}, 'bbox is [1, 2, 3], expected'),
+        ('annotations', {'bbox': list('1234')}, "bbox[0] is '1', expected"),
+        ('annotations', {'bbox': 5}, 'bbox is 5, expected array'),
+        ('annotations', {'area': 'large'}, "area is 'large', expected float"),
+        ('annotations', {'area': 10**400}, 'area is 1000'),
+        ('annotations', {'segmentation': [1, 2]}, 'segmentation[0] is 1'),
+        ('annotations', {'segmentation': 'x'}, "segmentation is 'x'"),
+        (
+            'annotations',
+            {'segmentation': {'size': [48, 64], 'counts': [1, '2']}},
+            "segmentation.counts[1] is '2', expected int",
+        ),
+        (
+            'annotations',
+            {'segmentation': {'size': [48, 64], 'counts': [-1]}},
+            'segmentation.counts[0] is -1, expected int >= 0',
+        ),
+        (
+            'annotations',
+            {'segmentation': {'size': [48]}},
+            'segmentation.size is [48], expected array of length >= 2',
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_shown_with_what_was_expected(
+    tmp_path, section, change, shown
+):
+    what = content(annotation(1), annotation(9), annotation(10))
+    number = what[section][1]['id']
+    what[section][1].update(change)
+    message = refused(write(tmp_path / 'a.json', what), test_mode=True)
+    number = change.get('id', number)
+    assert f'1 of {len(what[section])} {section} are not as COCO' in message
+    assert f'first id {number!r}: {shown}' in message
+
+
+def test_nan_and_null_are_left_to_be_counted(tmp_path):
+    boxes = [4, 4, None, float('nan')]
+    what = content(annotation(1, bbox=boxes, area=float('inf')))
+    read = read_coco(write(tmp_path / 'a.json', what))
+    assert str(read['annotations'][0]['bbox']) == '[4, 4, None, nan]'
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'shown'),
+    [
+        ('utf-16', 'is UTF-16'),
+        ('utf-16-le', 'is no text: byte 1 is 0'),
+        ('utf-32', 'is UTF-32'),
+        ('latin-1', "is no UTF-8: byte 193 in line 1 is b'\\xe9'"),
+    ],
+)
+def test_other_encodings_than_the_evaluator_reads_are_named(
+    tmp_path, encoding, shown
+):
+    path = tmp_path / 'a.json'
+    what = content(classes=('caf\xe9', 'flat'), num_images=2)
+    text = json.dumps(what, ensure_ascii=False)
+    path.write_bytes(text.encode(encoding))
+    message = refused(path)
+    shown = shown.replace('193', str(text.index('\xe9')))
+    assert shown in message
+    assert 'expected JSON in UTF-8' in message
+
+
+def test_a_mark_of_utf8_is_refused_as_the_evaluator_does(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(content()), encoding='utf-8-sig')
+    assert 'byte order mark' in refused(path)
+
+
+@pytest.mark.parametrize('section', ['images', 'annotations', 'categories'])
+def test_ids_are_all_text_or_all_numbers(tmp_path, section):
+    """pycocotools sorts them."""
+    what = content(annotation(1), annotation(2))
+    what[section][0]['id'] = 'a'
+    message = refused(write(tmp_path / 'a.json', what))
+    assert f'1 of 2 ids of {section} are text, the others numbers' in message
+
+
+def test_nesting_without_end_is_named(tmp_path):
+    text = json.dumps(content())[:-1] + ', "info": ' + '[' * 10**5
+    assert 'hundreds deep' in refused(write(tmp_path / 'a.json', text))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a.json')
+    assert 'a.json is a pipe' in refused(tmp_path / 'a.json')
+    (tmp_path / 'b.json').symlink_to('nowhere')
+    assert 'b.json is a broken link' in refused(tmp_path / 'b.json')

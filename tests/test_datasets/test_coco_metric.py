@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -13,19 +12,9 @@ from torch import nn
 pytest.importorskip('mmdet', reason='needs mmdetection')
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation import CocoMetric
-from mmengine.logging import MMLogger
 
 from mmscope.datasets import ClassCheckHook, DatasetLayoutError
 from mmscope.datasets.coco_metric import check_metric
-
-
-@pytest.fixture
-def said(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger.name)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def pair(folder, data, scored, **options):
@@ -62,6 +51,18 @@ def test_another_split_that_counts_from_zero_too_is_refused(tmp_path):
     other['images'][0]['file_name'] = 'val/9.png'
     with pytest.raises(DatasetLayoutError, match='calls image 0 val/9.png'):
         check_metric(*pair(tmp_path, content(), other))
+
+
+@pytest.mark.parametrize(
+    'mask', [{'size': [48, 64], 'counts': [5, 5]}, [[1, 2, 3, 4]], []]
+)
+def test_masks_that_cannot_be_scored_are_refused(tmp_path, mask):
+    what = content(annotation(1), annotation(2, segmentation=mask))
+    metric, data = pair(tmp_path, content(), what)
+    check_metric(metric, data)
+    metric.metrics = ['bbox', 'segm']
+    with pytest.raises(DatasetLayoutError, match='annotation id 2'):
+        check_metric(metric, data)
 
 
 def test_other_category_ids_are_refused(tmp_path):

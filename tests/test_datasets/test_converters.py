@@ -145,6 +145,34 @@ def test_lists_that_do_not_fit_change_nothing(
     assert not any(path.is_dir() for path in flat.iterdir())
 
 
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('ILSVRC2012_val_0 golf ball\n', "line 1: .* got .*_0 golf ball'"),
+        ('ILSVRC2012_val_0,a,b\n', 'line 1: .* need a TAB'),
+        ('a.jpg x\na.jpg y\n', "line 2: 'a' is 'y' here and 'x' above"),
+        ('a.jpg ../up\n', "class '../up' is no name of one folder"),
+        ('a.jpg caf\udce9\n', 'is no UTF-8: byte 9'),
+    ],
+)
+def test_lists_that_would_have_to_be_guessed_are_refused(
+    flat, tmp_path, text, message
+):
+    (tmp_path / 'list').write_bytes(text.encode(errors='surrogateescape'))
+    with pytest.raises(SystemExit, match=message):
+        sort_by_class(flat, tmp_path / 'list')
+    assert len(tree(flat)) == 4
+
+
+def test_names_and_classes_with_blanks_need_a_tab(flat, tmp_path):
+    (flat / 'a b.c.jpg').touch()
+    lines = [f'ILSVRC2012_val_{i}.JPEG\tgolf ball\n' for i in range(3)]
+    (tmp_path / 'list').write_text(''.join([*lines, 'a b.c\tn, 1\n']))
+    sort_by_class(flat, tmp_path / 'list')
+    assert tree(flat)[0] == 'golf ball/ILSVRC2012_val_0.JPEG'
+    assert 'n, 1/a b.c.jpg' in tree(flat)
+
+
 def test_absent_folders_and_lists_are_named(flat, tmp_path):
     with pytest.raises(SystemExit, match='none does not exist'):
         sort_by_class(tmp_path / 'none', tmp_path / 'list')

@@ -110,7 +110,7 @@ def test_unequal_stems_are_counted_on_both_sides(scene_parse):
     with pytest.raises(
         DatasetLayoutError,
         match='1 images have no annotation, 1 annotations have no image '
-        r'\(such as stray\)',
+        "[(]such as 'stray'",
     ):
         check_ade20k(scene_parse)
 
@@ -135,6 +135,100 @@ def test_a_damaged_mask_is_named(scene_parse):
     mask.write_bytes(b'not a png')
     with pytest.raises(DatasetLayoutError, match='cannot read the mask'):
         check_ade20k(scene_parse)
+
+
+def write_ids(root, *masks, exif=None, size=(8, 8)):
+    for index, ids in enumerate(masks):
+        write_pair(root, 'training', f'{index}', np.array(ids, np.uint8))
+        if exif is not None:
+            turned = Image.Exif()
+            turned[0x0112] = exif
+            path = root / 'images' / 'training' / f'{index}.jpg'
+            Image.new('RGB', size).save(path, exif=turned)
+    return root
+
+
+def test_an_image_of_another_size_than_its_mask_is_refused(tmp_path):
+    write_ids(tmp_path, np.ones((8, 12)))
+    with pytest.raises(DatasetLayoutError, match='is 8 x 8 .* mask 12 x 8'):
+        check_camvid(tmp_path)
+
+
+@pytest.mark.parametrize('orientation', [5, 6, 7, 8])
+def test_an_image_that_loading_turns_does_not_fit_a_mask_that_it_does_not(
+    tmp_path, orientation
+):
+    write_ids(tmp_path, np.ones((8, 12)), exif=orientation, size=(12, 8))
+    with pytest.raises(DatasetLayoutError, match='turned by its EXIF'):
+        check_camvid(tmp_path)
+    # Here the mask was drawn on the image as everybody sees it.
+    write_ids(tmp_path, np.ones((12, 8)), exif=orientation, size=(12, 8))
+    assert check_camvid(tmp_path, strict=True) == 1
+
+
+@pytest.mark.parametrize('orientation', [2, 3, 6])
+def test_where_nobody_can_tell_it_is_counted_or_refused(
+    tmp_path, orientation, said
+):
+    write_ids(tmp_path, *[np.ones((8, 8))] * 4, exif=orientation)
+    assert check_camvid(tmp_path) == 4
+    assert '4 of 4 images have an EXIF orientation' in said.text
+    assert '0.jpg' in said.text
+    assert said.text.count(".jpg'") == 3
+    with pytest.raises(DatasetLayoutError, match='4 of 4 images have an'):
+        check_camvid(tmp_path, strict=True)
+
+
+def test_ids_that_look_shifted_are_said(tmp_path, said):
+    low = np.arange(64).reshape(8, 8) % 4 * (np.arange(8) > 3)
+    write_ids(tmp_path, low, low)
+    check_camvid(tmp_path)
+    assert '62% of all pixels have id 0' in said.text
+    assert 'one too low' in said.text
+    said.clear()
+    write_ids(tmp_path, low + 2, low + 2)
+    with pytest.raises(DatasetLayoutError, match='one too high'):
+        check_camvid(tmp_path, strict=True)
+    write_ids(tmp_path, low + 1, low + 1)
+    assert check_camvid(tmp_path, strict=True) == 2
+    assert not said.text
+
+
+def test_ids_that_count_from_zero_end_one_below(tmp_path):
+    write_ids(tmp_path, np.full((8, 8), 10), np.full((8, 8), 255))
+    assert check_camvid(tmp_path, reduce_zero_label=False) == 2
+    write_ids(tmp_path, np.full((8, 8), 11))
+    with pytest.raises(DatasetLayoutError, match='value 11, expected 0..10'):
+        check_camvid(tmp_path, reduce_zero_label=False)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'I;16', '1', 'LA'])
+def test_masks_that_are_no_eight_bit_ids_are_refused(tmp_path, mode):
+    write_ids(tmp_path, np.ones((8, 8)))
+    mask = tmp_path / 'annotations' / 'training' / '0.png'
+    Image.new(mode, (8, 8), 1 if mode in ('1', 'I;16') else None).save(mask)
+    with pytest.raises(DatasetLayoutError, match=f"PIL mode '{mode}'"):
+        check_camvid(tmp_path)
+
+
+def test_a_palette_mask_holds_ids(tmp_path):
+    write_ids(tmp_path, np.full((8, 8), 1))
+    mask = tmp_path / 'annotations' / 'training' / '0.png'
+    palette = Image.open(mask)
+    palette.putpalette([9, 9, 9] * 256)
+    palette.save(mask)
+    assert Image.open(mask).mode == 'P'
+    assert check_camvid(tmp_path, strict=True) == 1
+
+
+def test_pipes_and_broken_links_are_named(tmp_path):
+    write_ids(tmp_path, np.ones((8, 8)))
+    os.mkfifo(tmp_path / 'images' / 'training' / 'a.jpg')
+    (tmp_path / 'images/training/b.jpg').symlink_to('nowhere')
+    with pytest.raises(DatasetLayoutError, match='2 entries .* is a ') as e:
+        check_camvid(tmp_path)
+    assert 'is a pipe' in str(e.value)
+    assert 'is a broken link' in str(e.value)
 
 
 def test_missing_camvid_names_the_environment_variable(tmp_path):

@@ -1,0 +1,108 @@
+"""Open every file of a config's data sets, and say which are not right.
+
+    mmscope doctor --data CONFIG [--cfg-options KEY=VALUE ...]
+
+What training looks at before it begins is a sample; this decodes every image
+and mask, and reads all annotations, also the evaluator's. Status 1 if
+anything is not right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import DATASETS
+
+from mmscope.datasets.coco_metric import check_evaluators
+from mmscope.datasets.files import without_samples
+from mmscope.datasets.full_check import Findings, check_all
+from mmscope.errors import DatasetLayoutError, user_errors
+from mmscope.evaluation.loading import open_config
+
+SPLITS = ('train', 'val', 'test')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--data', required=True, metavar='CONFIG')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries',
+    )
+    return parser.parse_args(argv)
+
+
+def splits_of(cfg: Config) -> Iterator[tuple[str, dict]]:
+    """Yield every data set of a config once, with the splits that use it.
+
+    Args:
+        cfg (Config): Complete config.
+
+    Yields:
+        tuple[str, dict]: Such as 'val, test', and the data set's config.
+    """
+    found: list[tuple[list[str], dict]] = []
+    for split in SPLITS:
+        loader = cfg.get(f'{split}_dataloader')
+        if not loader:
+            continue
+        data = loader['dataset'].to_dict()
+        same = [names for names, other in found if other == data]
+        if same:
+            same[0].append(split)
+        else:
+            found.append(([split], data))
+    for names, data in found:
+        yield ', '.join(names), data
+
+
+def check_split(data: dict) -> Findings:
+    """Build one data set, and open every file of it.
+
+    Args:
+        data (dict): Its config.
+
+    Returns:
+        Findings: What is wrong; one problem if it cannot be built.
+    """
+    try:
+        with without_samples():
+            dataset = DATASETS.build(data)
+        return check_all(dataset, _progress)
+    except DatasetLayoutError as error:
+        return Findings(1, [str(error)])
+
+
+def _progress(done: int, number: int) -> None:
+    if done % 500 == 0:
+        print(f'{done:,} of {number:,}', file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check, and say what was found."""
+    args = parse_args(argv)
+    out, wrong = sys.stdout, False
+    # Hosts print while they are imported and read.
+    with redirect_stdout(sys.stderr):
+        # Wrong names and arguments surface while it is built.
+        with user_errors(ValueError, KeyError, TypeError):
+            cfg = open_config(args.data, args.cfg_options)
+            for name, data in splits_of(cfg):
+                found = check_split(data)
+                wrong |= bool(found.problems)
+                print(found.report(name), file=out, flush=True)
+            check_evaluators(cfg)
+    if wrong:
+        raise SystemExit(1)

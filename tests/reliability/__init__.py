@@ -1,0 +1,1 @@
+"""Mutated data and killed trainings, for docs/results/reliability.md."""

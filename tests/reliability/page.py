@@ -1,0 +1,80 @@
+"""Writes the tables of docs/results/reliability.md from the JSON files.
+
+    python -m reliability.page [--check]
+
+in the folder ``tests``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from mmscope.analysis.markers import update_document
+
+from .fuzz import OUTCOMES
+
+RESULTS = Path(__file__).resolve().parents[2] / 'docs/results'
+PAGE = RESULTS / 'reliability.md'
+
+
+def data_sets(result: dict) -> str:
+    """Table of what came of damaged data sets."""
+    lines = [
+        f'`{result["command"]}`, in `tests`:',
+        '',
+        f'| data | kinds of damage | data sets | {" | ".join(OUTCOMES)} |',
+        f'|---|{"---:|" * (2 + len(OUTCOMES))}',
+    ]
+    for kind, counts in result['outcomes'].items():
+        cells = [
+            kind,
+            result['kinds_of_damage'][kind],
+            sum(counts.values()),
+            *(counts[outcome] for outcome in OUTCOMES),
+        ]
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    return '\n'.join(lines)
+
+
+def kills(result: dict) -> str:
+    """Table of what came of killed trainings."""
+    trials = result['trials']
+    killed = [t for t in trials if t['killed']]
+    writing = [t for t in killed if t['moment'].endswith('appears')]
+    resumed = [t['resumed_from'] == t['newest_complete'] for t in trials]
+    rows = {
+        f'trainings of {result["steps"]} steps, a checkpoint every '
+        f'{result["interval"]}': len(trials),
+        'killed while they ran': len(killed),
+        "of them as soon as a checkpoint's file appeared": len(writing),
+        'left an incomplete checkpoint': sum(
+            t['incomplete_files'] > 0 for t in trials
+        ),
+        'went on from the newest complete checkpoint': sum(resumed),
+        'ended with the same weights and optimizer, bit for bit': sum(
+            t['same_end'] for t in trials
+        ),
+    }
+    lines = [f'`{result["command"]}`, in `tests`:', '', '| | |', '|---|---:|']
+    return '\n'.join([*lines, *(f'| {k} | {v} |' for k, v in rows.items())])
+
+
+SECTIONS = {'data_sets': data_sets, 'kills': kills}
+
+
+def main() -> None:
+    """Write every section whose JSON is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--check', action='store_true')
+    check = parser.parse_args().check
+    for name, table in SECTIONS.items():
+        path = RESULTS / 'reliability' / f'{name}.json'
+        if path.is_file():
+            report = table(json.loads(path.read_text()))
+            update_document(PAGE, f'reliability_{name}', report, check)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,49 @@
+"""Damaged data sets end in a right result or a clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reliability.page import PAGE, RESULTS, SECTIONS
+
+from mmscope.analysis.markers import update_document
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def test_every_damage_is_harmless_counted_or_named(tmp_path):
+    """A short form of what docs/results/reliability.md shows."""
+    for host in ('mmdet', 'mmseg', 'mmpretrain'):
+        pytest.importorskip(host, reason=f'needs {host}')
+    file, number = tmp_path / 'found.json', 36
+    options = ['--number', number, '--seed', 7, '--json', file]
+    done = subprocess.run(
+        [sys.executable, '-m', 'reliability.fuzz', *map(str, options)],
+        cwd=TESTS,
+        env={
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'PYTHONPATH': str(TESTS.parent),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['faults'] == []
+    for counts in found['outcomes'].values():
+        assert sum(counts.values()) == number // 3
+        assert counts['clear error'] > 0
+
+
+def test_the_page_shows_what_the_files_hold():
+    for name, table in SECTIONS.items():
+        file = RESULTS / 'reliability' / f'{name}.json'
+        report = table(json.loads(file.read_text()))
+        update_document(PAGE, f'reliability_{name}', report, check=True)
