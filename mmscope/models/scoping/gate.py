@@ -66,6 +66,10 @@ class Gate(ABC):
             return self.wanted_kind
         return getattr(self.head, 'kind', self.kinds[0])
 
+    @kind.setter
+    def kind(self, value: str | None) -> None:
+        self.wanted_kind = value
+
     @property
     @abstractmethod
     def head(self) -> nn.Module:

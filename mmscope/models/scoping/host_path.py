@@ -79,8 +79,8 @@ def _try(backbone: TwoStage, gate: HostGate) -> object:
         return gate.logits(vectors)
     except Exception as error:
         raise ValueError(
-            f'neck and head of {type(gate.owner).__name__} cannot judge the '
-            f'vectors ({VECTORS}, {backbone.summary_dims}) that the backbone gives '
+            f'neck and head of {type(gate.owner).__name__} cannot judge '
+            f'vectors of the backbone, {tuple(vectors.shape)} '
             f'({type(error).__name__}: {error}){INSTEAD}'
         ) from error
     finally:

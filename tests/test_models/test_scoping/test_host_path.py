@@ -100,8 +100,8 @@ class Normalising(ImageClassifier):
     [
         ({'head': {'type': 'LinearRegressionHead'}}, 'cannot tell what'),
         ({'head': {'type': 'ConformerHead'}}, 'cannot tell what'),
-        ({'head': {'type': 'DeiTClsHead'}}, 'cannot judge the vectors'),
-        ({'head': {'type': 'CSRAClsHead'}}, 'cannot judge the vectors'),
+        ({'head': {'type': 'DeiTClsHead'}}, 'cannot judge vectors'),
+        ({'head': {'type': 'CSRAClsHead'}}, 'cannot judge vectors'),
         ({'neck': {'type': 'GlobalAveragePooling'}}, 'cannot judge'),
         ({'head': {**LINEAR, 'num_classes': 1}}, 'softmax over one class'),
         ({'out_type': 'featmap'}, "backbone.out_type='cls_token'"),
