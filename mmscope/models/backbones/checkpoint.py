@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
@@ -55,6 +56,24 @@ def adapt_state_dict(
     if not own.summary.count:
         state_dict.pop(f'{prefix}cls_token', None)
     _refuse_other_sizes(backbone, state_dict, prefix, info)
+    if info is not None:
+        _restore_selection(backbone, info)
+
+
+def _restore_selection(backbone: TokenBackbone, info: WeightsInfo) -> None:
+    """Let a scope select regions as it did when the weights were saved."""
+    if info.selection in (None, backbone.selection) or (
+        backbone.selection is None
+    ):
+        return
+    word = 'on' if info.selection else 'off'
+    _say(
+        f'informative-region selection is {word}, as when these weights were '
+        f'saved; to have it otherwise: backbone.selection = '
+        f'{not info.selection} after loading, or InformativeSelectionHook',
+        logging.WARNING,
+    )
+    backbone.selection = info.selection
 
 
 def _fitted_tables(
@@ -179,8 +198,8 @@ def released_dense(patch_size: int) -> tuple[int, int]:
     return side, side
 
 
-def _say(text: str) -> None:
-    print_log(text, logger='current')
+def _say(text: str, level: int = logging.INFO) -> None:
+    print_log(text, logger='current', level=level)
 
 
 def _refuse_other_mathematics(info: WeightsInfo, own: WeightsInfo) -> None:
