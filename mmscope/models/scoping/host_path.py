@@ -66,9 +66,9 @@ def _refuse_own_way(host: nn.Module) -> None:
 
 @torch.no_grad()
 def _try(backbone: TwoStage, gate: HostGate) -> object:
-    parts = [getattr(gate.owner, 'neck', None), gate.head]
-    parts = [part for part in parts if isinstance(part, nn.Module)]
-    owners = [*parts, backbone]
+    neck = getattr(gate.owner, 'neck', None)
+    parts = [p for p in (neck, gate.head) if isinstance(p, nn.Module)]
+    owners: list[nn.Module] = [*parts, backbone]
     like = next(param for part in owners for param in part.parameters())
     vectors = like.new_zeros(VECTORS, backbone.summary_dims)
     # Statistics must not move, and no dropout draw a number.

@@ -42,6 +42,7 @@ class TwoStage(Observed):
     """
 
     exit_head: nn.Module | None
+    _gate: Gate | None
     out_type: str
     patch_stride: int
     summary_dims: int
