@@ -55,6 +55,9 @@ def cell_targets(
     """
     scales = scales or [(1.0, 1.0)] * len(data_samples)
     size = (grid[0] * cell, grid[1] * cell)
+    number = num_classes + int(nothing)
+    if not data_samples:
+        return torch.zeros(0, grid[0] * grid[1], number)
     rows = []
     for sample, scale in zip(data_samples, scales, strict=True):
         if nothing:
@@ -62,7 +65,6 @@ def cell_targets(
             scale = (1.0, 1.0)
         else:
             labels = _checked_map(sample)
-        number = num_classes + int(nothing)
         # Painted labels are all known.
         unknown = None if nothing else ignored
         rows.append(_shares(labels, grid, cell, number, scale, unknown))

@@ -161,7 +161,8 @@ def multi_label_targets(
         ValueError: If a label is not below ``num_classes`` or a sample has
             no annotation.
     """
-    return torch.stack([_row(s, num_classes, ignored) for s in data_samples])
+    rows = [_row(s, num_classes, ignored) for s in data_samples]
+    return torch.stack(rows) if rows else torch.zeros(0, num_classes)
 
 
 def _row(sample: Any, num_classes: int, ignored: int | None) -> Tensor:
