@@ -140,6 +140,7 @@ class ConfidenceGateHook(ObservingHook):
 
     def before_run(self, runner: Runner) -> None:
         """Wire the gate."""
+        super().before_run(runner)
         attach_gate(
             runner.model,
             self.exit_threshold,

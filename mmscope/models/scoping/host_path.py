@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import check_confidence
+from mmscope.models.layers import in_evaluation
 from mmscope.models.scoping.gate import HostGate, inherits
 from mmscope.models.scoping.two_stage import TwoStage
 
@@ -71,18 +72,13 @@ def _try(backbone: TwoStage, gate: HostGate) -> object:
     owners: list[nn.Module] = [*parts, backbone]
     like = next(param for part in owners for param in part.parameters())
     vectors = like.new_zeros(VECTORS, backbone.summary_dims)
-    # Statistics must not move, and no dropout draw a number.
-    training = [m for part in parts for m in part.modules() if m.training]
-    for module in training:
-        module.training = False
     try:
-        return gate.logits(vectors)
+        # Statistics must not move, and no dropout draw a number.
+        with in_evaluation(*parts):
+            return gate.logits(vectors)
     except Exception as error:
         raise ValueError(
             f'neck and head of {type(gate.owner).__name__} cannot judge '
             f'vectors of the backbone, {tuple(vectors.shape)} '
             f'({type(error).__name__}: {error}){INSTEAD}'
         ) from error
-    finally:
-        for module in training:
-            module.training = True
