@@ -18,6 +18,7 @@ from mmscope.cli.arguments import add_common_arguments
 from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
+    StripWrappersHook,
     adapt_to_machine,
     check_host,
     leaving_together,
@@ -160,6 +161,7 @@ def run(args: argparse.Namespace) -> None:
     # Wrong names and arguments in the config surface while it is built.
     with user_errors(ValueError, KeyError, TypeError):
         runner = Runner.from_cfg(cfg)
+        runner.register_hook(StripWrappersHook())
         for note in notes:
             runner.logger.info(note)
         unused = load_model_weights(

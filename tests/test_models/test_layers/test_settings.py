@@ -9,7 +9,6 @@ def test_parts_are_left_in_the_mode_they_had():
     model.train()
     model[1][0].eval()
     before = [module.training for module in model.modules()]
-    with pytest.raises(KeyboardInterrupt), in_evaluation(model):
-        assert not any(module.training for module in model.modules())
-        raise KeyboardInterrupt
+    with pytest.raises(ZeroDivisionError), in_evaluation(model):
+        1 / any(module.training for module in model.modules())
     assert [module.training for module in model.modules()] == before
