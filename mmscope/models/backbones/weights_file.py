@@ -43,7 +43,9 @@ def read_plain(path: str | Path) -> Any:
     if '://' in str(path) or allow is None:
         return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     # onedl-mmengine tells which types its checkpoints hold.
-    types = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
+    types: list[Any] = getattr(
+        mmengine_checkpoint, 'get_torch_safe_globals', list
+    )()
     with allow(types):
         return torch.load(path, map_location='cpu', weights_only=True)
 
