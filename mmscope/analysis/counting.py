@@ -20,7 +20,7 @@ from mmscope.models import (
     at_threshold,
     is_two_stage,
 )
-from mmscope.models.layers import holding
+from mmscope.models.layers import holding, in_evaluation
 from mmscope.ops import composed
 
 # A threshold that no confidence reaches: the gate runs, nobody exits.
@@ -149,10 +149,8 @@ def nobody_exits(
     Yields:
         None: The model is in evaluation mode inside.
     """
-    training = model.training
     with ExitStack() as changes:
-        changes.callback(model.train, training)
-        model.eval()
+        changes.enter_context(in_evaluation(model))
         if is_two_stage(model):
             backbone = changes.enter_context(at_threshold(model, eta))
             if refine_ratio is not None:

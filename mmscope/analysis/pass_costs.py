@@ -23,7 +23,7 @@ from mmscope.analysis.costs import (
 )
 from mmscope.analysis.op_trace import OpTrace
 from mmscope.models import ExitOnly, Observed, TokenBackbone, observe
-from mmscope.models.layers import Record, unwrap_model
+from mmscope.models.layers import Record, in_evaluation, unwrap_model
 from mmscope.models.scoping import (
     ExitRecord,
     PassRecord,
@@ -68,9 +68,7 @@ def pass_macs(
 
 def _count(backbone: nn.Module, size: tuple[int, ...]) -> int:
     weight = next(backbone.parameters(), torch.empty(0))
-    training = backbone.training
-    backbone.eval()
-    try:
+    with in_evaluation(backbone):
         try:
             return _traced(
                 backbone, _on_meta(backbone), weight.to('meta'), size
@@ -78,8 +76,6 @@ def _count(backbone: nn.Module, size: tuple[int, ...]) -> int:
         # Some operators have no rule for tensors without values.
         except Exception:
             return _traced(backbone, backbone, weight, size)
-    finally:
-        backbone.train(training)
 
 
 def _traced(

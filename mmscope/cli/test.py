@@ -20,6 +20,7 @@ from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
+    StripWrappersHook,
     adapt_to_machine,
     check_host,
     disk_errors,
@@ -169,6 +170,7 @@ def run(args: argparse.Namespace) -> None:
     )
     with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
+        runner.register_hook(StripWrappersHook())
         for note in notes:
             runner.logger.info(note)
         unused = load_model_weights(

@@ -23,6 +23,7 @@ from mmscope.errors import UserError, user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
     StepSeedHook,
+    StripWrappersHook,
     adapt_to_machine,
     batch_note,
     check_host,
@@ -150,6 +151,7 @@ def run(args: argparse.Namespace) -> None:
     with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(StepSeedHook())
+        runner.register_hook(StripWrappersHook())
         for note in notes:
             runner.logger.info(note)
         if cfg.get('resume') and cfg.get('load_from'):

@@ -18,7 +18,14 @@ from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models import TwoStage, attach_gate
 from mmscope.models.heads.confidence import MAP
 from mmscope.models.layers import unwrap_model
-from mmscope.models.losses import map_targets, multi_label_targets
+from mmscope.models.losses import (
+    has_boxes,
+    ignored_label,
+    label_map,
+    map_targets,
+    multi_label_targets,
+)
+from mmscope.models.scoping import find_backbone
 
 # Where a temperature is looked for.
 LOWEST, HIGHEST = 0.01, 100.0
@@ -82,7 +89,7 @@ def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
         for batch in dataloader:
             data = host.data_preprocessor(batch, False)
             samples = data['data_samples']
-            pairs.append(_predicted(backbone, data['inputs'], samples))
+            pairs.append(_predicted(host, data['inputs'], samples))
             names += [str(s.metainfo.get('img_path', '')) for s in samples]
     if not pairs:
         raise ValueError('the data loader gave no batch to calibrate on')
@@ -223,17 +230,22 @@ def _meaning(backbone: TwoStage) -> str:
 
 
 def _predicted(
-    backbone: TwoStage, imgs: Tensor, samples: Sequence[Any]
+    host: nn.Module, imgs: Tensor, samples: Sequence[Any]
 ) -> tuple[Tensor, Tensor]:
     """Deciding logits and targets of what has labels, (m, C) float32."""
+    backbone, ignored = find_backbone(host), ignored_label(host)
     gate, coarse = backbone.gate, backbone.forward_coarse(backbone.pad(imgs))
     if gate.kind == MAP:
         logits = gate.map_logits(coarse.tokens)
         scales = [_input_scale(sample) for sample in samples]
-        targets = map_targets(backbone, coarse.grid, samples, scales)
+        targets = map_targets(
+            backbone, coarse.grid, samples, scales, ignored=ignored
+        )
     else:
         logits = gate.logits(coarse.cls)
-        targets = multi_label_targets(samples, logits.shape[-1])
+        targets = multi_label_targets(
+            samples, logits.shape[-1], ignored=ignored
+        )
     logits = logits.float().cpu().flatten(0, -2)
     targets = targets.float().cpu().flatten(0, -2)
     known = ~targets.isnan().any(-1)
@@ -257,8 +269,8 @@ def _input_scale(sample: Any) -> tuple[float, float]:
     they are, boxes are those of the original image.
     """
     seen = sample.metainfo['img_shape']
-    if 'gt_sem_seg' in sample:
-        annotated = sample.gt_sem_seg.data.shape[-2:]
+    if 'gt_sem_seg' in sample and not has_boxes(sample):
+        annotated = label_map(sample).shape
     else:
         annotated = sample.metainfo['ori_shape']
     return seen[0] / annotated[0], seen[1] / annotated[1]

@@ -24,7 +24,7 @@ from mmscope.models import (
     attach_gate,
     is_two_stage,
 )
-from mmscope.models.layers import Record, unwrap_model
+from mmscope.models.layers import Record, in_evaluation, unwrap_model
 from mmscope.models.scoping import (
     ExitRecord,
     Gate,
@@ -43,13 +43,8 @@ def evaluating(model: nn.Module) -> Iterator[TokenBackbone]:
     Yields:
         TokenBackbone: Its backbone.
     """
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield unwrap_model(model).backbone
-    finally:
-        model.train(training)
+    with torch.no_grad(), in_evaluation(model):
+        yield unwrap_model(model).backbone
 
 
 @dataclass

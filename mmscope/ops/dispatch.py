@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import extension, mamba_ssm, triton_backend
+from .transforms import is_transformed
 
 BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -154,6 +155,8 @@ def _fastest_conv_on_cuda(x: Tensor) -> str:
 def _automatic(x: Tensor, on_cuda: Callable[[Tensor], str]) -> str:
     if x.dtype == torch.float64:
         return 'reference'
+    if is_transformed():
+        return 'reference'
     kind = x.device.type
     if kind not in ('cpu', 'cuda'):
         _warn_slow(f'no fast backend for the device type {kind!r}')
@@ -168,6 +171,11 @@ def _automatic(x: Tensor, on_cuda: Callable[[Tensor], str]) -> str:
 
 def _require(backend: str, x: Tensor, reason: str | None) -> None:
     takes_all = backend == 'reference'
+    if reason is None and not takes_all and is_transformed():
+        reason = (
+            'its kernels have gradients alone, no forward-mode derivatives, '
+            'and torch.func does not pass through them'
+        )
     if reason is None and not takes_all and x.dtype not in FAST_DTYPES:
         names = ', '.join(str(dtype) for dtype in FAST_DTYPES)
         reason = f'it computes {names}, got {x.dtype}; cast the inputs'

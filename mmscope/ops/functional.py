@@ -14,6 +14,7 @@ from .library import op
 from .mamba_ssm import selective_scan_mamba_ssm
 from .recompute import register_recomputed_scan
 from .reference import causal_conv1d_reference, selective_scan_reference
+from .transforms import is_transformed
 
 register_recomputed_scan(
     'reference', ('CPU', 'CUDA'), selective_scan_reference
@@ -44,7 +45,9 @@ def selective_scan(
 
     Any floating dtypes are taken. ``u``, ``delta``, ``B``, ``C`` and ``z`` are
     brought to their common dtype; ``A``, ``D``, ``delta_bias``, the state and
-    all arithmetic have at least 32 bits.
+    all arithmetic have at least 32 bits. Under forward-mode AD and the
+    transforms of ``torch.func`` 'auto' is the reference, which has all
+    derivatives; second derivatives are the reference's everywhere.
 
     Args:
         u (Tensor): Input sequence, (batch, seqlen, dim).
@@ -92,6 +95,10 @@ def selective_scan(
     exact = torch.promote_types(dtype, torch.float32)
     D, delta_bias = (i if i is None else i.to(exact) for i in (D, delta_bias))
     name = resolve_scan(backend, x)
+    if name == 'reference' and is_transformed():
+        # Not as one operator, which would lose what is asked for.
+        args = (x, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+        return selective_scan_reference(*args).to(u.dtype)
     # `save_states` is the autograd kernel's to set.
     y, _ = op(f'selective_scan_{name}')(
         *(x, delta, A.to(exact), B, C, D, z, delta_bias),

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.autograd.function import once_differentiable
+
+from .reference import causal_conv1d_reference, selective_scan_reference
+from .transforms import refuse_tangents, second_gradients
 
 SCAN_BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 # Those with an op for the convolution; the reference is F.conv1d's.
@@ -98,10 +100,12 @@ def _wanted(grads: tuple[Tensor, ...], ctx: Any) -> list[Tensor | None]:
 # --------------------------------------------------------------------- scan
 
 
-def _scan_autograd(name: str) -> Callable:
+def _scan_autograd(name: str, composed: Callable | None = None) -> Callable:
     """Return the Autograd kernel of the scan op ``name``.
 
     Its first output has a gradient, its last one is what the backward needs.
+    ``composed`` computes the first one of PyTorch's operations, for second
+    derivatives.
     """
     forward_op, backward_op = op(name), op(f'{name}_backward')
 
@@ -118,14 +122,22 @@ def _scan_autograd(name: str) -> Callable:
             return outputs
 
         @staticmethod
-        @once_differentiable
         def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple:
+            none = [None] * len(ctx.options)
             if grad is None:
-                return (None,) * (_NUM_SCAN_INPUTS + len(ctx.options))
+                return (*[None] * _NUM_SCAN_INPUTS, *none)
+            if torch.is_grad_enabled():
+                inputs = ctx.saved_tensors[:_NUM_SCAN_INPUTS]
+                needed = ctx.needs_input_grad
+                twice = second_gradients(
+                    name, composed, grad, inputs, ctx.options, needed
+                )
+                return (*twice, *none)
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
-            return (*_wanted(grads, ctx), *[None] * len(ctx.options))
+            return (*_wanted(grads, ctx), *none)
 
     def autograd(*args) -> tuple[Tensor, ...]:
+        refuse_tangents(name, args[:_NUM_SCAN_INPUTS])
         if _needs_grad(args[:_NUM_SCAN_INPUTS]):
             # The states are saved whatever the caller said.
             return Scan.apply(*args[: _NUM_SCAN_INPUTS + 2])
@@ -197,7 +209,8 @@ def _register_scan(backend: str) -> None:
     )
     _register_fake(name, _scan_fake(saves_states=backend in SAVING_BACKENDS))
     _register_fake(f'{name}_backward', _scan_backward_fake)
-    implement(name, ('Autograd',), _scan_autograd(name))
+    autograd = _scan_autograd(name, selective_scan_reference)
+    implement(name, ('Autograd',), autograd)
     _register_flops(name)(_scan_flops)
     _register_flops(f'{name}_backward')(_scan_backward_flops)
 
@@ -205,7 +218,7 @@ def _register_scan(backend: str) -> None:
 # -------------------------------------------------------------- convolution
 
 
-def _conv_autograd(name: str) -> Callable:
+def _conv_autograd(name: str, composed: Callable | None = None) -> Callable:
     """Return the Autograd kernel of the convolution op ``name``."""
     forward_op, backward_op = op(name), op(f'{name}_backward')
 
@@ -219,18 +232,31 @@ def _conv_autograd(name: str) -> Callable:
                 return forward_op(*args)
 
         @staticmethod
-        @once_differentiable
         def backward(ctx: Any, grad: Tensor) -> tuple:
+            if torch.is_grad_enabled():
+                inputs, needed = ctx.saved_tensors, ctx.needs_input_grad
+                twice = second_gradients(
+                    name, composed, grad, inputs, ctx.options, needed
+                )
+                return (*twice, *[None] * len(ctx.options))
             grads = backward_op(grad, *ctx.saved_tensors, *ctx.options)
             return (*_wanted(grads, ctx), *[None] * len(ctx.options))
 
     def autograd(*args) -> Tensor:
+        refuse_tangents(name, args[:_NUM_CONV_INPUTS])
         if _needs_grad(args[:_NUM_CONV_INPUTS]):
             return Conv.apply(*args)
         with torch._C._AutoDispatchBelowAutograd():
             return forward_op(*args)
 
     return autograd
+
+
+def _composed_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
+) -> Tensor:
+    activation = 'silu' if silu else None
+    return causal_conv1d_reference(x, weight, bias, activation, reverse)
 
 
 def _conv_fake(x: Tensor, *args) -> Tensor:
@@ -260,7 +286,7 @@ def _register_conv(backend: str) -> None:
     )
     _register_fake(name, _conv_fake)
     _register_fake(f'{name}_backward', _conv_backward_fake)
-    implement(name, ('Autograd',), _conv_autograd(name))
+    implement(name, ('Autograd',), _conv_autograd(name, _composed_conv))
     _register_flops(name)(_conv_flops)
     _register_flops(f'{name}_backward')(_conv_backward_flops)
 

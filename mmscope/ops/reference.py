@@ -7,6 +7,8 @@ input and output maps, ``D`` the skip weight and ``z`` the gate.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -91,7 +93,8 @@ def selective_scan_reference(
     if reverse:
         sequences = [x.flip(1) for x in sequences]
     x, delta, B, C, span = sequences
-    y, _ = scan_loop(x, delta, A.to(dtype), B, C, span=span)
+    with _without_autocast(u.device.type):
+        y, _ = scan_loop(x, delta, A.to(dtype), B, C, span=span)
     if reverse:
         y = y.flip(1)
     if D is not None:
@@ -99,6 +102,13 @@ def selective_scan_reference(
     if z is not None:
         y = y * F.silu(z.to(dtype))
     return y.to(u.dtype)
+
+
+def _without_autocast(device: str) -> AbstractContextManager:
+    # Its products would be rounded to 16 bits, the state with them.
+    if device not in ('cpu', 'cuda'):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def causal_conv1d_reference(

@@ -9,6 +9,7 @@ from .adapt import (
     use_amp,
 )
 from .checkpoints import (
+    StripWrappersHook,
     latest_checkpoint,
     load_model_weights,
     read_checkpoint,
@@ -23,6 +24,7 @@ from .step_seed import StepSeedHook
 __all__ = [
     'ExitChoice',
     'StepSeedHook',
+    'StripWrappersHook',
     'adapt_to_machine',
     'batch_note',
     'check_host',

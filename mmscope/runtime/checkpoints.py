@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
-import numpy as np
-import torch
-from mmengine.runner import CheckpointLoader
-from torch import nn
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
 
 from mmscope.errors import UserError
-
-# Logged values lie in checkpoints as NumPy numbers. MMEngine's list of safe
-# types lacks some of their dtypes and would fall back to full unpickling.
-if hasattr(torch.serialization, 'add_safe_globals'):
-    torch.serialization.add_safe_globals(
-        [type(np.dtype(code)) for code in '?bBhHiIlLefd']
-    )
+from mmscope.models.backbones.weights_file import read_plain, strip_wrappers
 
 
 def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint, or say why that is impossible.
 
+    A file is read as plain values (``weights_only``), before MMEngine, which
+    would unpickle what is not. torch before 2.4 has no list of safe types:
+    there a training's checkpoint is unpickled as MMEngine does.
+
     Args:
         path (str | Path): File, or an address that MMEngine can read.
 
     Returns:
-        dict: With ``state_dict``.
+        dict: With ``state_dict``, without what wrappers add to names; of a
+        plain state dict with that alone.
 
     Raises:
-        UserError: If the file is absent, damaged or no checkpoint.
+        UserError: If the file is absent, damaged, no checkpoint, or holds
+            objects that only unpickling would load.
     """
     if '://' not in str(path) and not Path(path).is_file():
         raise UserError(
@@ -38,15 +38,13 @@ def read_checkpoint(path: str | Path) -> dict:
             'path of a .pth file, such as work_dirs/CONFIG/iter_160000.pth'
         )
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(
-            str(path), map_location='cpu'
-        )
+        checkpoint = read_plain(path)
     except Exception as error:
         raise UserError(
-            f'checkpoint {path} cannot be read ({type(error).__name__}: '
-            f'{_first_line(error)}){_damage(path)}: expected a file written '
-            'by torch.save, such as those of tools/train.py'
+            f'checkpoint {path} {_trouble(error, path)}'
         ) from error
+    if isinstance(checkpoint, dict) and _is_state_dict(checkpoint):
+        checkpoint = {'state_dict': checkpoint}
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
         held = sorted(checkpoint) if isinstance(checkpoint, dict) else ''
         raise UserError(
@@ -54,7 +52,24 @@ def read_checkpoint(path: str | Path) -> dict:
             "expected a dict with 'state_dict'. Released ViM weights "
             'convert by tools/model_converters/vim_to_mmscope.py'
         )
+    strip_wrappers(checkpoint['state_dict'])
     return checkpoint
+
+
+def _is_state_dict(content: dict) -> bool:
+    return bool(content) and all(
+        isinstance(value, Tensor) for value in content.values()
+    )
+
+
+class StripWrappersHook(Hook):
+    """Lets a runner read names as our tools do, when it loads by itself."""
+
+    priority = 'HIGHEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take out of names what wrappers put there."""
+        strip_wrappers(checkpoint.get('state_dict', checkpoint))
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
@@ -104,6 +119,7 @@ def load_model_weights(model: nn.Module, path: str | Path) -> str:
         UserError: If weights of the model are missing or differ in shape.
     """
     state_dict = dict(read_checkpoint(path)['state_dict'])
+    _refuse_other_names(model, state_dict, path)
     try:
         result = model.load_state_dict(state_dict, strict=False)
     except (RuntimeError, ValueError) as error:
@@ -125,6 +141,29 @@ def load_model_weights(model: nn.Module, path: str | Path) -> str:
     return f'{len(unused)} entries of {path} not used: {_some(unused)}'
 
 
+def _refuse_other_names(
+    model: nn.Module, state_dict: dict[str, Tensor], path: str | Path
+) -> None:
+    """Say what the names of a checkpoint begin with, if none fits."""
+    own = model.state_dict()
+    if own.keys() & state_dict.keys():
+        return
+    hint = 'Use the config that it was trained with'
+    first = next(iter(state_dict), '')
+    for part, _ in model.named_children():
+        if f'{part}.{first}' in own:
+            hint = (
+                f'It is of the {part} alone: a training starts from it by '
+                f"model.{part}.init_cfg=dict(type='Pretrained', checkpoint="
+                f"'{path}')"
+            )
+    raise UserError(
+        f'checkpoint {path} is of another model: none of its '
+        f'{len(state_dict)} entries ({_some(list(state_dict))}) is one of '
+        f'{type(model).__name__} ({_some(list(own))}). {hint}'
+    )
+
+
 def _some(keys: list[str]) -> str:
     shown = ', '.join(sorted(keys)[:3])
     return shown + (', ...' if len(keys) > 3 else '') if keys else 'none'
@@ -134,11 +173,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [''])[0][:200]
 
 
-def _damage(path: str | Path) -> str:
-    """Tell an incomplete file from one that torch.save never wrote."""
-    if not Path(path).is_file():
-        return ''
-    size = Path(path).stat().st_size
-    if zipfile.is_zipfile(path):
-        return f', {size:,} bytes'
-    return f', {size:,} bytes, damaged or incomplete'
+def _trouble(error: Exception, path: str | Path) -> str:
+    """Tell what only unpickling reads, what is damaged, and other files."""
+    file, told = Path(path), _first_line(error)
+    whole = file.is_file() and zipfile.is_zipfile(file)
+    if whole and isinstance(error, UnpicklingError):
+        return (
+            'holds objects that only unpickling, which can run code, would '
+            f'load ({told}). If you trust it, keep its weights: python -c '
+            "\"import torch; torch.save({'state_dict': torch.load("
+            f"'{path}', weights_only=False)['state_dict']}}, 'PLAIN.pth')\", "
+            'and give PLAIN.pth'
+        )
+    size = f', {file.stat().st_size:,} bytes' if file.is_file() else ''
+    damage = ', damaged or incomplete' if size and not whole else ''
+    return (
+        f'cannot be read ({type(error).__name__}: {told}){size}{damage}: '
+        'expected a file written by torch.save, such as those of '
+        'tools/train.py'
+    )

@@ -3,9 +3,11 @@ import copy
 import pytest
 import torch
 from builders import segmentation
+from mmengine.hooks import Hook
 from mmengine.runner import load_checkpoint
 
 from mmscope.engine import ConfidenceGateHook
+from mmscope.models.layers import find_observed, is_observed
 from mmscope.models.scoping import find_backbone
 
 HOOK = {'type': 'mmscope.ConfidenceGateHook'}
@@ -211,3 +213,41 @@ def test_a_gated_inferencer_exits_without_any_runner(scenes, tmp_path):
     inference_model(model, str(next((scenes / 'images').iterdir())))
     assert model.backbone.last_exit.exited.tolist() == [True]
     assert torch.is_tensor(model.backbone.last_exit.importance)
+
+
+def attached(model):
+    """Hooks on modules, and lists that observe them."""
+    hooks = sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks)
+        for module in model.modules()
+    )
+    return hooks, is_observed(find_observed(model))
+
+
+class Interrupts(Hook):
+    """What Ctrl-C does, in the middle of a loop."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, stage):
+        setattr(self, f'before_{stage}_iter', self.interrupt)
+
+    def interrupt(self, runner, *args, **kwargs):
+        assert attached(runner.model) != (0, False)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('stage', ['train', 'val', 'test'])
+def test_an_interrupted_loop_leaves_nothing_attached(scenes, tmp_path, stage):
+    runner = segmentation.runner(
+        scenes, tmp_path, segmentation.segmentor('EncoderDecoder'), iters=1
+    )
+    start = runner.test if stage == 'test' else runner.train
+    runner.register_hook(Interrupts(stage))
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert attached(runner.model) == (0, False)
+    # It can go on afterwards.
+    runner._hooks = [h for h in runner._hooks if type(h) is not Interrupts]
+    assert 'early_exit/mean_tokens' in runner.test()
+    assert attached(runner.model) == (0, False)

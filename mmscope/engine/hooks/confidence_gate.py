@@ -15,6 +15,7 @@ from mmscope.models.losses import (
     coarse_fine_kl,
     exit_head_losses,
     feature_consistency,
+    ignored_label,
     stage_outputs,
 )
 from mmscope.models.scoping import (
@@ -51,7 +52,9 @@ class CoarseStageLosses(StepLosses):
     ) -> dict[str, Tensor]:
         """Compute what trains the coarse stage."""
         outputs = stage_outputs(records)
-        losses = exit_head_losses(model.backbone, outputs, data_samples)
+        losses = exit_head_losses(
+            model.backbone, outputs, data_samples, ignored_label(model)
+        )
         if outputs.fine_maps:
             consistency = feature_consistency(outputs)
             losses['loss_feature_consistency'] = (
@@ -137,6 +140,7 @@ class ConfidenceGateHook(ObservingHook):
 
     def before_run(self, runner: Runner) -> None:
         """Wire the gate."""
+        super().before_run(runner)
         attach_gate(
             runner.model,
             self.exit_threshold,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import wraps
 from typing import Any
+from weakref import WeakSet
 
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -85,10 +88,41 @@ class ObservingHook(Hook, ABC):
         self._handle: RemovableHandle | None = None
         # What is open during a step or an evaluation.
         self._open = ExitStack()
+        self._guarded: WeakSet[BaseLoop] = WeakSet()
 
     @abstractmethod
     def find_backbone(self, model: nn.Module) -> TokenBackbone:
         """Find the backbone that is observed, or raise."""
+
+    def before_run(self, runner: Runner) -> None:
+        """See to it that loops leave nothing attached, however they end.
+
+        MMEngine calls no hook where a loop ends by an error or Ctrl-C.
+        """
+        # The properties would build loops that nobody wants.
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+        for loop in loops:
+            if isinstance(loop, BaseLoop) and loop not in self._guarded:
+                self._guarded.add(loop)
+                loop.run = self._closing(loop.run)
+
+    def _closing(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(run)
+        def closing(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return run(*args, **kwargs)
+            except BaseException:
+                self._take_off()
+                raise
+
+        return closing
+
+    def _take_off(self) -> None:
+        self._open.close()
+        self._losses.records = None
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
     def before_train(self, runner: Runner) -> None:
         """Complete the losses of a host that has none of its own."""
@@ -128,10 +162,7 @@ class ObservingHook(Hook, ABC):
 
     def after_train(self, runner: Runner) -> None:
         """Leave the model as it was."""
-        self._open.close()
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        self._take_off()
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting."""

@@ -48,6 +48,7 @@ class TokenReductionHook(ObservingHook):
 
     def before_run(self, runner: Runner) -> None:
         """Refuse a model that reduces nothing."""
+        super().before_run(runner)
         self.find_backbone(runner.model)
 
     def find_backbone(self, model: nn.Module) -> TokenBackbone:

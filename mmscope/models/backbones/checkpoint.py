@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
 from torch import Tensor
 
 from mmscope.models.backbones.embedding import POSITIONS
+from mmscope.models.backbones.foreign_weights import (
+    State,
+    refuse_foreign,
+    refuse_other_mathematics,
+    refuse_other_patches,
+    refuse_other_sizes,
+)
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
 from mmscope.models.layers import (
     PositionTable,
@@ -18,7 +26,6 @@ from mmscope.models.layers import (
 if TYPE_CHECKING:
     from mmscope.models.backbones.token_backbone import TokenBackbone
 
-State = dict[str, Tensor]
 # Side in pixels that the released models are made for.
 RELEASED_SIZE = 224
 
@@ -42,19 +49,38 @@ def adapt_state_dict(
         ValueError: If the entries belong to another model.
     """
     own = backbone.describe()
-    _refuse_foreign(backbone, state_dict, prefix)
+    refuse_foreign(backbone, state_dict, prefix)
+    refuse_other_patches(backbone, state_dict, prefix)
     info = None
     packed = state_dict.get(prefix + KEY)
     # Nothing can be read on the meta device.
     if packed is not None and not getattr(packed, 'is_meta', False):
         info = WeightsInfo.unpack(packed)
-        _refuse_other_mathematics(info, own)
+        refuse_other_mathematics(info, own)
     # A strict load wants the entry, and the model keeps its own.
     state_dict[prefix + KEY] = own.pack()
     state_dict.update(_fitted_tables(backbone, state_dict, prefix, info))
     if not own.summary.count:
         state_dict.pop(f'{prefix}cls_token', None)
-    _refuse_other_sizes(backbone, state_dict, prefix, info)
+    refuse_other_sizes(backbone, state_dict, prefix, info)
+    if info is not None:
+        _restore_selection(backbone, info)
+
+
+def _restore_selection(backbone: TokenBackbone, info: WeightsInfo) -> None:
+    """Let a scope select regions as it did when the weights were saved."""
+    if info.selection in (None, backbone.selection) or (
+        backbone.selection is None
+    ):
+        return
+    word = 'on' if info.selection else 'off'
+    _say(
+        f'informative-region selection is {word}, as when these weights were '
+        f'saved; to have it otherwise: backbone.selection = '
+        f'{not info.selection} after loading, or InformativeSelectionHook',
+        logging.WARNING,
+    )
+    backbone.selection = info.selection
 
 
 def _fitted_tables(
@@ -179,92 +205,5 @@ def released_dense(patch_size: int) -> tuple[int, int]:
     return side, side
 
 
-def _say(text: str) -> None:
-    print_log(text, logger='current')
-
-
-def _refuse_other_mathematics(info: WeightsInfo, own: WeightsInfo) -> None:
-    if info.summary != own.summary and not info.summary.count:
-        raise ValueError(
-            f'the weights are of a {info.family} without summary tokens, '
-            f'this {own.family} has {own.summary.count} '
-            f"({own.summary.position}): set summary_position='none'"
-        )
-    if found := info.differences(own):
-        raise ValueError(
-            f'the weights are of a {info.family}, and this {own.family} '
-            f'would compute something else with them (checkpoint against '
-            f'model: {"; ".join(found)}). Build the model that they were '
-            'trained in'
-        )
-
-
-def _refuse_foreign(
-    backbone: TokenBackbone, state_dict: State, prefix: str
-) -> None:
-    name = type(backbone).__name__
-    if not state_dict:
-        raise ValueError(
-            f'the checkpoint holds no entries for this {name}'
-            + (f", none that begins with '{prefix}'" if prefix else '')
-            + ': to load another part of a model, load it into that part'
-        )
-    rope = [k for k in state_dict if k.startswith(f'{prefix}rope.')]
-    if rope and not backbone.rope:
-        raise ValueError(
-            f'the checkpoint uses rotary position embeddings ({rope[0]}), as '
-            "ViM's small segmentation and its detection models do; "
-            f'{name} has absolute ones alone and would compute something '
-            "else: build VisionMamba(rope=True, summary_position='none')"
-        )
-    for key in rope:
-        # Tables of angles, which are computed here.
-        del state_dict[key]
-    own = backbone.state_dict(prefix=prefix)
-    del own[prefix + KEY]
-    if not any(key in state_dict for key in own):
-        some = ', '.join(list(state_dict)[:3])
-        raise ValueError(
-            f'the checkpoint is of another model: no entry is one of {name} '
-            f'(expected such as {prefix}layers.0.mixer.in_proj.weight, got '
-            f'such as {some}). Convert a released ViM with '
-            'tools/model_converters/vim_to_mmscope.py'
-        )
-
-
-def _refuse_other_sizes(
-    backbone: TokenBackbone,
-    state_dict: State,
-    prefix: str,
-    info: WeightsInfo | None,
-) -> None:
-    # MMEngine only warns on other shapes and leaves those weights random.
-    own = backbone.state_dict(prefix=prefix)
-    differing = [
-        f'{key}: {tuple(state_dict[key].shape)}, '
-        f'expected {tuple(own[key].shape)}'
-        for key in own
-        if key in state_dict
-        and key != prefix + KEY
-        and not key.startswith(f'{prefix}exit_head')
-        and state_dict[key].shape != own[key].shape
-    ]
-    layers = f'{prefix}layers.'
-    found = {
-        int(k[len(layers) :].split('.')[0])
-        for k in state_dict
-        if k.startswith(layers)
-    }
-    if found and len(found) != backbone.num_layers:
-        differing.append(
-            f'{len(found)} blocks, expected {backbone.num_layers}'
-        )
-    if info is not None and not differing:
-        differing = info.other_sizes(backbone.describe())
-    if differing:
-        raise ValueError(
-            f'the checkpoint is of another arch than this '
-            f'{type(backbone).__name__} (embed_dims {backbone.embed_dims}, '
-            f'{backbone.num_layers} layers): {"; ".join(differing[:3])}. Set '
-            'backbone.arch to the one of the checkpoint'
-        )
+def _say(text: str, level: int = logging.INFO) -> None:
+    print_log(text, logger='current', level=level)

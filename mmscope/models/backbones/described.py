@@ -25,6 +25,8 @@ class DescribedWeights(nn.Module):
             say it.
         rope (bool): Whether tokens are turned by rotary positions. Defaults
             to False.
+        selection (bool | None): Whether a scope selects regions; None for
+            what has no selection. Defaults to None.
     """
 
     blocks: str
@@ -32,6 +34,7 @@ class DescribedWeights(nn.Module):
     average_directions: bool
     released_summary: SummaryTokens
     rope: bool = False
+    selection: bool | None = None
 
     def describe(self) -> WeightsInfo:
         """Say what the weights are, whatever class holds them."""

@@ -33,6 +33,10 @@ class WeightsInfo:
         tables (dict[str, PositionTable]): Position tables by parameter.
         rope (bool): Whether there are rotary positions, too; older entries
             do not say it. Defaults to False.
+        selection (bool | None): Whether a scope refined its informative
+            regions alone when they were saved; None for what has no
+            selection, and in older entries. Not mathematics: a state that
+            training changes, restored on loading. Defaults to None.
     """
 
     family: str
@@ -45,6 +49,7 @@ class WeightsInfo:
     patch_stride: int
     tables: dict[str, PositionTable]
     rope: bool = False
+    selection: bool | None = None
 
     @classmethod
     def of(cls, backbone: TokenBackbone) -> WeightsInfo:
@@ -60,6 +65,7 @@ class WeightsInfo:
             patch_stride=backbone.patch_stride,
             tables=backbone.position_tables(),
             rope=backbone.rope,
+            selection=backbone.selection,
         )
 
     def pack(self) -> Tensor:
@@ -94,7 +100,7 @@ class WeightsInfo:
     @classmethod
     def _read(cls, packed: Tensor) -> WeightsInfo:
         found = json.loads(_bytes(packed))
-        found.setdefault('rope', False)
+        found = {'rope': False, 'selection': None, **found}
         known = {name: found[name] for name in cls.__dataclass_fields__}
         known['arch'] = dict(found['arch'])
         known['summary'] = SummaryTokens(**found['summary'])

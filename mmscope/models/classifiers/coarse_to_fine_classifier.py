@@ -7,7 +7,7 @@ from typing import Any
 from mmpretrain.models.classifiers import ImageClassifier
 
 from mmscope.models.losses import TrainsCoarseStage
-from mmscope.models.scoping import attach_gate
+from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
 
 
@@ -54,8 +54,8 @@ class CoarseToFineClassifier(TrainsCoarseStage, ImageClassifier):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        attach_gate(self, exit_threshold, confidence)
         self._check_parts()
+        attach_gate(self, exit_threshold, confidence)
 
     def _check_parts(self) -> None:
         # By name: a type checker would take the head for the mark alone.
@@ -67,13 +67,15 @@ class CoarseToFineClassifier(TrainsCoarseStage, ImageClassifier):
                 'mmscope.CoarseToFineClsHead, or ImageClassifier with '
                 'mmscope.ConfidenceGateHook'
             )
-        if self.backbone.out_type != 'cls_token':
+        backbone = find_backbone(self)
+        if backbone.out_type != 'cls_token':
             raise ValueError(
                 "a classifier needs backbone.out_type='cls_token', got "
-                f'{self.backbone.out_type!r}'
+                f'{backbone.out_type!r}'
             )
-        if self.head.in_channels != self.backbone.summary_dims:
+        dims = backbone.summary_dims
+        if self.neck is None and self.head.in_channels != dims:
             raise ValueError(
                 f'head.in_channels is {self.head.in_channels}, the backbone '
-                f'gives {self.backbone.summary_dims} channels: make them equal'
+                f'gives {dims} channels: make them equal'
             )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from mmengine.runner import load_checkpoint
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
 from mmscope.models.backbones import TokenBackbone
+from mmscope.models.backbones.weights_file import read_plain, strip_wrappers
 from mmscope.models.layers import Record, observe
 from mmscope.models.losses import (
     TrainsReduction,
@@ -213,8 +214,11 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
 
 def _load(teacher: nn.Module, path: str) -> None:
     try:
-        load_checkpoint(teacher, path, map_location='cpu', strict=True)
-    except (FileNotFoundError, RuntimeError) as error:
+        content = read_plain(path)
+        state = dict(content.get('state_dict', content))
+        strip_wrappers(state)
+        teacher.load_state_dict(state)
+    except (OSError, RuntimeError, UnpicklingError) as error:
         raise type(error)(
             f'teacher_checkpoint {path!r} cannot be loaded into the teacher: '
             f'{error}'

@@ -13,6 +13,7 @@ from mmscope.models.losses import (
     TrainsCoarseStage,
     exit_head_losses,
     feature_consistency,
+    ignored_label,
     stage_outputs,
 )
 from mmscope.models.scoping import attach_gate, find_backbone
@@ -133,8 +134,9 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
             coarse = super().loss(outputs.coarse_maps, batch_data_samples)
             for name, value in coarse.items():
                 losses[f'coarse_{name}'] = self._weighted(name, value)
+        samples, ignored = batch_data_samples, ignored_label(self)
         losses.update(
-            exit_head_losses(self.backbone, outputs, batch_data_samples)
+            exit_head_losses(self.backbone, outputs, samples, ignored)
         )
         return losses
 

@@ -8,20 +8,21 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-Formula = Callable[[Tensor], Tensor]
+# Of logits (B, C), and of the classes that count as present, (B, C) bool.
+Formula = Callable[[Tensor, Tensor | None], Tensor]
 
 
-def _max_prob(logits: Tensor) -> Tensor:
+def _max_prob(logits: Tensor, present: Tensor | None = None) -> Tensor:
     return logits.log_softmax(-1).amax(-1).exp()
 
 
-def _softmax_entropy(logits: Tensor) -> Tensor:
+def _softmax_entropy(logits: Tensor, present: Tensor | None) -> Tensor:
     log_probs = logits.log_softmax(-1)
     entropy = -(log_probs.exp() * log_probs).sum(-1)
     return 1.0 - entropy / math.log(logits.shape[-1])
 
 
-def _binary_entropy(logits: Tensor) -> Tensor:
+def _binary_entropy(logits: Tensor, present: Tensor | None) -> Tensor:
     probs = logits.sigmoid()
     entropy = -(
         probs * F.logsigmoid(logits) + (1.0 - probs) * F.logsigmoid(-logits)
@@ -29,16 +30,16 @@ def _binary_entropy(logits: Tensor) -> Tensor:
     return 1.0 - entropy.mean(-1) / math.log(2.0)
 
 
-def _mean_present(logits: Tensor) -> Tensor:
+def _mean_present(logits: Tensor, present: Tensor | None) -> Tensor:
     probs = logits.sigmoid()
-    present = probs >= 0.5
+    present = probs >= 0.5 if present is None else present
     total = (probs * present).sum(-1)
     return total / present.sum(-1).clamp(min=1)
 
 
-def _min_present(logits: Tensor) -> Tensor:
+def _min_present(logits: Tensor, present: Tensor | None) -> Tensor:
     probs = logits.sigmoid()
-    present = probs >= 0.5
+    present = probs >= 0.5 if present is None else present
     least = probs.masked_fill(~present, 1.0).amin(-1)
     return least * present.any(-1)
 
@@ -92,8 +93,8 @@ def check_confidence(
         with_map (bool): See :func:`kinds_of`. Defaults to False.
 
     Raises:
-        ValueError: If there is no such kind, or it is the entropy of a
-            distribution over a single class.
+        ValueError: If there is no such kind, or the outputs are a
+            distribution over a single class, which is always sure.
     """
     kinds = kinds_of(meaning, with_map)
     if kind not in kinds:
@@ -104,10 +105,11 @@ def check_confidence(
             f'confidence of a {meaning} prediction must be one of {kinds}, '
             f'got {kind!r}{hint}'
         )
-    if (kind, meaning, num_classes) == ('entropy', 'softmax', 1):
+    if meaning == 'softmax' and kind != MAP and num_classes == 1:
         raise ValueError(
-            "confidence='entropy' compares with log C, which is 0 for the "
-            "one class of this head: use confidence='max_prob'"
+            'a softmax over one class is 1 whatever the image shows, so every '
+            'image would exit: give the head num_classes >= 2, or '
+            'let backbone.exit_head decide'
         )
     return kind
 
@@ -150,22 +152,26 @@ def multi_label_confidence(
     return confidence(logits, kind, 'multi_label')
 
 
-def confidence(logits: Tensor, kind: str, meaning: str) -> Tensor:
+def confidence(
+    logits: Tensor, kind: str, meaning: str, present: Tensor | None = None
+) -> Tensor:
     """Confidence of a prediction of either meaning.
 
     Args:
         logits (Tensor): (B, C).
         kind (str): See ``CONFIDENCES``.
         meaning (str): 'softmax' or 'multi_label'.
+        present (Tensor | None): Which classes the head calls present,
+            (B, C) bool; None for those of at least 0.5. Defaults to None.
 
     Returns:
         Tensor: (B,) float32 in [0, 1].
 
     Raises:
-        ValueError: If ``kind`` is unknown, or the entropy of one class.
+        ValueError: If ``kind`` is unknown, or a softmax has one class.
     """
     check_confidence(kind, meaning, logits.shape[-1])
-    return CONFIDENCES[meaning][kind](logits.float())
+    return CONFIDENCES[meaning][kind](logits.float(), present)
 
 
 def map_confidence(logits: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from numbers import Real
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -164,8 +166,8 @@ class MultiLabelExitHead(BaseModule):
         Returns:
             dict[str, Tensor]: Weighted scalars.
         """
-        self.num_updates += 1
         labelled = ~targets.isnan().any(1)
+        self._count('num_updates', self.fc, self.loss_weight, labelled)
         targets = targets.nan_to_num(0.0)
         coarse, fine = self(coarse_cls).float(), self(fine_cls).float()
 
@@ -194,9 +196,60 @@ class MultiLabelExitHead(BaseModule):
             dict[str, Tensor]: ``loss_exit_map``, a weighted scalar.
         """
         assert self.map_loss_weight is not None
-        self.num_map_updates += 1
-        log_probs = self.map_logits(tokens).float().log_softmax(-1)
         labelled = ~targets.isnan().any(-1)
+        self._count(
+            'num_map_updates', self.fc_map, self.map_loss_weight, labelled
+        )
+        log_probs = self.map_logits(tokens).float().log_softmax(-1)
         entropy = -(targets.nan_to_num(0.0) * log_probs).sum(-1)
         mean = (entropy * labelled).sum() / labelled.sum().clamp(min=1)
         return {'loss_exit_map': self.map_loss_weight * mean}
+
+    def _count(
+        self, counter: str, part: nn.Module, weight: float, labelled: Tensor
+    ) -> None:
+        """Count an update, if the loss teaches a part anything."""
+        learns = any(param.requires_grad for param in part.parameters())
+        if learns and weight > 0 and torch.is_grad_enabled():
+            # No branch: the labels lie on a device.
+            getattr(self, counter).add_(labelled.any())
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        self._check_marker(state_dict, prefix, 'num_updates', 'fc')
+        if self.has_map:
+            self._check_marker(state_dict, prefix, 'num_map_updates', 'fc_map')
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_marker(
+        self,
+        state_dict: dict[str, Tensor],
+        prefix: str,
+        counter: str,
+        name: str,
+    ) -> None:
+        """Let a part count as trained only if all its weights come along.
+
+        Whoever loads what fits (``strict=False``, MMEngine) would take the
+        counter of weights that it leaves out.
+        """
+        own = getattr(self, name).state_dict(prefix=f'{prefix}{name}.')
+        shapes = {
+            key: getattr(state_dict.get(key), 'shape', None) for key in own
+        }
+        odd = [key for key in own if shapes[key] != own[key].shape]
+        # Where no weight comes, the head and what it says stay as they are.
+        nothing = len(odd) == len(own)
+        if not odd or (nothing and prefix + counter not in state_dict):
+            return
+        count = getattr(self, counter)
+        state_dict[prefix + counter] = count if nothing else count * 0
+        found = shapes[odd[0]]
+        print_log(
+            f'{odd[0]} is {"absent" if found is None else tuple(found)} in '
+            f'the checkpoint, expected {tuple(own[odd[0]].shape)}: what it '
+            f'says of {counter} is not taken, it would be of other weights',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -21,7 +21,7 @@ from .record import (
     unwrap_model,
 )
 from .rotary import RotarySteps, rotary_angles, rotate
-from .settings import holding, is_number
+from .settings import holding, in_evaluation, is_number
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
 from .token_scores import (
@@ -61,6 +61,7 @@ __all__ = [
     'find_observed',
     'gather_tokens',
     'holding',
+    'in_evaluation',
     'is_number',
     'is_observed',
     'is_overwritten',

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any, TypeGuard
 
+from torch import nn
+
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a setting is a real number; True and NaN are none."""
@@ -35,3 +37,28 @@ def holding(owner: Any, **settings: Any) -> Iterator[None]:
         yield
     finally:
         vars(owner).update(before)
+
+
+@contextmanager
+def in_evaluation(*models: nn.Module) -> Iterator[None]:
+    """Put modules in evaluation mode for a while.
+
+    Args:
+        *models (nn.Module): Each of their parts is left as it was: one that
+            somebody froze in a model that trains stays frozen.
+
+    Yields:
+        None: The mode holds inside.
+    """
+    before = [
+        (module, module.training)
+        for model in models
+        for module in model.modules()
+    ]
+    try:
+        for model in models:
+            model.eval()
+        yield
+    finally:
+        for module, training in before:
+            module.training = training

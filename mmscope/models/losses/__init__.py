@@ -1,5 +1,6 @@
 """Training losses of two-stage models."""
 
+from .annotations import has_boxes, ignored_label, label_map
 from .cell_targets import cell_targets
 from .distillation import KL_DIRECTIONS, check_kl_direction, coarse_fine_kl
 from .early_exit import (
@@ -25,6 +26,9 @@ __all__ = [
     'coarse_fine_kl',
     'exit_head_losses',
     'feature_consistency',
+    'has_boxes',
+    'ignored_label',
+    'label_map',
     'kept_token_error',
     'map_targets',
     'multi_label_targets',

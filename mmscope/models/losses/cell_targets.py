@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORE_LABEL = 255
+from mmscope.models.losses.annotations import (
+    check_labels,
+    has_boxes,
+    label_map,
+)
 
 
 def cell_targets(
@@ -18,6 +22,8 @@ def cell_targets(
     num_classes: int,
     nothing: bool,
     scales: Sequence[tuple[float, float]] | None = None,
+    *,
+    ignored: int | None,
 ) -> Tensor:
     """Share the cells of a coarse grid among the classes they show.
 
@@ -27,9 +33,8 @@ def cell_targets(
     box covers, padding too, is 'nothing', the class behind all others.
 
     Args:
-        data_samples (Sequence[Any]): With ``gt_sem_seg.data`` (label maps,
-            255 ignored) or ``gt_instances`` (``bboxes`` xyxy in pixels,
-            ``labels``).
+        data_samples (Sequence[Any]): With ``gt_sem_seg`` (label maps) or
+            ``gt_instances`` (``bboxes`` xyxy in pixels, ``labels``).
         grid (tuple[int, int]): Coarse grid (h, w) from the top left pixel.
         cell (int): Pixels of a cell's side.
         num_classes (int): Classes C of the data set.
@@ -37,6 +42,8 @@ def cell_targets(
         scales (Sequence[tuple[float, float]] | None): Pixels of the model's
             input for one of the annotation, (rows, columns) of each sample;
             None for 1. Defaults to None.
+        ignored (int | None): Label that does not count, see
+            :func:`ignored_label`.
 
     Returns:
         Tensor: (B, h * w, K) float32, K = C + 1 with 'nothing', else C; rows
@@ -48,48 +55,30 @@ def cell_targets(
     """
     scales = scales or [(1.0, 1.0)] * len(data_samples)
     size = (grid[0] * cell, grid[1] * cell)
+    number = num_classes + int(nothing)
+    if not data_samples:
+        return torch.zeros(0, grid[0] * grid[1], number)
     rows = []
     for sample, scale in zip(data_samples, scales, strict=True):
         if nothing:
             labels = _painted(sample, size, num_classes, scale)
             scale = (1.0, 1.0)
         else:
-            labels = _label_map(sample)
-        number = num_classes + int(nothing)
-        rows.append(_shares(labels, grid, cell, number, scale))
+            labels = _checked_map(sample)
+        # Painted labels are all known.
+        unknown = None if nothing else ignored
+        rows.append(_shares(labels, grid, cell, number, scale, unknown))
     return torch.stack(rows)
 
 
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Refuse labels that are none of the exit head's classes.
-
-    Args:
-        labels (Tensor): Any number of them.
-        num_classes (int): C.
-
-    Raises:
-        ValueError: If one is not in [0, C).
-    """
-    if labels.numel() and not (
-        0 <= labels.min() <= labels.max() < num_classes
-    ):
-        raise ValueError(
-            f'annotation holds labels {int(labels.min())} to '
-            f'{int(labels.max())}, the exit head has num_classes='
-            f'{num_classes}: set exit_head.num_classes to that of the data '
-            'set (and reduce_zero_label if label 0 means "other")'
-        )
-
-
-def _label_map(sample: Any) -> Tensor:
+def _checked_map(sample: Any) -> Tensor:
     if 'gt_sem_seg' not in sample:
         raise ValueError(
             'the map of this exit head learns from gt_sem_seg, got a data '
             f'sample with {sorted(sample.keys())}: for boxes set '
             'exit_head.map_nothing=True, for single labels leave the map out'
         )
-    labels = sample.gt_sem_seg.data
-    return labels.reshape(labels.shape[-2:]).long()
+    return label_map(sample)
 
 
 def _painted(
@@ -98,7 +87,7 @@ def _painted(
     num_classes: int,
     scale: tuple[float, float],
 ) -> Tensor:
-    if 'gt_instances' not in sample:
+    if not has_boxes(sample):
         raise ValueError(
             'map_nothing=True is for boxes in gt_instances, got a data '
             f'sample with {sorted(sample.keys())}: set '
@@ -126,14 +115,17 @@ def _shares(
     cell: int,
     number: int,
     scale: tuple[float, float],
+    ignored: int | None,
 ) -> Tensor:
     """Share of each cell's labelled pixels by class, (h * w, number)."""
     rows, columns = (
         _cell_of_pixels(side, cells, cell / factor, labels.device)
         for side, cells, factor in zip(labels.shape, grid, scale, strict=True)
     )
-    known = labels != IGNORE_LABEL
-    check_labels(labels[known], number)
+    known = torch.ones_like(labels, dtype=torch.bool)
+    if ignored is not None:
+        known = labels != ignored
+    check_labels(labels[known], number, ignored)
     index = (rows[:, None] * grid[1] + columns) * number + labels
     counts = index[known].bincount(minlength=grid[0] * grid[1] * number)
     counts = counts.view(-1, number).float()

@@ -41,7 +41,7 @@ def coarse_fine_kl(
             docs/results/cifar10.md.
 
     Returns:
-        Tensor: Mean over the batch, scalar, float32, in nats.
+        Tensor: Mean over the batch, scalar, float32, in nats; 0 of no image.
 
     Raises:
         ValueError: If the direction is unknown.
@@ -49,6 +49,6 @@ def coarse_fine_kl(
     check_kl_direction(direction)
     log_q = coarse.float().log_softmax(-1)
     log_p = fine.detach().float().log_softmax(-1)
-    if direction == 'pq':
-        return F.kl_div(log_q, log_p, reduction='batchmean', log_target=True)
-    return F.kl_div(log_p, log_q, reduction='batchmean', log_target=True)
+    pair = (log_q, log_p) if direction == 'pq' else (log_p, log_q)
+    total = F.kl_div(*pair, reduction='sum', log_target=True)
+    return total / max(len(coarse), 1)

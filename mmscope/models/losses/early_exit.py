@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from mmscope.models.layers import Record
-from mmscope.models.losses.cell_targets import (
-    IGNORE_LABEL,
-    cell_targets,
+from mmscope.models.losses.annotations import (
     check_labels,
+    has_boxes,
+    label_map,
 )
+from mmscope.models.losses.cell_targets import cell_targets
 from mmscope.models.scoping import StageOutputs, TwoStage
 
 
@@ -45,7 +46,10 @@ def stage_outputs(records: Sequence[Record]) -> StageOutputs:
 
 
 def exit_head_losses(
-    backbone: TwoStage, outputs: StageOutputs, data_samples: Sequence[Any]
+    backbone: TwoStage,
+    outputs: StageOutputs,
+    data_samples: Sequence[Any],
+    ignored: int | None,
 ) -> dict[str, Tensor]:
     """Losses of the backbone's exit head, and of its map, for one batch.
 
@@ -54,6 +58,8 @@ def exit_head_losses(
         outputs (StageOutputs): Of the same batch.
         data_samples (Sequence[Any]): With ``gt_sem_seg`` or
             ``gt_instances``.
+        ignored (int | None): Label that the host ignores, see
+            :func:`ignored_label`.
 
     Returns:
         dict[str, Tensor]: Empty without an exit head.
@@ -62,14 +68,19 @@ def exit_head_losses(
     if head is None:
         return {}
     device = outputs.coarse_cls.device
-    targets = multi_label_targets(data_samples, head.num_classes)
+    targets = multi_label_targets(
+        data_samples, head.num_classes, ignored=ignored
+    )
     losses = head.loss(
         outputs.coarse_cls, outputs.fine_cls, targets.to(device)
     )
     if getattr(head, 'has_map', False):
         assert outputs.grid is not None
-        cells = map_targets(backbone, outputs.grid, data_samples).to(device)
-        losses.update(head.map_loss(outputs.coarse_features, cells))
+        cells = map_targets(
+            backbone, outputs.grid, data_samples, ignored=ignored
+        )
+        features = outputs.coarse_features
+        losses.update(head.map_loss(features, cells.to(device)))
     return losses
 
 
@@ -78,6 +89,8 @@ def map_targets(
     grid: tuple[int, int],
     data_samples: Sequence[Any],
     scales: Sequence[tuple[float, float]] | None = None,
+    *,
+    ignored: int | None,
 ) -> Tensor:
     """What the map of a backbone's exit head shall say.
 
@@ -87,6 +100,7 @@ def map_targets(
         data_samples (Sequence[Any]): See :func:`cell_targets`.
         scales (Sequence[tuple[float, float]] | None): See
             :func:`cell_targets`. Defaults to None.
+        ignored (int | None): See :func:`cell_targets`.
 
     Returns:
         Tensor: (B, h * w, K).
@@ -100,6 +114,7 @@ def map_targets(
         head.num_classes,
         head.map_nothing,
         scales,
+        ignored=ignored,
     )
 
 
@@ -126,15 +141,17 @@ def feature_consistency(outputs: StageOutputs) -> Tensor:
 
 
 def multi_label_targets(
-    data_samples: Sequence[Any], num_classes: int
+    data_samples: Sequence[Any], num_classes: int, *, ignored: int | None
 ) -> Tensor:
     """Find out which classes each image's annotation holds.
 
     Args:
-        data_samples (Sequence[Any]): With ``gt_sem_seg.data`` (label maps,
-            255 ignored), ``gt_instances.labels``, ``gt_label`` or
-            ``gt_score``.
+        data_samples (Sequence[Any]): With ``gt_instances.labels`` (those
+            count where there is a label map, too), ``gt_sem_seg``,
+            ``gt_label`` or ``gt_score``.
         num_classes (int): C.
+        ignored (int | None): Label of maps that does not count, see
+            :func:`ignored_label`.
 
     Returns:
         Tensor: (B, C) float, 1 where present; a row of NaN where a label map
@@ -144,27 +161,30 @@ def multi_label_targets(
         ValueError: If a label is not below ``num_classes`` or a sample has
             no annotation.
     """
-    return torch.stack([_row(s, num_classes) for s in data_samples])
+    rows = [_row(s, num_classes, ignored) for s in data_samples]
+    return torch.stack(rows) if rows else torch.zeros(0, num_classes)
 
 
-def _row(sample: Any, num_classes: int) -> Tensor:
-    if 'gt_sem_seg' in sample:
-        labels = sample.gt_sem_seg.data.unique()
-        labels = labels[labels != IGNORE_LABEL]
-        row = torch.full((num_classes,), 0.0 if len(labels) else torch.nan)
-    elif hasattr(getattr(sample, 'gt_instances', None), 'labels'):
-        labels, row = sample.gt_instances.labels, torch.zeros(num_classes)
+def _row(sample: Any, num_classes: int, ignored: int | None) -> Tensor:
+    unknown = False
+    if has_boxes(sample):
+        labels = sample.gt_instances.labels
+    elif 'gt_sem_seg' in sample:
+        labels = label_map(sample).unique()
+        if ignored is not None:
+            labels = labels[labels != ignored]
+        unknown = not len(labels)
     elif 'gt_label' in sample:
-        labels, row = sample.gt_label.unique(), torch.zeros(num_classes)
+        labels = sample.gt_label.unique()
     elif 'gt_score' in sample:
         labels = sample.gt_score.nonzero()[:, 0]
-        row = torch.zeros(num_classes)
     else:
         raise ValueError(
             'exit-head targets need gt_sem_seg, gt_instances, gt_label or '
             f'gt_score, got a data sample with {sorted(sample.keys())}'
         )
     labels = labels.cpu().long()
-    check_labels(labels, num_classes)
+    check_labels(labels, num_classes, ignored)
+    row = torch.full((num_classes,), torch.nan if unknown else 0.0)
     row[labels] = 1.0
     return row

@@ -11,6 +11,7 @@ from torch import nn
 from mmscope.models.layers import unwrap_model
 from mmscope.models.scoping.checks import check_temperature, check_threshold
 from mmscope.models.scoping.gate import ExitHeadGate, Gate, HostGate
+from mmscope.models.scoping.host_path import check_path
 from mmscope.models.scoping.two_stage import TwoStage
 
 
@@ -77,7 +78,7 @@ def attach_gate(
         _refuse_sharded(model)
     kind, scale = confidence, temperature
     if backbone.gate is not None:
-        kind = backbone.gate.kind if kind is None else kind
+        kind = backbone.gate.wanted_kind if kind is None else kind
         scale = backbone.gate.temperature if scale is None else scale
     scale = 1.0 if scale is None else check_temperature(scale)
     host = unwrap_model(model)
@@ -87,7 +88,10 @@ def attach_gate(
         backbone.gate = ExitHeadGate(backbone, kind, scale)
     elif host is not backbone:
         _refuse_headless(host)
-        backbone.gate = HostGate(host, kind, scale)
+        gate = HostGate(host, kind, scale)
+        if not _is_wired(backbone, host) and not _is_sharded(model):
+            check_path(backbone, gate)
+        backbone.gate = gate
     elif isinstance(backbone.gate, HostGate):
         backbone.gate = HostGate(backbone.gate.owner, kind, scale)
     elif not (confidence is None and temperature is None):
@@ -108,6 +112,11 @@ def _refuse_headless(host: nn.Module) -> None:
             'backbone no exit head: set backbone.exit_head=dict('
             "type='mmscope.MultiLabelExitHead', num_classes=...)"
         )
+
+
+def _is_wired(backbone: TwoStage, host: nn.Module) -> bool:
+    gate = backbone.gate
+    return isinstance(gate, HostGate) and gate.owner is host
 
 
 @contextmanager
@@ -156,15 +165,18 @@ def at_threshold(model: nn.Module, eta: float | None) -> Iterator[TwoStage]:
         backbone.exit_threshold = before
 
 
-def _refuse_sharded(model: nn.Module) -> None:
-    sharded = any(
+def _is_sharded(model: nn.Module) -> bool:
+    return any(
         type(module).__name__ == 'FullyShardedDataParallel'
         for module in model.modules()
     ) or any(
         hasattr(param, 'ds_id') or type(param).__name__ == 'DTensor'
         for param in model.parameters()
     )
-    if sharded:
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    if _is_sharded(model):
         raise RuntimeError(
             'an exit gate cannot run on sharded weights (FSDP, ZeRO-3): a '
             'rank whose images all exit would leave the others waiting for '

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmscope.models.layers import in_evaluation
+
 # Divisible by every stride that backbones of the hosts have.
 PROBE_SIDE = 128
 
@@ -95,12 +97,11 @@ def _level(name: str, output: Tensor) -> FeatureLevel:
 
 
 def _run(backbone: nn.Module, in_channels: int, side: int) -> Sequence[Tensor]:
-    name, training = type(backbone).__name__, backbone.training
+    name = type(backbone).__name__
     weight = next(backbone.parameters(), torch.empty(0))
     imgs = weight.new_zeros(1, in_channels, side, side)
-    backbone.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_evaluation(backbone):
             outputs = backbone(imgs)
     # Whatever a backbone of another project says to a size it cannot take.
     except Exception as error:
@@ -109,8 +110,6 @@ def _run(backbone: nn.Module, in_channels: int, side: int) -> Sequence[Tensor]:
             f'on zeros of shape {tuple(imgs.shape)}: '
             f'{type(error).__name__}: {error}'
         ) from error
-    finally:
-        backbone.train(training)
     whole = isinstance(outputs, (tuple, list)) and len(outputs) > 0
     if not whole or not all(isinstance(x, Tensor) for x in outputs):
         raise ValueError(

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import (
@@ -29,8 +30,8 @@ class Gate(ABC):
 
     Args:
         owner (nn.Module): What has the head.
-        kind (str | None): Kind of confidence; None for the head's own.
-            Defaults to None.
+        kind (str | None): Kind of confidence; None for that of the head
+            which is there when it decides. Defaults to None.
         temperature (float): T; confidences are those of logits / T.
             Defaults to 1.
 
@@ -49,15 +50,25 @@ class Gate(ABC):
         temperature: float = 1.0,
     ) -> None:
         self.owner = owner
-        if kind is None:
-            kind = getattr(self.head, 'kind', self.kinds[0])
-        self.kind = check_confidence(
-            kind,
+        self.wanted_kind = kind
+        check_confidence(
+            self.kind,
             self.meaning,
             getattr(self.head, 'num_classes', None),
             self.has_map,
         )
         self.temperature = temperature
+
+    @property
+    def kind(self) -> str:
+        """Kind of confidence: what was wanted, else the head's own."""
+        if self.wanted_kind is not None:
+            return self.wanted_kind
+        return getattr(self.head, 'kind', self.kinds[0])
+
+    @kind.setter
+    def kind(self, value: str | None) -> None:
+        self.wanted_kind = value
 
     @property
     @abstractmethod
@@ -128,9 +139,13 @@ class Gate(ABC):
         """
         found, of_image = {}, [kind for kind in kinds if kind != MAP]
         if of_image:
-            logits = self.logits(cls).float() / self.temperature
+            logits, meaning = self.logits(cls).float(), self.meaning
+            present = None
+            if meaning == 'multi_label':
+                present = present_classes(self.head, logits)
+            logits = logits / self.temperature
             for kind in of_image:
-                found[kind] = confidence(logits, kind, self.meaning)
+                found[kind] = confidence(logits, kind, meaning, present)
         if MAP in kinds:
             logits = self.map_logits(tokens).float() / self.temperature
             found[MAP] = map_confidence(logits)
@@ -209,7 +224,7 @@ class WrappedGate(Gate):
 
     def __init__(self, gate: Gate) -> None:
         self.own = gate
-        super().__init__(gate.owner, gate.kind, gate.temperature)
+        super().__init__(gate.owner, gate.wanted_kind, gate.temperature)
 
     @property
     def head(self) -> nn.Module:
@@ -226,7 +241,8 @@ def meaning_of(head: nn.Module) -> str:
 
     Args:
         head (nn.Module): Ours and others say it by an attribute ``meaning``;
-            mmpretrain's heads are known.
+            mmpretrain's heads are known that predict by the softmax or the
+            sigmoid of what they return.
 
     Returns:
         str: 'softmax' or 'multi_label'.
@@ -234,20 +250,55 @@ def meaning_of(head: nn.Module) -> str:
     Raises:
         ValueError: If nobody knows.
     """
-    meaning = getattr(head, 'meaning', None)
-    if meaning is None and 'mmpretrain.models.heads' in sys.modules:
-        heads = sys.modules['mmpretrain.models.heads']
-        if isinstance(head, heads.MultiLabelClsHead):
-            meaning = 'multi_label'
-        elif isinstance(head, heads.ClsHead):
-            meaning = 'softmax'
+    meaning = getattr(head, 'meaning', None) or _meaning_in_mmpretrain(head)
     if meaning not in CONFIDENCES:
         raise ValueError(
             f'the gate cannot tell what a {type(head).__name__} predicts '
             f'(meaning: {meaning!r}): give the class an attribute '
-            f'meaning, one of {tuple(CONFIDENCES)}'
+            f'meaning, one of {tuple(CONFIDENCES)}, if it predicts by softmax '
+            'or sigmoid of its outputs'
         )
     return meaning
+
+
+def _meaning_in_mmpretrain(head: nn.Module) -> str | None:
+    if 'mmpretrain.models.heads' not in sys.modules:
+        return None
+    heads = sys.modules['mmpretrain.models.heads']
+    known = {'multi_label': heads.MultiLabelClsHead, 'softmax': heads.ClsHead}
+    for meaning, base in known.items():
+        # Regression, or two outputs that are added, is something else.
+        if isinstance(head, base) and inherits(
+            type(head), base, 'predict', '_get_predictions'
+        ):
+            return meaning
+    return None
+
+
+def inherits(kind: type, base: type, *methods: str) -> bool:
+    """Tell whether a class has some methods from a base unchanged."""
+    return all(getattr(kind, m) is getattr(base, m) for m in methods)
+
+
+def present_classes(head: nn.Module, logits: Tensor) -> Tensor:
+    """Ask a multi-label head which classes it calls present.
+
+    Args:
+        head (nn.Module): mmpretrain's say it by ``thr``, the least
+            probability, or ``topk``, how many; without both it is 0.5.
+        logits (Tensor): (B, C).
+
+    Returns:
+        Tensor: (B, C) bool.
+    """
+    probs = logits.sigmoid()
+    least, number = getattr(head, 'thr', 0.5), getattr(head, 'topk', None)
+    if least is None and number is not None:
+        chosen = probs.topk(number, -1).indices
+        return torch.zeros_like(probs, dtype=torch.bool).scatter(
+            -1, chosen, True
+        )
+    return probs >= (0.5 if least is None else least)
 
 
 def exit_mask(confidence: Tensor, threshold: float) -> Tensor:

@@ -101,7 +101,7 @@ class PassRecord(Record):
             PassRecord: The record.
         """
         last = output[-1] if isinstance(output, (tuple, list)) else output
-        cells = last[0, 0].numel() if isinstance(last, Tensor) else 1
+        cells = last.shape[2:].numel() if isinstance(last, Tensor) else 1
         height, width = imgs.shape[-2:]
         return cls([cells], [None], [], (height, width), imgs.shape[1])
 

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from mmscope.models.layers import Observed, unwrap_model
 from mmscope.models.scoping.checks import check_threshold
-from mmscope.models.scoping.gate import ExitHeadGate, Gate, exit_mask
+from mmscope.models.scoping.gate import (
+    ExitHeadGate,
+    Gate,
+    HostGate,
+    exit_mask,
+)
 from mmscope.models.scoping.stages import (
     CoarseStage,
     ExitRecord,
@@ -36,14 +41,15 @@ class TwoStage(Observed):
         **family (Any): Of the class behind.
     """
 
-    gate: Gate | None
     exit_head: nn.Module | None
+    _gate: Gate | None
     out_type: str
     patch_stride: int
     summary_dims: int
 
     def __init__(self, **family: Any) -> None:
         super().__init__(**family)
+        self.exit_head = None
         self.gate = None
         self.exit_threshold = None
 
@@ -51,7 +57,6 @@ class TwoStage(Observed):
         self, exit_head: dict[str, Any] | None, exit_threshold: float | None
     ) -> None:
         """Add the exit head, the last of all modules, and its gate."""
-        self.exit_head = None
         if exit_head:
             if not isinstance(exit_head, dict) or 'type' not in exit_head:
                 raise ValueError(
@@ -64,6 +69,20 @@ class TwoStage(Observed):
             )
             self.gate = ExitHeadGate(self)
         self.exit_threshold = exit_threshold
+
+    @property
+    def gate(self) -> Gate | None:
+        """Who decides; with an exit head, whoever put it there, that head."""
+        by_head = isinstance(self._gate, ExitHeadGate)
+        if self.exit_head is None:
+            return None if by_head else self._gate
+        if self._gate is None or isinstance(self._gate, HostGate):
+            self._gate = ExitHeadGate(self)
+        return self._gate
+
+    @gate.setter
+    def gate(self, value: Gate | None) -> None:
+        self._gate = value
 
     @abstractmethod
     def forward_coarse(self, imgs: Tensor) -> CoarseStage:

@@ -14,6 +14,7 @@ from mmscope.models.layers import observe
 from mmscope.models.losses import (
     TrainsCoarseStage,
     exit_head_losses,
+    ignored_label,
     stage_outputs,
 )
 from mmscope.models.scoping import attach_gate, find_backbone
@@ -101,7 +102,10 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         )
         for name, head in self._auxiliary_heads():
             losses.update(self._both_stages(head, name, maps, data_samples))
-        losses.update(exit_head_losses(self.backbone, outputs, data_samples))
+        ignored = ignored_label(self)
+        losses.update(
+            exit_head_losses(self.backbone, outputs, data_samples, ignored)
+        )
         return losses
 
     def _auxiliary_heads(self) -> list[tuple[str, BaseDecodeHead]]:

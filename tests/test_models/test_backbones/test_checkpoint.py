@@ -52,7 +52,7 @@ def test_pretrained_init_cfg_loads_and_resizes(tmp_path, prefix):
 @pytest.mark.parametrize(
     ('state', 'message'),
     [
-        ({}, 'holds no entries'),
+        ({}, r'holds no entry for this Vis.*such as layers\.0'),
         ({'conv1.weight': torch.zeros(1)}, 'of another model'),
         ({'rope.freqs_cos': torch.zeros(1)}, 'rotary position'),
         (vim(arch={**ARCH, 'embed_dims': 32}).state_dict(), 'another arch'),
@@ -60,12 +60,33 @@ def test_pretrained_init_cfg_loads_and_resizes(tmp_path, prefix):
             vim(arch={**ARCH, 'num_layers': 3}).state_dict(),
             '3 blocks, expected 2',
         ),
+        (
+            vim(in_channels=4).state_dict(),
+            r'in_channels 4, expected 3: set backbone\.in_channels=4$',
+        ),
+        (
+            {
+                k: v
+                for k, v in vim(patch_size=8, in_channels=1)
+                .state_dict()
+                .items()
+                if k != '_extra_state'
+            },
+            r'patch_size 8, expected 16: set .*in_channels=1 and .*=8$',
+        ),
     ],
 )
 def test_checkpoints_of_other_models_are_refused(state, message):
     for strict in (True, False):
         with pytest.raises(ValueError, match=message):
             vim().load_state_dict(state, strict=strict)
+
+
+def test_a_host_whose_backbone_gets_nothing_is_told_the_name():
+    host = torch.nn.ModuleDict({'backbone': vim()})
+    state = {f'module.{k}': v for k, v in host.state_dict().items()}
+    with pytest.raises(ValueError, match=r"begins with 'backbone\.'.*wrapper"):
+        host.load_state_dict(state, strict=False)
 
 
 def test_mmengine_cannot_load_another_model_in_silence(tmp_path):

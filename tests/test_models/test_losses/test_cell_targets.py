@@ -1,11 +1,14 @@
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from mmscope.models.losses import cell_targets
+from mmscope.models import losses
 
 from .test_early_exit import Sample, seg_sample
+
+cell_targets = partial(losses.cell_targets, ignored=255)
 
 
 def box_sample(boxes, labels):
@@ -81,3 +84,23 @@ def test_labels_outside_the_classes_are_named():
         cell_targets([seg_sample([LABELS])], (2, 2), 2, 2, False)
     with pytest.raises(ValueError, match='num_classes=2'):
         cell_targets([box_sample([[0, 0, 1, 1]], [2])], (1, 1), 2, 2, True)
+
+
+@pytest.mark.parametrize('ignored', [0, 3, -1, 300])
+def test_cells_count_all_but_the_label_that_the_host_ignores(ignored):
+    classes = 300
+    known = 299
+    sample = seg_sample([[[ignored, known], [known, 255]]])
+    found = losses.cell_targets(
+        [sample], (1, 1), 2, classes, False, ignored=ignored
+    )
+    wanted = torch.zeros(1, 1, classes)
+    wanted[..., [known, 255]] = torch.tensor([2 / 3, 1 / 3])
+    assert torch.allclose(found, wanted)
+
+
+def test_boxes_count_where_a_detector_has_a_map_as_well():
+    sample = box_sample([[0, 0, 2, 2]], [1])
+    sample.gt_sem_seg = SimpleNamespace(sem_seg=torch.full((1, 2, 2), 170))
+    found = cell_targets([sample], (1, 1), 2, 2, True)
+    assert found[0].tolist() == [[0, 1, 0]]

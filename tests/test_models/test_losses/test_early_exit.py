@@ -1,15 +1,24 @@
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from builders import segmentation
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
+from mmseg.models.decode_heads import FCNHead
+from mmseg.structures import SegDataSample
+from torch import nn
 
-from mmscope.models import MambaScope, observe
+from mmscope.models import MambaScope, losses, observe
 from mmscope.models.losses import (
     feature_consistency,
-    multi_label_targets,
+    ignored_label,
     stage_outputs,
 )
 from mmscope.models.scoping import StageOutputs
+
+multi_label_targets = partial(losses.multi_label_targets, ignored=255)
 
 
 class Sample(SimpleNamespace):
@@ -89,3 +98,85 @@ def test_labels_and_mixed_scores_of_classifiers_are_targets():
     mixed = Sample(gt_score=torch.tensor([0.0, 0.7, 0.3, 0.0]))
     targets = multi_label_targets([label, mixed], 4)
     assert targets.tolist() == [[0, 0, 1, 0], [0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize('ignored', [0, 3, -1, 300])
+def test_the_label_that_the_host_ignores_is_not_present(ignored):
+    found = losses.multi_label_targets(
+        [seg_sample([[1, ignored], [255, 1]])], 300, ignored=ignored
+    )
+    assert found.nonzero()[:, 1].tolist() == [1, 255]
+    alone = losses.multi_label_targets(
+        [seg_sample([[ignored]])], 300, ignored=ignored
+    )
+    assert alone.isnan().all()
+
+
+def test_where_nothing_is_ignored_every_label_counts():
+    found = losses.multi_label_targets([seg_sample([[0, 2]])], 3, ignored=None)
+    assert found.tolist() == [[1, 0, 1]]
+    with pytest.raises(ValueError, match=r'to 255.* none is ignored'):
+        losses.multi_label_targets([seg_sample([[255]])], 3, ignored=None)
+
+
+def test_the_message_names_the_label_that_is_ignored():
+    with pytest.raises(ValueError, match=r'0 to 255.*label 3 is ignored'):
+        losses.multi_label_targets(
+            [seg_sample([[0, 255], [1, 3]])], 3, ignored=3
+        )
+
+
+def test_samples_of_both_hosts_say_the_same():
+    labels = torch.tensor([[[0, 2], [2, 255]]])
+    of_mmseg, of_mmdet = SegDataSample(), DetDataSample()
+    of_mmseg.gt_sem_seg = PixelData(data=labels)
+    of_mmdet.gt_sem_seg = PixelData(sem_seg=labels)
+    found = multi_label_targets([of_mmseg, of_mmdet], 4)
+    assert found.tolist() == [[1, 0, 1, 0]] * 2
+    # The map of a detector may have another numbering than its boxes.
+    boxes = torch.zeros(1, 4)
+    of_mmdet.gt_instances = InstanceData(
+        bboxes=boxes, labels=torch.tensor([3])
+    )
+    assert multi_label_targets([of_mmdet], 4).tolist() == [[0, 0, 0, 1]]
+
+
+def test_a_host_says_what_it_ignores():
+    sizes = {'in_channels': 4, 'channels': 4, 'num_classes': 3}
+    host = nn.Module()
+    assert ignored_label(host) is None
+    host.decode_head = FCNHead(**sizes)
+    assert ignored_label(host) == 255
+    host.decode_head = FCNHead(**sizes, ignore_index=0)
+    assert ignored_label(host) == 0
+    # Of a cascade the last head predicts.
+    last = FCNHead(**sizes, ignore_index=7)
+    host.decode_head = nn.ModuleList([host.decode_head, last])
+    assert ignored_label(host) == 7
+
+
+@pytest.mark.parametrize(
+    'host', ['EncoderDecoder', 'mmscope.EarlyExitEncoderDecoder']
+)
+def test_a_host_that_ignores_label_0_teaches_it_to_nobody(
+    scenes, tmp_path, host
+):
+    model = segmentation.segmentor(host)
+    model['backbone']['exit_head'].update(
+        confidence='map', loss_weight=1.0, distill_weight=0.0
+    )
+    for head in ('decode_head', 'auxiliary_head'):
+        model[head]['ignore_index'] = 0
+    model['data_preprocessor']['seg_pad_val'] = 0
+    runner = segmentation.runner(scenes, tmp_path, model, iters=1)
+    seen = []
+    runner.model.backbone.exit_head.fc.register_full_backward_hook(
+        lambda module, into, out: seen.append(out[0])
+    )
+    for name in ('fc', 'fc_map'):
+        nn.init.zeros_(getattr(runner.model.backbone.exit_head, name).weight)
+    runner.train()
+    # BCE pulls a logit up where the class is present.
+    assert all((grad[:, 0] >= 0).all() for grad in seen)
+    assert any((grad[:, 1] < 0).any() for grad in seen)
+    assert runner.model.backbone.exit_head.is_trained

@@ -362,14 +362,19 @@ def test_a_gate_says_which_head_it_asks():
         Gate(LogitHead())
 
 
-def test_the_entropy_of_one_class_is_refused():
+@pytest.mark.parametrize('kind', ['max_prob', 'entropy'])
+def test_a_softmax_over_one_class_is_refused(kind):
     model = Classifier()
     model.head.num_classes = 1
-    with pytest.raises(ValueError, match='which is 0 for the one class'):
-        HostGate(model, 'entropy')
-    assert HostGate(model).kind == 'max_prob'
-    with pytest.raises(ValueError, match='which is 0 for the one class'):
-        softmax_confidence(torch.zeros(2, 1), 'entropy')
+    with pytest.raises(ValueError, match='a softmax over one class is 1'):
+        HostGate(model, kind)
+    with pytest.raises(ValueError, match='a softmax over one class is 1'):
+        softmax_confidence(torch.zeros(2, 1), kind)
+    # Nobody may have said it before the logits come.
+    model = Classifier()
+    model.head.fc = nn.Linear(16, 1)
+    with pytest.raises(ValueError, match='a softmax over one class is 1'):
+        attach_gate(model)
     assert scope(num_classes=1, confidence='entropy').gate.kind == 'entropy'
 
 

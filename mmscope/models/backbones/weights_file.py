@@ -1,0 +1,64 @@
+"""Files of weights: read without running what they hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+import numpy as np
+import torch
+from mmengine.runner import CheckpointLoader
+
+# Logged values lie in checkpoints as NumPy numbers. MMEngine's list of safe
+# types lacks some of their dtypes and would fall back to full unpickling.
+if hasattr(torch.serialization, 'add_safe_globals'):
+    torch.serialization.add_safe_globals(
+        [type(np.dtype(code)) for code in '?bBhHiIlLefd']
+    )
+# Before names: DDP, averages; inside: torch.compile, FSDP, recomputation.
+WRAPPERS = re.compile(
+    r'^(module\.)+|(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)'
+    r'\.'
+)
+
+
+def read_plain(path: str | Path) -> Any:
+    """Read a file of torch.save as plain values (``weights_only``).
+
+    torch before 2.4 has no list of safe types: there, and from addresses,
+    MMEngine reads, which unpickles what is not plain.
+
+    Args:
+        path (str | Path): File, or an address that MMEngine can read.
+
+    Returns:
+        Any: What it holds, on the CPU.
+
+    Raises:
+        UnpicklingError: If only unpickling, which can run code, would do.
+    """
+    allow = getattr(torch.serialization, 'safe_globals', None)
+    if '://' in str(path) or allow is None:
+        return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    # onedl-mmengine tells which types its checkpoints hold.
+    types: list[Any] = getattr(
+        mmengine_checkpoint, 'get_torch_safe_globals', list
+    )()
+    with allow(types):
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def strip_wrappers(state_dict: dict[str, Any]) -> None:
+    """Take out of names what DDP, averages and compilers put there.
+
+    Args:
+        state_dict (dict[str, Any]): Changed in place, in its order.
+    """
+    names = {key: WRAPPERS.sub('', key) for key in state_dict}
+    if len(set(names.values())) < len(names):
+        # Two parts of one name: wrappers are not all that differs.
+        return
+    for key, name in names.items():
+        state_dict[name] = state_dict.pop(key)
