@@ -29,6 +29,7 @@ ORDER = (
     ('evaluation',),
     ('engine',),
     ('visualization',),
+    ('inference',),
     ('benchmark',),
     ('cli',),
 )

@@ -35,3 +35,5 @@ def holding(owner: Any, **settings: Any) -> Iterator[None]:
         yield
     finally:
         vars(owner).update(before)
+        for name in settings.keys() - before.keys():
+            vars(owner).pop(name, None)
