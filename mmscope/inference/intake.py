@@ -8,6 +8,7 @@ import queue
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from threading import Event, Thread
 from typing import Any
 
@@ -168,6 +169,13 @@ def _start_worker(reader: ImageReader) -> None:
     _reader = reader
     # Processes share the cores already.
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # One that is killed cannot end its processes.
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _read_here(number: int, image: Any) -> Any:
