@@ -9,13 +9,23 @@ from mmscope.registry import lazy_attributes
 if TYPE_CHECKING:
     from .engine import TwoStageEngine
     from .reading import ImageFailure
+    from .serving import DeadlinePassed, EngineServer, Overloaded
 
-__all__ = ['ImageFailure', 'TwoStageEngine']
+__all__ = [
+    'DeadlinePassed',
+    'EngineServer',
+    'ImageFailure',
+    'Overloaded',
+    'TwoStageEngine',
+]
 
 __getattr__ = lazy_attributes(
     __name__,
     {
+        'DeadlinePassed': 'mmscope.inference.serving',
+        'EngineServer': 'mmscope.inference.serving',
         'ImageFailure': 'mmscope.inference.reading',
+        'Overloaded': 'mmscope.inference.serving',
         'TwoStageEngine': 'mmscope.inference.engine',
     },
 )

@@ -128,12 +128,12 @@ class TwoStageEngine:
             for one in self.run(stream):
                 yield one.result
 
-    def run(self, intake: Intake, in_order: bool = True) -> Iterator[Waiting]:
+    def run(self, intake: Intake, serving: bool = False) -> Iterator[Waiting]:
         """Predict what an intake gives, until it ends.
 
         Args:
             intake (Intake): Gives tickets and items.
-            in_order (bool): See :class:`Refill`. Defaults to True.
+            serving (bool): See :class:`Refill`. Defaults to False.
 
         Yields:
             Waiting: With ``ticket`` and ``result``.
@@ -146,7 +146,7 @@ class TwoStageEngine:
             self._batches,
             self.max_waiting,
             self.max_wait,
-            in_order,
+            serving,
         )
         end: Ended | None = None
         with self._host.counting():

@@ -22,6 +22,7 @@ from mmscope.analysis import (
 )
 from mmscope.evaluation.early_exit_metric import image_exits
 from mmscope.evaluation.image_costs import image_costs
+from mmscope.inference.intake import Ticket
 from mmscope.inference.reading import ImageFailure, Item
 from mmscope.models import at_threshold, attach_gate, is_two_stage
 from mmscope.models.layers import holding, unwrap_model
@@ -51,7 +52,7 @@ class Waiting:
     """An image between two stages.
 
     Attributes:
-        ticket (Any): Whose it is.
+        ticket (Ticket): Whose it is.
         arrived (float): When, by the clock of the engine.
         stage (str): What it waits for; DONE where there is a result.
         item (dict | None): What the reader gave, until it is preprocessed.
@@ -69,7 +70,7 @@ class Waiting:
         result (Any): Data sample, failure or exception.
     """
 
-    ticket: Any
+    ticket: Ticket
     arrived: float
     stage: str
     item: Item | None = None
@@ -85,7 +86,11 @@ class Waiting:
 
     @classmethod
     def of(
-        cls, ticket: Any, arrived: float, stage: str, item: Item | ImageFailure
+        cls,
+        ticket: Ticket,
+        arrived: float,
+        stage: str,
+        item: Item | ImageFailure,
     ) -> Waiting:
         """Let an image wait, unless it could not be read."""
         if isinstance(item, ImageFailure):
@@ -95,7 +100,7 @@ class Waiting:
         return cls(ticket, arrived, stage, item, size)
 
     def finish(self, sample: Any, macs: float) -> None:
-        """Set the result and let go of everything else."""
+        """Set the host's data sample as the result."""
         sample.set_metainfo(
             {
                 'exited': self.exited,
@@ -103,8 +108,12 @@ class Waiting:
                 'macs': macs,
             }
         )
-        self.result, self.stage = sample, DONE
-        self.item = self.sample = self.features = None
+        self.end(sample)
+
+    def end(self, result: Any) -> None:
+        """Set the result, which may be an exception, and free memory."""
+        self.result, self.stage = result, DONE
+        self.item = self.sample = self.refine = self.features = None
 
 
 class PlainHost:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import queue
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import connection
 from threading import Event, Thread
 from typing import Any
@@ -30,6 +33,24 @@ class NotReady(Exception):
     """The next image is not ready yet."""
 
 
+@dataclass(eq=False)
+class Ticket:
+    """Whose an image is.
+
+    Attributes:
+        number (int): Its place in the stream.
+        expires (float): When nobody wants its result any more, by
+            ``time.monotonic``.
+    """
+
+    number: int
+    expires: float = math.inf
+
+    def is_given_up(self) -> bool:
+        """Tell whether nobody wants the result any more."""
+        return time.monotonic() > self.expires
+
+
 class Intake:
     """What waits to be taken by the model, in the order in which it came.
 
@@ -45,7 +66,7 @@ class Intake:
     ) -> None:
         self._reader = reader
         self._ready: queue.Queue = queue.Queue(ahead)
-        self._head: tuple[Any, Future] | None = None
+        self._head: tuple[Ticket, Future] | None = None
         self._closed = Event()
         self._pool = None
         if num_workers:
@@ -58,45 +79,47 @@ class Intake:
             # Processes start here, before any thread computes.
             self._pool.submit(os.getpid).result()
 
-    def put(self, ticket: Any, number: int, image: Any) -> None:
+    def put(self, ticket: Ticket, image: Any) -> None:
         """Add an image; waits while there are too many.
 
         Args:
-            ticket (Any): Comes out with it.
-            number (int): Its place in the stream.
+            ticket (Ticket): Comes out with it.
             image (Any): See :class:`ImageReader`.
         """
-        if self._pool is not None and self._reader.must_decode(image):
-            future = self._pool.submit(_read_here, number, image)
-        else:
-            future = Future()
-            try:
-                future.set_result(self._reader(number, image))
-            except Exception as error:
-                future.set_exception(error)
-        self._put((ticket, future))
+        self._put((ticket, self._read(ticket.number, image)))
+
+    def _read(self, number: int, image: Any) -> Future:
+        future: Future = Future()
+        try:
+            if self._pool is not None and self._reader.must_decode(image):
+                return self._pool.submit(_read_here, number, image)
+            future.set_result(self._reader(number, image))
+        # Told to who takes it.
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
     def end(self, error: BaseException | None = None) -> None:
         """Say that no image follows, perhaps because of an error."""
         future: Future = Future()
         future.set_exception(error or Ended())
-        self._put((None, future))
+        self._put((Ticket(-1), future))
 
-    def _put(self, entry: tuple[Any, Future]) -> None:
+    def _put(self, entry: tuple[Ticket, Future]) -> None:
         while not self._closed.is_set():
             try:
                 return self._ready.put(entry, timeout=GLANCE)
             except queue.Full:
                 continue
 
-    def get(self, timeout: float | None) -> tuple[Any, Any]:
+    def get(self, timeout: float | None) -> tuple[Ticket, Any]:
         """Take the next image.
 
         Args:
             timeout (float | None): Seconds to wait, None without limit.
 
         Returns:
-            tuple[Any, Any]: Ticket, and what the reader gave.
+            tuple[Ticket, Any]: Ticket, and what the reader gave.
 
         Raises:
             NotReady: If none was ready in time.
@@ -157,7 +180,7 @@ class Stream(Intake):
             for number, image in enumerate(self._images):
                 if self._closed.is_set():
                     return
-                self.put(number, number, image)
+                self.put(Ticket(number), image)
         except BaseException as error:
             self.end(error)
         else:

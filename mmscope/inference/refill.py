@@ -22,6 +22,10 @@ from mmscope.inference.hosts import (
 LAST_FIRST = (PREDICT, FINE, COARSE)
 
 
+class DeadlinePassed(TimeoutError):
+    """The result would come too late."""
+
+
 class Refill:
     """Images between the stages, in the order in which they came.
 
@@ -34,8 +38,10 @@ class Refill:
         max_waiting (int): Images inside at most.
         max_wait (float | None): Seconds that an image waits for others; None
             has no limit.
-        in_order (bool): Results come in the order of the images; else as
-            they are ready.
+        serving (bool): Results come as they are ready, images that nobody
+            wants any more are dropped, and an error is that of its batch;
+            else results come in the order of the images and errors end the
+            run.
     """
 
     def __init__(
@@ -44,11 +50,11 @@ class Refill:
         batches: dict[str, int],
         max_waiting: int,
         max_wait: float | None,
-        in_order: bool,
+        serving: bool,
     ) -> None:
         self._host, self._batches = host, batches
         self._max_waiting, self._max_wait = max_waiting, max_wait
-        self._in_order = in_order
+        self._serving = serving
         self._images: deque[Waiting] = deque()
 
     def __len__(self) -> int:
@@ -112,7 +118,7 @@ class Refill:
     def _groups(self) -> dict[tuple, list[Waiting]]:
         """Images by stage and size, the group of the oldest image first."""
         ready = len(self._images)
-        if self._in_order:
+        if not self._serving:
             # Features are small; results, such as logits of each pixel, are
             # made when they can be handed out.
             ready = sum(1 for _ in takewhile(_is_ready, self._images))
@@ -125,11 +131,26 @@ class Refill:
     @torch.no_grad()
     def run(self, batch: list[Waiting]) -> None:
         """Run images of one stage and size."""
-        self._host.stages[batch[0].stage](batch)
+        run = self._host.stages[batch[0].stage]
+        if not self._serving:
+            return run(batch)
+        wanted = []
+        for one in batch:
+            if one.ticket.is_given_up():
+                one.end(DeadlinePassed('the deadline passed while it waited'))
+            else:
+                wanted.append(one)
+        try:
+            if wanted:
+                run(wanted)
+        # Whatever is wrong with a batch, others go on.
+        except Exception as error:
+            for one in wanted:
+                one.end(error)
 
     def finished(self) -> Iterator[Waiting]:
         """Hand out what has a result."""
-        if not self._in_order:
+        if self._serving:
             images, self._images = self._images, deque()
             for one in images:
                 if one.stage == DONE:
