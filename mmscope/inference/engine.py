@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from mmscope.inference.hosts import COARSE, FINE, PREDICT, Waiting, open_host
+from mmscope.inference.hosts import open_host
 from mmscope.inference.intake import Ended, Intake, NotReady, Stream
 from mmscope.inference.reading import ImageFailure, ImageReader
 from mmscope.inference.refill import Refill
+from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
 from mmscope.models.layers import is_number, unwrap_model
 from mmscope.visualization.image_files import loading_pipeline
 

@@ -9,14 +9,8 @@ from itertools import takewhile
 
 import torch
 
-from mmscope.inference.hosts import (
-    COARSE,
-    DONE,
-    FINE,
-    PREDICT,
-    PlainHost,
-    Waiting,
-)
+from mmscope.inference.hosts import PlainHost
+from mmscope.inference.waiting import COARSE, DONE, FINE, PREDICT, Waiting
 
 # What is run first where several batches are full: it frees most memory.
 LAST_FIRST = (PREDICT, FINE, COARSE)
