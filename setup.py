@@ -18,7 +18,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('onedl', 'openmmlab', 'cuda', 'infer', 'dev')
+EXTRAS = ('onedl', 'openmmlab', 'cuda', 'infer', 'ray', 'dev')
 
 
 def read_version() -> str:

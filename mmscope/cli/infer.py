@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, DictAction
 from torch import nn
@@ -24,8 +25,16 @@ from mmscope.cli.show_scope import load_model
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import open_config
 from mmscope.inference.engine import TwoStageEngine
-from mmscope.inference.to_parquet import predict_to_parquet
+from mmscope.inference.image_names import folder_of
+from mmscope.inference.on_ray import rows_on_ray
+from mmscope.inference.rows import columns_of, row_of
+from mmscope.inference.to_parquet import (
+    MakeRow,
+    predict_to_parquet,
+    rows_of_engine,
+)
 from mmscope.models import is_two_stage
+from mmscope.runtime.configs import find_config
 from mmscope.visualization.image_files import class_meta, loading_pipeline
 
 # One core is the model's.
@@ -65,6 +74,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--workers', type=whole, default=WORKERS, metavar='N', help=text)
     text = 'rows of a file; a kill costs at most these (default: 1000)'
     add('--rows-per-file', type=positive, default=1000, metavar='N', help=text)
+    text = 'run on a Ray cluster (RAY_ADDRESS) or here, in so many actors'
+    add('--ray', type=positive, metavar='ACTORS', help=text)
+    text = 'GPUs of an actor, each (default: 0)'
+    add('--ray-gpus', type=whole, default=0, metavar='N', help=text)
     add('--device', help='such as cpu or cuda:0')
     text = 'config overrides'
     add('--cfg-options', nargs='+', action=DictAction, help=text)
@@ -74,38 +87,82 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    # Wrong names in the config surface while the model is built.
-    with user_errors(OSError, KeyError, TypeError):
-        cfg = open_config(args.config, args.cfg_options)
-        model = load_model(cfg, args)
-        classes = class_meta(cfg, args.checkpoint)['classes']
+    folder = folder_of(args.images).absolute()
+    built = build(args)
+    if args.ray:
+        # Actors build models of their own, perhaps elsewhere.
+        args.config = str(find_config(args.config).absolute())
+        args.checkpoint = str(Path(args.checkpoint).absolute())
+        predict = partial(
+            rows_on_ray,
+            partial(build_engine, args),
+            folder,
+            actors=args.ray,
+            coarse_batch=args.coarse_batch,
+            cpus=args.workers + 1,
+            gpus=args.ray_gpus,
+        )
+    else:
+        predict = partial(rows_of_engine, *open_engine(built, args), folder)
     with user_errors():
         progress = predict_to_parquet(
-            open_engine(cfg, model, args),
+            predict,
             args.images,
             args.out,
-            cfg.default_scope,
-            classes,
-            result_settings(cfg, model, args),
+            columns_of(built.cfg.default_scope),
+            result_settings(built, args),
             args.rows_per_file,
         )
     print(progress.sentence())
 
 
-def open_engine(
-    cfg: Config, model: nn.Module, args: argparse.Namespace
-) -> TwoStageEngine:
-    """Make the engine of the command line.
+class Built(NamedTuple):
+    """What the command line names.
+
+    Attributes:
+        cfg (Config): Of ``open_config``.
+        model (nn.Module): In evaluation mode, at its exit threshold.
+        classes (list[str]): Names by label.
+    """
+
+    cfg: Config
+    model: nn.Module
+    classes: list[str]
+
+
+def build(args: argparse.Namespace) -> Built:
+    """Build the model of the command line.
 
     Args:
-        cfg (Config): Of ``open_config``.
-        model (nn.Module): Of ``load_model``.
         args (argparse.Namespace): Command line.
 
     Returns:
-        TwoStageEngine: At the threshold that the model has.
+        Built: With its config and classes.
     """
-    return TwoStageEngine(
+    # Wrong names in the config surface while the model is built.
+    with user_errors(OSError, KeyError, TypeError):
+        cfg = open_config(args.config, args.cfg_options)
+        model = load_model(cfg, args)
+        return Built(
+            cfg, model, [*class_meta(cfg, args.checkpoint)['classes']]
+        )
+
+
+def open_engine(
+    built: Built, args: argparse.Namespace
+) -> tuple[TwoStageEngine, MakeRow]:
+    """Make the engine of the command line.
+
+    Args:
+        built (Built): Of :func:`build`.
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        tuple[TwoStageEngine, Callable]: At the threshold that the model has,
+        and what makes a row of a name and a result.
+    """
+    cfg, model, classes = built
+    engine = TwoStageEngine(
         model,
         model.backbone.exit_threshold if is_two_stage(model) else None,
         args.coarse_batch,
@@ -113,27 +170,41 @@ def open_engine(
         pipeline=loading_pipeline(cfg),
         num_workers=args.workers,
     )
+    return engine, partial(row_of, scope=cfg.default_scope, classes=classes)
 
 
-def result_settings(
-    cfg: Config, model: nn.Module, args: argparse.Namespace
-) -> dict[str, Any]:
+def build_engine(
+    args: argparse.Namespace,
+) -> tuple[TwoStageEngine, MakeRow]:
+    """Build a model and its engine, in a process of a cluster.
+
+    Args:
+        args (argparse.Namespace): Command line, with absolute paths.
+
+    Returns:
+        tuple[TwoStageEngine, Callable]: See :func:`open_engine`.
+    """
+    return open_engine(build(args), args)
+
+
+def result_settings(built: Built, args: argparse.Namespace) -> dict[str, Any]:
     """Describe what decides the results.
 
     Args:
-        cfg (Config): Of ``open_config``.
-        model (nn.Module): Of ``load_model``.
+        built (Built): Of :func:`build`.
         args (argparse.Namespace): Command line.
 
     Returns:
         dict: As JSON holds it; batch sizes are no part of it.
     """
+    steps = [built.cfg.model, loading_pipeline(built.cfg)]
     found = {
-        'config': _digest(repr([cfg.model, loading_pipeline(cfg)]).encode()),
+        'config': _digest(repr(steps).encode()),
         'checkpoint': _digest(Path(args.checkpoint).read_bytes()),
+        'classes': built.classes,
     }
-    if is_two_stage(model):
-        backbone = model.backbone
+    if is_two_stage(built.model):
+        backbone = built.model.backbone
         found['threshold'] = backbone.exit_threshold
         if backbone.gate is not None:
             found['confidence'] = backbone.gate.kind

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from mmscope.inference.engine import TwoStageEngine
-from mmscope.inference.image_names import folder_of, image_names, printable
-from mmscope.inference.part_files import DoneNames, PartFiles
+from mmscope.inference.image_names import image_names, printable
+from mmscope.inference.part_files import PartFiles
 from mmscope.inference.progress import Progress
-from mmscope.inference.rows import Row, columns_of, row_of
+from mmscope.inference.rows import Row
 
 # Seconds of work that a kill may cost at most, however slow images are.
 FLUSH_SECONDS = 60.0
+MakeRow = Callable[[str, Any], Row]
+MakeRows = Callable[[Iterable[str]], Iterator[Row]]
 
 
 def predict_to_parquet(
-    engine: TwoStageEngine,
+    predict: MakeRows,
     source: str | Path,
     out: str | Path,
-    scope: str,
-    classes: Sequence[str],
+    columns: dict[str, str],
     settings: dict[str, Any],
     rows_per_file: int = 1000,
 ) -> Progress:
     """Predict every image of a folder or a list that has no row yet.
 
     Args:
-        engine (TwoStageEngine): Reads paths.
+        predict (Callable): Makes rows of names, in their order, such as
+            :func:`rows_of_engine`.
         source (str | Path): See :func:`image_names`.
         out (str | Path): Folder of Parquet files, see :class:`PartFiles`.
-        scope (str): Host of the model: 'mmpretrain', 'mmseg' or 'mmdet'.
-        classes (Sequence[str]): Names by label.
+        columns (dict[str, str]): See :class:`PartFiles`.
         settings (dict): What decides the results; see :class:`PartFiles`.
         rows_per_file (int): Rows of a file. Defaults to 1000.
 
@@ -45,38 +46,43 @@ def predict_to_parquet(
     Raises:
         UserError: See :func:`image_names` and :class:`PartFiles`.
     """
-    columns = columns_of(scope)
-    settings = {**settings, 'classes': [*classes]}
     with closing(PartFiles(out, columns, settings)) as parts:
         progress = Progress(sum(1 for _ in image_names(source)))
         for part in parts.columns('exited', 'gmacs', 'error'):
             progress.resume(**part)
-        rows = _rows(engine, source, parts.done(), scope, classes)
-        _write(rows, parts, progress, rows_per_file)
+        done = parts.done()
+        names = (n for n in image_names(source) if printable(n) not in done)
+        _write(predict(names), parts, progress, rows_per_file)
     return progress
 
 
-def _rows(
+def rows_of_engine(
     engine: TwoStageEngine,
-    source: str | Path,
-    done: DoneNames,
-    scope: str,
-    classes: Sequence[str],
+    make_row: MakeRow,
+    folder: Path,
+    names: Iterable[str],
 ) -> Iterator[Row]:
-    folder = folder_of(source)
+    """Predict images here.
+
+    Args:
+        engine (TwoStageEngine): Reads paths.
+        make_row (Callable): Makes a row of a name and a result.
+        folder (Path): What names are relative to.
+        names (Iterable[str]): Read as they are wanted.
+
+    Yields:
+        dict: Rows, in the order of the names.
+    """
     asked: deque[str] = deque()
 
     def paths() -> Iterator[Path]:
-        for name in image_names(source):
-            shown = printable(name)
-            if shown not in done:
-                asked.append(shown)
-                yield folder / name
+        for name in names:
+            asked.append(name)
+            yield folder / name
 
     with closing(engine(paths())) as results:
         for result in results:
-            # In the order of the paths.
-            yield row_of(asked.popleft(), result, scope, classes)
+            yield make_row(printable(asked.popleft()), result)
 
 
 def _write(
