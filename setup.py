@@ -18,7 +18,10 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('onedl', 'openmmlab', 'cuda', 'dev', 'hub', 'page')
+EXTRAS = (
+    *('onedl', 'openmmlab', 'cuda', 'dev'),
+    *('infer', 'ray', 'hub', 'page'),
+)
 
 
 def read_version() -> str:

@@ -14,6 +14,7 @@ COMMANDS = {
     'test': ('test', 'evaluate a checkpoint'),
     'sweep': ('sweep_threshold', 'evaluate every exit threshold in one pass'),
     'flops': ('get_flops', 'count parameters and costs'),
+    'infer': ('infer', 'predict many images into a table'),
     'benchmark': ('benchmark', 'measure speed and memory'),
     'show': ('show_scope', 'draw importance, refined regions and exits'),
     'show-reduction': ('show_reduction', 'draw kept and merged tokens'),

@@ -4,6 +4,8 @@
         [--check]
     python tools/analysis_tools/speed_page.py
         --page docs/results/token_reduction_speed.md [--check]
+    python tools/analysis_tools/speed_page.py
+        --page docs/results/many_images.md [--check]
 
 The files lie beside the page, which says how each was measured. Each fills
 what stands between two lines such as
@@ -22,6 +24,7 @@ import json
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
+from mmscope.benchmark.many_images_page import section as many_images_section
 from mmscope.benchmark.page import (
     exits_section,
     grid_section,
@@ -45,6 +48,10 @@ PAGES = {
     },
     'token_reduction_speed.md': {
         'reductions': ('token_reduction_speed.json', reductions_section),
+    },
+    'many_images.md': {
+        part: ('many_images.json', many_images_section(part))
+        for part in ('streams', 'memory', 'kills', 'load')
     },
 }
 

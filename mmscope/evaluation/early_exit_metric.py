@@ -86,10 +86,29 @@ class EarlyExitMetric(RecordMetric):
         self, records: Sequence[ExitRecord], num_images: int, outside: float
     ) -> list[ImageExits]:
         """Sum up exits and costs: image by image."""
-        costs = image_costs(self.backbone, records, outside, self.convention)
-        return [
-            _summarise_image(records, costs, row) for row in range(num_images)
-        ]
+        return image_exits(self.backbone, records, outside, self.convention)
+
+
+def image_exits(
+    backbone: TwoStage,
+    records: Sequence[ExitRecord],
+    outside: float,
+    convention: str = 'paper',
+) -> list[ImageExits]:
+    """Sum up exits and costs of the forwards of one batch.
+
+    Args:
+        backbone (TwoStage): Its gate tells who asked the head.
+        records (Sequence[ExitRecord]): One a forward (window, view).
+        outside (float): MACs an image of neck and heads.
+        convention (str): 'paper' or 'exact'. Defaults to 'paper'.
+
+    Returns:
+        list[ImageExits]: One an image.
+    """
+    costs = image_costs(backbone, records, outside, convention)
+    images = range(len(records[0].exited))
+    return [_summarise_image(records, costs, row) for row in images]
 
 
 def _summarise_image(

@@ -32,7 +32,7 @@ class ImageFiles:
     ) -> None:
         self.paths = [str(path) for path in paths]
         self.metainfo = metainfo
-        self._pipeline = Compose(_loading(cfg))
+        self._pipeline = Compose(loading_pipeline(cfg))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,7 +52,18 @@ class ImageFiles:
         return self._pipeline(self.get_data_info(index))
 
 
-def _loading(cfg: Config) -> list[dict]:
+def loading_pipeline(cfg: Config) -> list[dict]:
+    """Find how a config makes an input of an image file.
+
+    Args:
+        cfg (Config): Complete config.
+
+    Returns:
+        list[dict]: The steps of its test pipeline that need no annotations.
+
+    Raises:
+        UserError: If the config has no test pipeline.
+    """
     data = cfg.get('test_dataloader') or {}
     for _, node in walk(data.get('dataset'), 'dataset'):
         if 'pipeline' in node:

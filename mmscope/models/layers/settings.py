@@ -37,6 +37,8 @@ def holding(owner: Any, **settings: Any) -> Iterator[None]:
         yield
     finally:
         vars(owner).update(before)
+        for name in settings.keys() - before.keys():
+            vars(owner).pop(name, None)
 
 
 @contextmanager

@@ -139,7 +139,26 @@ class ExitOnly(TwoStage, BaseModule):
         """
         if self.training:
             return self._train_outputs(imgs)
-        cls, maps = self._gated(imgs, self.forward_coarse(imgs))
+        gated = self._gated(imgs, self.forward_coarse(imgs))
+        return self.output(*gated, imgs.shape[-2:])
+
+    def pad(self, imgs: Tensor) -> Tensor:
+        """Give images (B, C, H, W) as they are: any size fits."""
+        return imgs
+
+    def output(
+        self, cls: Tensor, maps: tuple[Tensor, ...], size: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """Turn the result of a pass into what ``out_type`` asks for.
+
+        Args:
+            cls (Tensor): Vector, (B, D).
+            maps (tuple[Tensor, ...]): Levels, of images of any size.
+            size (Sequence[int]): (H, W) of the images.
+
+        Returns:
+            tuple[Tensor, ...]: The vector alone, or the levels.
+        """
         return (cls,) if self.out_type == 'cls_token' else maps
 
     def coarse_size(self, size: Sequence[int]) -> tuple[int, int]:
@@ -257,8 +276,9 @@ class ExitOnly(TwoStage, BaseModule):
             importance.shape[:1], importance.shape[1], dtype=torch.long
         )
 
-    def _exit_record(self, coarse: CoarseStage, *decided: Any) -> ExitRecord:
-        record = super()._exit_record(coarse, *decided)
+    def exit_record(self, coarse: CoarseStage, *decided: Any) -> ExitRecord:
+        """Write down what was decided, see :meth:`TwoStage.exit_record`."""
+        record = super().exit_record(coarse, *decided)
         assert isinstance(coarse.record, PassRecord)
         height, width = size = coarse.record.image_size
         last = self.levels[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -45,13 +45,32 @@ class CoarseStage:
         return self.record
 
     def select(self, index: Tensor) -> CoarseStage:
-        """Keep some images; ``index`` is (B,) bool."""
+        """Keep some images for the fine stage, by (B,) bool or indices."""
         return CoarseStage(
             self.grid,
             self.cls[index],
             self.tokens[index],
             self.embeddings[index],
             self.importance[index],
+        )
+
+    @classmethod
+    def joined(cls, stages: Sequence[CoarseStage]) -> CoarseStage:
+        """Put images of several batches into one for the fine stage.
+
+        Args:
+            stages (Sequence[CoarseStage]): Of images of one size.
+
+        Returns:
+            CoarseStage: Of all of them, without maps and record, which the
+            fine stage does not ask for.
+        """
+        return cls(
+            stages[0].grid,
+            torch.cat([stage.cls for stage in stages]),
+            torch.cat([stage.tokens for stage in stages]),
+            torch.cat([stage.embeddings for stage in stages]),
+            torch.cat([stage.importance for stage in stages]),
         )
 
 

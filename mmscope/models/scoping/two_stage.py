@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -41,6 +42,10 @@ class TwoStage(Observed):
         **family (Any): Of the class behind.
     """
 
+    # Of the family behind, which alone knows its grid: images padded to
+    # whole cells, and what ``out_type`` asks for of the result of a pass.
+    pad: Callable[[Tensor], Tensor]
+    output: Callable[..., tuple[Tensor, ...]]
     exit_head: nn.Module | None
     _gate: Gate | None
     out_type: str
@@ -117,7 +122,7 @@ class TwoStage(Observed):
         self, imgs: Tensor, coarse: CoarseStage
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Refine the unsure images alone and put results back in order."""
-        confidence, exited = self._decide(coarse)
+        confidence, exited = self.decide(coarse)
         stay = ~exited
         fine = None
         if not stay.any():
@@ -131,11 +136,23 @@ class TwoStage(Observed):
             maps = tuple(
                 map(partial(put_rows, index=stay), coarse.maps, fine.maps)
             )
-        self._hand_out(self._exit_record(coarse, confidence, exited, fine))
+        self._hand_out(self.exit_record(coarse, confidence, exited, fine))
         return cls, maps
 
-    def _decide(self, coarse: CoarseStage) -> tuple[Tensor | None, Tensor]:
-        """Confidence, (B,) or None, and who exits, (B,) bool."""
+    def decide(self, coarse: CoarseStage) -> tuple[Tensor | None, Tensor]:
+        """Ask the gate who exits at the present threshold.
+
+        Args:
+            coarse (CoarseStage): Of :meth:`forward_coarse`.
+
+        Returns:
+            tuple[Tensor | None, Tensor]: Confidence, (B,) or None where
+            nobody was asked, and who exits, (B,) bool.
+
+        Raises:
+            RuntimeError: If nothing could judge, or its head was never
+                trained.
+        """
         threshold, cls = self.exit_threshold, coarse.cls
         stay = torch.zeros(len(cls), dtype=torch.bool, device=cls.device)
         if self.gate is None:
@@ -153,13 +170,25 @@ class TwoStage(Observed):
         confidence = self.gate.confidence(cls, coarse.tokens)
         return confidence, exit_mask(confidence, threshold)
 
-    def _exit_record(
+    def exit_record(
         self,
         coarse: CoarseStage,
         confidence: Tensor | None,
         exited: Tensor,
-        fine: FineStage | None,
+        fine: FineStage | None = None,
     ) -> ExitRecord:
+        """Write down what was decided.
+
+        Args:
+            coarse (CoarseStage): Of :meth:`forward_coarse`.
+            confidence (Tensor | None): Of :meth:`decide`.
+            exited (Tensor): Of :meth:`decide`.
+            fine (FineStage | None): Of those who go on; None if nobody does,
+                or it has not run yet. Defaults to None.
+
+        Returns:
+            ExitRecord: Without it, nothing is said to be refined.
+        """
         refined = torch.zeros_like(coarse.importance, dtype=torch.bool)
         if fine is not None:
             refined[~exited] = fine.refined

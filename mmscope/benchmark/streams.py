@@ -1,0 +1,286 @@
+"""What full batches win: the engine against a plain gated loop and ViM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from mmscope.evaluation.interleaved_timing import (
+    Entry,
+    Timing,
+    time_interleaved,
+)
+from mmscope.inference.engine import TwoStageEngine
+from mmscope.inference.hosts import new_sample
+from mmscope.models import at_threshold, observe
+
+EXITS = (0.25, 0.5, 0.75)
+BATCHES = (1, 8)
+CLASSES = 1000
+DENSE_CLASSES = 21
+VIM, NONE, ALL = 'ViM', 'nobody exits', 'all exit'
+LOOP, ENGINE = 'loop', 'engine'
+
+
+def classifier(backbone: str, arch: str | dict, side: int) -> dict[str, Any]:
+    """Config of a classifier of 1000 classes with random weights.
+
+    Args:
+        backbone (str): 'VisionMamba' or 'MambaScope'.
+        arch (str | dict): Of the backbone.
+        side (int): Pixels.
+
+    Returns:
+        dict: Of mmpretrain's ImageClassifier.
+    """
+    sizes = {'tiny': 192, 'small': 384, 'base': 768}
+    dims = sizes[arch] if isinstance(arch, str) else arch['embed_dims']
+    return dict(
+        type='ImageClassifier',
+        data_preprocessor=dict(
+            type='ClsDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3
+        ),
+        backbone=dict(type=f'mmscope.{backbone}', arch=arch, img_size=side),
+        head=dict(type='LinearClsHead', num_classes=CLASSES, in_channels=dims),
+    )
+
+
+def segmentor(backbone: str, arch: str | dict, side: int) -> dict[str, Any]:
+    """Config of an UperNet of 21 classes with random weights.
+
+    Args:
+        backbone (str): 'VisionMamba' or 'MambaScope'.
+        arch (str | dict): Of the backbone.
+        side (int): Pixels.
+
+    Returns:
+        dict: Of mmseg's EncoderDecoder.
+    """
+    dims = classifier(backbone, arch, side)['head']['in_channels']
+    depth = 24 if isinstance(arch, str) else arch['num_layers']
+    levels = [depth * part // 4 - 1 for part in (1, 2, 3, 4)]
+    config = dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', mean=[127.5] * 3, std=[64.0] * 3
+        ),
+        backbone=dict(
+            type=f'mmscope.{backbone}',
+            arch=arch,
+            img_size=side,
+            out_type='featmap',
+            out_indices=levels,
+        ),
+        neck=dict(
+            type='Feature2Pyramid',
+            embed_dim=dims,
+            rescales=[4, 2, 1, 0.5],
+            norm_cfg=dict(type='BN'),
+        ),
+        decode_head=dict(
+            type='UPerHead',
+            in_channels=[dims] * 4,
+            in_index=[0, 1, 2, 3],
+            channels=dims,
+            num_classes=DENSE_CLASSES,
+            norm_cfg=dict(type='BN'),
+            align_corners=False,
+        ),
+        test_cfg=dict(mode='whole'),
+    )
+    if backbone == 'MambaScope':
+        config['backbone']['exit_head'] = dict(
+            type='mmscope.MultiLabelExitHead',
+            num_classes=DENSE_CLASSES,
+            confidence='entropy',
+        )
+    return config
+
+
+HOSTS: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
+    'classifier': ('mmpretrain', classifier),
+    'segmentor': ('mmseg', segmentor),
+}
+
+
+def build(host: str, backbone: str, arch: str | dict, side: int) -> nn.Module:
+    """Build a model for timing.
+
+    Args:
+        host (str): 'classifier' or 'segmentor'.
+        backbone (str): 'VisionMamba' or 'MambaScope'.
+        arch (str | dict): Of the backbone.
+        side (int): Pixels.
+
+    Returns:
+        nn.Module: In evaluation mode, with random weights, whose exit head
+        says that it was trained.
+    """
+    scope, config = HOSTS[host]
+    register = import_module(f'{scope}.utils').register_all_modules
+    register(init_default_scope=False)
+    init_default_scope(scope)
+    torch.manual_seed(0)
+    model = MODELS.build(ConfigDict(config(backbone, arch, side))).eval()
+    head = getattr(model.backbone, 'exit_head', None)
+    if head is not None:
+        nn.init.normal_(head.fc.weight, std=1.0)
+        head.num_updates.fill_(1)
+    return model
+
+
+def make_images(number: int, side: int) -> list[Tensor]:
+    """Make noise of different contrasts: preprocessed images (3, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.linspace(0.2, 2.0, number)[
+        torch.randperm(number, generator=generator)
+    ]
+    draw = partial(torch.randn, 3, side, side, generator=generator)
+    return [scale * draw() for scale in scales]
+
+
+@torch.no_grad()
+def run_loop(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    batch: int,
+    threshold: float | None,
+) -> None:
+    """Predict in batches as they come, as a host's own loop does.
+
+    Args:
+        model (nn.Module): Host model.
+        images (Sequence[Tensor]): Preprocessed.
+        batch (int): Images of a batch.
+        threshold (float | None): None for a model of one stage.
+    """
+    for first in range(0, len(images), batch):
+        imgs = torch.stack(images[first : first + batch])
+        size = tuple(imgs.shape[-2:])
+        samples = [new_sample(model, size) for _ in imgs]
+        if threshold is None:
+            model(imgs, samples, mode='predict')
+            continue
+        with at_threshold(model, threshold):
+            model(imgs, samples, mode='predict')
+
+
+def exit_thresholds(
+    model: nn.Module, images: Sequence[Tensor], exits: Sequence[float]
+) -> list[float]:
+    """Choose thresholds at which given fractions of the images exit.
+
+    Args:
+        model (nn.Module): With its gate.
+        images (Sequence[Tensor]): Preprocessed.
+        exits (Sequence[float]): Fractions in (0, 1).
+
+    Returns:
+        list[float]: Midway between two confidences.
+    """
+    with observe(model) as records:
+        run_loop(model, images, 1, 0.0)
+    sure = np.sort([float(record.confidence) for record in records])[::-1]
+    places = [round(ratio * len(sure)) for ratio in exits]
+    return [float(sure[i - 1] + sure[i]) / 2 for i in places]
+
+
+def measure_streams(
+    host: str,
+    arch: str | dict,
+    side: int,
+    number: int,
+    rounds: int,
+    exits: Sequence[float] = EXITS,
+) -> list[dict[str, Any]]:
+    """Time ViM, plain gated loops and the engine in turns.
+
+    Args:
+        host (str): 'classifier' or 'segmentor'.
+        arch (str | dict): Of the backbones.
+        side (int): Pixels.
+        number (int): Images of a run.
+        rounds (int): Timed runs of each.
+        exits (Sequence[float]): Exit ratios. Defaults to 25, 50 and 75 %.
+
+    Returns:
+        list[dict]: One row a subject: ``host``, ``subject``, ``batch``,
+        ``exits``, ``images_per_s`` with ``images_per_s_iqr``; where images
+        may exit also ``share``, of the saving that is promised against
+        nobody exiting at the largest batch, in percent.
+    """
+    images = make_images(number, side)
+    vim = build(host, 'VisionMamba', arch, side)
+    scope = build(host, 'MambaScope', arch, side)
+    largest = max(BATCHES)
+    # The engine wires the gate.
+    TwoStageEngine(scope, 0.5)
+    etas = exit_thresholds(scope, images, exits)
+    runs: dict[tuple[str, int, float], Entry] = {
+        (NONE, largest, 0.0): _loop(scope, images, largest, 2.0),
+        (ALL, largest, 1.0): _loop(scope, images, largest, 0.0),
+    }
+    for batch in BATCHES:
+        runs[VIM, batch, 0.0] = _loop(vim, images, batch, None)
+        for ratio, eta in zip(exits, etas, strict=True):
+            runs[LOOP, batch, ratio] = _loop(scope, images, batch, eta)
+    for ratio, eta in zip(exits, etas, strict=True):
+        engine = TwoStageEngine(scope, eta, largest, largest)
+        run = partial(_exhaust, engine, images)
+        runs[ENGINE, largest, ratio] = Entry(run)
+    names = {' '.join(map(str, key)): key for key in runs}
+    timings = time_interleaved(
+        {name: runs[key] for name, key in names.items()},
+        rounds,
+        torch.device('cpu'),
+        warm_up=1,
+    ).timings
+    found = {key: timings[name] for name, key in names.items()}
+    return [_row(host, key, found, number) for key in found]
+
+
+def _loop(model: nn.Module, *options: Any) -> Entry:
+    return Entry(partial(run_loop, model, *options))
+
+
+def _exhaust(engine: TwoStageEngine, images: Sequence[Tensor]) -> None:
+    for _ in engine(images):
+        pass
+
+
+def _row(
+    host: str,
+    key: tuple[str, int, float],
+    found: dict[tuple[str, int, float], Timing],
+    number: int,
+) -> dict[str, Any]:
+    subject, batch, exits = key
+    speeds = number / found[key].means
+    low, middle, high = np.percentile(speeds, (25, 50, 75))
+    row = {
+        'host': host,
+        'subject': subject,
+        'batch': batch,
+        'exits': exits,
+        'images_per_s': round(float(middle), 3),
+        'images_per_s_iqr': [round(float(low), 3), round(float(high), 3)],
+        'times_vim': round(
+            found[VIM, batch, 0.0].median / found[key].median, 3
+        ),
+    }
+    if subject in (LOOP, ENGINE) and batch == max(BATCHES):
+        none, everyone = (
+            found[end].median
+            for end in ((NONE, batch, 0.0), (ALL, batch, 1.0))
+        )
+        won = none - found[key].median
+        row['share'] = round(100 * won / (exits * (none - everyone)), 1)
+    return row

@@ -1,0 +1,216 @@
+"""Predict all images of a folder or a list, into a Parquet table.
+
+    mmscope infer CONFIG CKPT DIR_OR_LIST --out results.parquet
+        [--threshold ETA|FILE.json] [--coarse-batch 32] [--fine-batch 32]
+
+One row an image: classes with names and scores, boxes and masks, or a label
+map as PNG; who exited, how sure the gate was, and what the image cost. The
+same command goes on where an earlier one was stopped or killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config, DictAction
+from torch import nn
+
+from mmscope.cli.arguments import positive, threshold_or_file, whole
+from mmscope.cli.show_scope import load_model
+from mmscope.errors import user_errors
+from mmscope.evaluation.loading import open_config
+from mmscope.inference.engine import TwoStageEngine
+from mmscope.inference.image_names import folder_of
+from mmscope.inference.on_ray import rows_on_ray
+from mmscope.inference.rows import columns_of, row_of
+from mmscope.inference.to_parquet import (
+    MakeRow,
+    predict_to_parquet,
+    rows_of_engine,
+)
+from mmscope.models import is_two_stage
+from mmscope.runtime.configs import find_config
+from mmscope.visualization.image_files import class_meta, loading_pipeline
+
+# One core is the model's.
+WORKERS = max(min((os.cpu_count() or 1) - 1, 8), 1)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    text = 'folder of images, or text file with one path a line'
+    add('images', metavar='DIR_OR_LIST', help=text)
+    text = 'folder of Parquet files, read as one table'
+    add('--out', required=True, metavar='results.parquet', help=text)
+    text = (
+        'an image leaves after the coarse stage when its confidence reaches '
+        'this: a number, or the file of sweep_threshold.py --save-threshold '
+        "(default: the config's)"
+    )
+    add(
+        '--threshold',
+        dest='exit_threshold',
+        type=threshold_or_file,
+        metavar='ETA',
+        help=text,
+    )
+    text = 'images of a coarse batch (default: 32)'
+    add('--coarse-batch', type=positive, default=32, metavar='N', help=text)
+    text = 'images of a fine batch, and of one of the heads (default: 32)'
+    add('--fine-batch', type=positive, default=32, metavar='N', help=text)
+    text = f'processes that decode images (default here: {WORKERS})'
+    add('--workers', type=whole, default=WORKERS, metavar='N', help=text)
+    text = 'rows of a file; a kill costs at most these (default: 1000)'
+    add('--rows-per-file', type=positive, default=1000, metavar='N', help=text)
+    text = 'run on a Ray cluster (RAY_ADDRESS) or here, in so many actors'
+    add('--ray', type=positive, metavar='ACTORS', help=text)
+    text = 'GPUs of an actor, each (default: 0)'
+    add('--ray-gpus', type=whole, default=0, metavar='N', help=text)
+    add('--device', help='such as cpu or cuda:0')
+    text = 'config overrides'
+    add('--cfg-options', nargs='+', action=DictAction, help=text)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    folder = folder_of(args.images).absolute()
+    built = build(args)
+    if args.ray:
+        # Actors build models of their own, perhaps elsewhere.
+        args.config = str(find_config(args.config).absolute())
+        args.checkpoint = str(Path(args.checkpoint).absolute())
+        predict = partial(
+            rows_on_ray,
+            partial(build_engine, args),
+            folder,
+            actors=args.ray,
+            coarse_batch=args.coarse_batch,
+            cpus=args.workers + 1,
+            gpus=args.ray_gpus,
+        )
+    else:
+        predict = partial(rows_of_engine, *open_engine(built, args), folder)
+    with user_errors():
+        progress = predict_to_parquet(
+            predict,
+            args.images,
+            args.out,
+            columns_of(built.cfg.default_scope),
+            result_settings(built, args),
+            args.rows_per_file,
+        )
+    print(progress.sentence())
+
+
+class Built(NamedTuple):
+    """What the command line names.
+
+    Attributes:
+        cfg (Config): Of ``open_config``.
+        model (nn.Module): In evaluation mode, at its exit threshold.
+        classes (list[str]): Names by label.
+    """
+
+    cfg: Config
+    model: nn.Module
+    classes: list[str]
+
+
+def build(args: argparse.Namespace) -> Built:
+    """Build the model of the command line.
+
+    Args:
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        Built: With its config and classes.
+    """
+    # Wrong names in the config surface while the model is built.
+    with user_errors(OSError, KeyError, TypeError):
+        cfg = open_config(args.config, args.cfg_options)
+        model = load_model(cfg, args)
+        return Built(
+            cfg, model, [*class_meta(cfg, args.checkpoint)['classes']]
+        )
+
+
+def open_engine(
+    built: Built, args: argparse.Namespace
+) -> tuple[TwoStageEngine, MakeRow]:
+    """Make the engine of the command line.
+
+    Args:
+        built (Built): Of :func:`build`.
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        tuple[TwoStageEngine, Callable]: At the threshold that the model has,
+        and what makes a row of a name and a result.
+    """
+    cfg, model, classes = built
+    engine = TwoStageEngine(
+        model,
+        model.backbone.exit_threshold if is_two_stage(model) else None,
+        args.coarse_batch,
+        args.fine_batch,
+        pipeline=loading_pipeline(cfg),
+        num_workers=args.workers,
+    )
+    return engine, partial(row_of, scope=cfg.default_scope, classes=classes)
+
+
+def build_engine(
+    args: argparse.Namespace,
+) -> tuple[TwoStageEngine, MakeRow]:
+    """Build a model and its engine, in a process of a cluster.
+
+    Args:
+        args (argparse.Namespace): Command line, with absolute paths.
+
+    Returns:
+        tuple[TwoStageEngine, Callable]: See :func:`open_engine`.
+    """
+    return open_engine(build(args), args)
+
+
+def result_settings(built: Built, args: argparse.Namespace) -> dict[str, Any]:
+    """Describe what decides the results.
+
+    Args:
+        built (Built): Of :func:`build`.
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        dict: As JSON holds it; batch sizes are no part of it.
+    """
+    steps = [built.cfg.model, loading_pipeline(built.cfg)]
+    found = {
+        'config': _digest(repr(steps).encode()),
+        'checkpoint': _digest(Path(args.checkpoint).read_bytes()),
+        'classes': built.classes,
+    }
+    if is_two_stage(built.model):
+        backbone = built.model.backbone
+        found['threshold'] = backbone.exit_threshold
+        if backbone.gate is not None:
+            found['confidence'] = backbone.gate.kind
+            found['temperature'] = backbone.gate.temperature
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]

@@ -1,0 +1,143 @@
+"""Measure what the engine for many images wins, and that it loses nothing.
+
+    python tools/analysis_tools/many_images.py
+        [--json docs/results/many_images.json]
+        [--parts streams memory kills load]
+    python tools/analysis_tools/speed_page.py
+        --page docs/results/many_images.md
+
+streams: images/s of ViM, of a plain gated loop and of the engine at 25, 50
+and 75 % exits, in turns. memory: the resident set over many images. kills:
+rows after SIGKILLs. load: latencies of a server at rates around its capacity.
+Parts that are not measured keep what the file says of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmscope.benchmark.load_test import measure_load
+from mmscope.benchmark.long_runs import STEPS, measure_kills, measure_memory
+from mmscope.benchmark.many_images_page import WRITERS
+from mmscope.benchmark.setting import describe_setting, noise_note
+from mmscope.benchmark.streams import (
+    CLASSES,
+    HOSTS,
+    build,
+    exit_thresholds,
+    make_images,
+    measure_streams,
+)
+from mmscope.cli.arguments import positive
+from mmscope.errors import user_errors
+from mmscope.inference.engine import TwoStageEngine
+
+# Seconds that a request waits for others, and that it may take.
+MAX_WAIT, DEADLINE = 0.02, 10.0
+BATCH, PENDING = 8, 32
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('--json', type=Path, default=Path('docs/results/many_images.json'))
+    add('--parts', nargs='+', choices=[*WRITERS], default=[*WRITERS])
+    text = 'models of the streams'
+    add('--hosts', nargs='+', choices=[*HOSTS], default=[*HOSTS], help=text)
+    add('--arch', default='tiny', help='of streams and load')
+    add('--side', type=positive, default=224, help='pixels of both')
+    add('--images', type=positive, default=64, help='of a run of streams')
+    add('--rounds', type=positive, default=5, help='of streams')
+    add('--memory-images', type=positive, default=10_000)
+    add('--kill-images', type=positive, default=2000)
+    add('--kills', type=positive, default=5)
+    add('--seconds', type=positive, default=20, help='of each rate of load')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    measure: dict[str, Callable[[], Any]] = {
+        'streams': lambda: streams(args),
+        'memory': lambda: measure_memory(args.memory_images),
+        'kills': lambda: measure_kills(args.kill_images, args.kills),
+        'load': lambda: load(args),
+    }
+    with user_errors():
+        for part in args.parts:
+            setting = describe_setting()
+            if note := noise_note(setting):
+                print(note)
+            result = measure[part]()
+            write(args.json, part, setting, result)
+            print(WRITERS[part](result))
+
+
+def write(path: Path, part: str, setting: dict, result: Any) -> None:
+    """Put one part into the file, and leave the others.
+
+    Args:
+        path (Path): JSON file, made if it is missing.
+        part (str): Its name.
+        setting (dict): Of ``describe_setting``.
+        result (Any): What was measured.
+    """
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    found[part] = {'setting': setting, 'result': result}
+    found = {name: found[name] for name in WRITERS if name in found}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + '\n')
+
+
+def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the streams of all hosts.
+
+    Args:
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        list[dict]: See :func:`measure_streams`.
+    """
+    return [
+        row
+        for host in args.hosts
+        for row in measure_streams(
+            host, args.arch, args.side, args.images, args.rounds
+        )
+    ]
+
+
+def load(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure a classifier's server at which half of the images exit.
+
+    Args:
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        dict: See :func:`measure_load`.
+    """
+    model = build('classifier', 'MambaScope', args.arch, args.side)
+    options = {'max_wait': MAX_WAIT, 'pipeline': STEPS}
+    TwoStageEngine(model, 0.5)
+    images = make_images(args.images, args.side)
+    (eta,) = exit_thresholds(model, images, [0.5])
+    engine = TwoStageEngine(model, eta, BATCH, BATCH, **options)
+    classes = [*map(str, range(CLASSES))]
+    return measure_load(
+        engine,
+        'mmpretrain',
+        classes,
+        args.side,
+        args.seconds,
+        PENDING,
+        DEADLINE,
+    )

@@ -1,0 +1,184 @@
+"""Many images through a host model whose images may leave early."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from torch import nn
+
+from mmscope.inference.hosts import open_host
+from mmscope.inference.intake import Ended, Intake, NotReady, Stream
+from mmscope.inference.reading import ImageFailure, ImageReader
+from mmscope.inference.refill import Refill
+from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
+from mmscope.models.layers import is_number, unwrap_model
+from mmscope.visualization.image_files import loading_pipeline
+
+
+class TwoStageEngine:
+    """Predicts a stream of images in full batches.
+
+    In a plain gated loop every batch waits for its unsure images, whose fine
+    stage then runs on a few. Here the unsure images of several coarse batches
+    are put together into full fine batches, and neck and head see full
+    batches too. Results are those of ``model.test_step`` on each image alone,
+    and come in the order of the images.
+
+    Works with models of mmpretrain, mmseg and mmdet: backbones of two stages
+    in any of their families, token reductions and plain backbones, for which
+    it is a batched loop (as for models that look at an image in windows).
+
+    Example::
+
+        engine = TwoStageEngine(model, threshold=0.8)
+        for result in engine(paths):
+            if isinstance(result, ImageFailure):
+                print(result.name, result.reason)
+            else:
+                print(result.img_path, result.pred_label, result.exited)
+
+    Args:
+        model (nn.Module): Host model; put into evaluation mode.
+        threshold (float | None): Exit threshold η; None lets nobody exit,
+            and is the only choice for a backbone of one stage.
+        coarse_batch (int): Images of a full coarse batch. Defaults to 32.
+        fine_batch (int): Images of a full fine batch, and of one of neck and
+            head. Defaults to 32.
+        max_waiting (int | None): Images inside at most, which bounds the
+            memory; None for four of both batches. Defaults to None.
+        max_wait (float | None): Seconds that an image waits for others to
+            fill a batch; None has no limit, right for files. Defaults to
+            None.
+        pipeline (Sequence[dict] | None): Makes inputs of paths and
+            pictures; None for the test pipeline of ``model.cfg``. Defaults
+            to None.
+        num_workers (int): Processes that decode; 0 decodes in a thread.
+            Defaults to 0.
+
+    Raises:
+        ValueError: If a size is not positive, the threshold is invalid, or
+            the model cannot exit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        threshold: float | None,
+        coarse_batch: int = 32,
+        fine_batch: int = 32,
+        *,
+        max_waiting: int | None = None,
+        max_wait: float | None = None,
+        pipeline: Sequence[dict] | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        if max_waiting is None:
+            max_waiting = 4 * (coarse_batch + fine_batch)
+        _check_whole(1, coarse_batch=coarse_batch, fine_batch=fine_batch)
+        _check_whole(1, max_waiting=max_waiting)
+        _check_whole(0, num_workers=num_workers)
+        if max_wait is not None and not (is_number(max_wait) and max_wait > 0):
+            raise ValueError(
+                'max_wait is None or a number of seconds > 0, got '
+                f'{max_wait!r}'
+            )
+        self.model = unwrap_model(model)
+        self.max_waiting, self.max_wait = max_waiting, max_wait
+        self.num_workers = num_workers
+        self._host = open_host(model, threshold)
+        self._batches = {
+            COARSE: coarse_batch,
+            FINE: fine_batch,
+            PREDICT: fine_batch,
+        }
+        if self._host.first == PREDICT:
+            self._batches[PREDICT] = coarse_batch
+        config = getattr(self.model, 'cfg', None)
+        if pipeline is None and config is not None:
+            pipeline = loading_pipeline(config)
+        self.reader = ImageReader(pipeline)
+
+    def __call__(self, images: Iterable[Any]) -> Iterator[Any]:
+        """Predict images.
+
+        Args:
+            images (Iterable): Paths, pictures (H, W, 3) uint8 in BGR,
+                preprocessed tensors (C, H, W), which the data preprocessor
+                is not asked about, or items of a data set (dicts with
+                inputs and data_samples). It is read in a thread, at most
+                ``coarse_batch`` images ahead.
+
+        Yields:
+            Any: For each image the host's data sample with ``exited``
+            (bool), ``confidence`` (None where nobody was asked) and
+            ``macs`` (paper's convention) in its metainfo, or an
+            :class:`ImageFailure`.
+
+        Raises:
+            UserError: At what is no image.
+            Exception: What ``images`` raises, after the results of the
+                images before.
+        """
+        ahead = self._batches[self._host.first]
+        with closing(
+            Stream(images, self.reader, self.num_workers, ahead)
+        ) as stream:
+            for one in self.run(stream):
+                yield one.result
+
+    def run(self, intake: Intake, serving: bool = False) -> Iterator[Waiting]:
+        """Predict what an intake gives, until it ends.
+
+        Args:
+            intake (Intake): Gives tickets and items.
+            serving (bool): See :class:`Refill`. Defaults to False.
+
+        Yields:
+            Waiting: With ``ticket`` and ``result``.
+
+        Raises:
+            Exception: What ended the intake, after all results.
+        """
+        refill = Refill(
+            self._host,
+            self._batches,
+            self.max_waiting,
+            self.max_wait,
+            serving,
+        )
+        end: Ended | None = None
+        with self._host.counting():
+            while end is None or len(refill):
+                if end is None:
+                    end = self._take(intake, refill)
+                if batch := refill.due(ending=end is not None):
+                    refill.run(batch)
+                yield from refill.finished()
+        if end.__cause__ is not None:
+            raise end.__cause__
+
+    def _take(self, intake: Intake, refill: Refill) -> Ended | None:
+        """Take what is there, or wait for it; gives the end of the intake."""
+        while not (refill.is_full or refill.full_batch()):
+            try:
+                ticket, item = intake.get(refill.patience())
+            except NotReady:
+                break
+            except Ended as end:
+                return end
+            arrived = time.monotonic()
+            refill.add(Waiting.of(ticket, arrived, self._host.first, item))
+            if isinstance(item, ImageFailure):
+                break
+        return None
+
+
+def _check_whole(least: int, **values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f'{name} is a whole number of at least {least}, got {value!r}'
+            )

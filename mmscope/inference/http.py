@@ -1,0 +1,98 @@
+"""A small HTTP server over the engine, without further packages.
+
+A client posts the bytes of an image file and gets a row as JSON. Whoever has
+a web framework needs `EngineServer.submit` alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from mmscope.datasets.loading import BrokenImageError, decode_bgr
+from mmscope.inference.reading import ImageFailure
+from mmscope.inference.rows import row_of
+from mmscope.inference.serving import DeadlinePassed, EngineServer, Overloaded
+
+DEADLINE = 'X-Deadline-Seconds'
+
+
+class PredictionServer(ThreadingHTTPServer):
+    """Answers ``POST`` with the bytes of an image by a row as JSON.
+
+    Answers are 200 with the row of ``mmscope infer`` (bytes in base64), 422
+    for a damaged image, 503 where there are too many requests, 504 where the
+    deadline passed (header ``X-Deadline-Seconds``).
+
+    Args:
+        server (EngineServer): Stays the caller's, who closes it.
+        scope (str): Host of the model.
+        classes (Sequence[str]): Names by label.
+        address (tuple[str, int]): Host and port; port 0 takes a free one,
+            see ``server_address``. Defaults to loopback.
+    """
+
+    daemon_threads = True
+    # Connections that wait for a thread, beside those that are answered.
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        server: EngineServer,
+        scope: str,
+        classes: Sequence[str],
+        address: tuple[str, int] = ('127.0.0.1', 0),
+    ) -> None:
+        super().__init__(address, Handler)
+        self.engine_server = server
+        self.scope, self.classes = scope, classes
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = 'HTTP/1.1'
+    server: PredictionServer
+
+    def do_POST(self) -> None:
+        """Predict the image in the body."""
+        body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
+        status, answer = self._answer(body)
+        content = json.dumps(answer, default=_base64).encode()
+        self.send_response(status)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _answer(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        name = self.path.strip('/') or 'image'
+        try:
+            wait = self.headers.get(DEADLINE)
+            deadline = None if wait is None else float(wait)
+            picture = decode_bgr(body, name)
+            future = self.server.engine_server.submit(picture, deadline)
+            result = future.result()
+        except Overloaded as error:
+            return 503, {'error': str(error)}
+        except DeadlinePassed as error:
+            return 504, {'error': str(error)}
+        except BrokenImageError as error:
+            return 422, {'error': str(error)}
+        except ValueError as error:
+            return 400, {'error': str(error)}
+        except Exception as error:
+            return 500, {'error': f'{type(error).__name__}: {error}'}
+        scope, classes = self.server.scope, self.server.classes
+        failed = isinstance(result, ImageFailure)
+        return 422 if failed else 200, row_of(name, result, scope, classes)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: who serves has a log of its own."""
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()

@@ -1,0 +1,191 @@
+"""A table that grows by whole files, and survives a kill at any moment.
+
+``results.parquet`` is a folder, which pandas, Polars, DuckDB and Spark read
+as one table. A part is written beside it, brought to the disk and renamed, so
+that it is there completely or not at all; what is there says which images are
+done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmscope.errors import UserError
+from mmscope.inference.image_names import name_key
+from mmscope.inference.rows import Row
+
+SETTINGS = b'mmscope'
+FIX = "pip install 'mmscope[infer]' (or pyarrow)"
+
+
+class PartFiles:
+    """A folder of Parquet files that one process at a time adds to.
+
+    Args:
+        folder (str | Path): Made if it is missing.
+        columns (dict[str, str]): Types by name, in the words of pyarrow.
+        settings (dict): What made the rows, as JSON in every file; a folder
+            that was made otherwise is refused.
+
+    Raises:
+        UserError: If pyarrow is missing, the folder is another process's, or
+            was made with other settings.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        columns: dict[str, str],
+        settings: dict[str, Any],
+    ) -> None:
+        try:
+            import pyarrow.parquet
+        except ImportError:
+            raise UserError(f'Parquet files need pyarrow: {FIX}') from None
+        self._arrow, self._parquet = pyarrow, pyarrow.parquet
+        self.folder = Path(folder)
+        if self.folder.is_file():
+            raise UserError(
+                f'{folder} is a file; the table is a folder of files: name '
+                'another one'
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder)
+        self._schema = pyarrow.schema(
+            [(name, _type(pyarrow, kind)) for name, kind in columns.items()],
+            {SETTINGS: json.dumps(settings, sort_keys=True)},
+        )
+        for left in self.folder.glob('.part-*'):
+            left.unlink()
+        for path in self.paths():
+            self._check(path)
+
+    def paths(self) -> list[Path]:
+        """List the files, in the order in which they were written."""
+        return sorted(self.folder.glob('part-*.parquet'))
+
+    def write(self, rows: list[Row]) -> None:
+        """Add a file.
+
+        Args:
+            rows (list[dict]): Its rows; it is one row group.
+        """
+        if not rows:
+            return
+        paths = self.paths()
+        number = int(paths[-1].stem[-6:]) + 1 if paths else 0
+        final = self.folder / f'part-{number:06}.parquet'
+        hidden = final.with_name(f'.{final.name}')
+        table = self._arrow.Table.from_pylist(rows, self._schema)
+        with hidden.open('wb') as file:
+            self._parquet.write_table(table, file, row_group_size=len(rows))
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(final)
+        _sync(self.folder)
+
+    def columns(self, *names: str) -> Iterator[dict[str, list[Any]]]:
+        """Read some columns, a file at a time.
+
+        Args:
+            *names (str): Columns.
+
+        Yields:
+            dict[str, list]: Values by name.
+        """
+        for path in self.paths():
+            table = self._parquet.read_table(path, columns=[*names])
+            yield table.to_pydict()
+
+    def done(self) -> DoneNames:
+        """Find out which images have a row."""
+        return DoneNames(
+            [
+                np.fromiter(map(name_key, part['name']), np.uint64)
+                for part in self.columns('name')
+            ]
+        )
+
+    def close(self) -> None:
+        """Let another process add to the folder."""
+        self._lock.close()
+
+    def _check(self, path: Path) -> None:
+        """Refuse a file that was made otherwise."""
+        try:
+            found = self._parquet.read_schema(path).metadata or {}
+        except Exception as error:
+            raise UserError(
+                f'{path} cannot be read ({error}): remove it, and its images '
+                'are predicted again'
+            ) from error
+        theirs = json.loads(found.get(SETTINGS, b'{}'))
+        ours = json.loads(self._schema.metadata[SETTINGS])
+        keys = sorted({*theirs, *ours})
+        odd = [key for key in keys if theirs.get(key) != ours.get(key)]
+        if odd:
+            told = '; '.join(
+                f'{key} {theirs.get(key)!r}, now {ours.get(key)!r}'
+                for key in odd
+            )
+            raise UserError(
+                f'{self.folder} was made with other settings ({told}): name '
+                'another --out, or go on with the same'
+            )
+
+
+class DoneNames:
+    """Names that are done, eight bytes each.
+
+    Args:
+        parts (list[np.ndarray]): Keys of :func:`name_key`, uint64.
+    """
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        empty = np.empty(0, np.uint64)
+        self._keys = np.sort(np.concatenate([empty, *parts]))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, name: str) -> bool:
+        key = np.uint64(name_key(name))
+        place = np.searchsorted(self._keys, key)
+        return place < len(self._keys) and self._keys[place] == key
+
+
+def _locked(folder: Path) -> Any:
+    # The kernel lets go of the lock of a process that was killed.
+    lock = (folder / '.lock').open('w')
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UserError(
+            f'another process is writing to {folder}: wait for it, or name '
+            'another --out'
+        ) from None
+    return lock
+
+
+def _type(arrow: Any, kind: str) -> Any:
+    """Read 'list<float>' and the like."""
+    if kind.startswith('list<'):
+        return arrow.list_(_type(arrow, kind[len('list<') : -1]))
+    return arrow.type_for_alias(kind)
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,0 +1,162 @@
+"""From what a stream holds to inputs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import Compose
+from torch import Tensor
+
+from mmscope.datasets.loading import LoadImage
+from mmscope.errors import UserError
+from mmscope.visualization.forward import check_image
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image that could not be read; the others go on.
+
+    Attributes:
+        name (str): Its path, or 'image N' counted from 0.
+        reason (str): What was wrong.
+    """
+
+    name: str
+    reason: str
+
+
+class ImageReader:
+    """Makes inputs of paths and pictures by a config's own pipeline.
+
+    Files are decoded by the pipeline's loader, so that results are those of
+    the config; loaders that fill what a damaged file lacks with grey are
+    checked by a complete decoding first.
+
+    Args:
+        pipeline (Sequence[dict] | None): Steps of a test pipeline that need
+            no annotations; None for tensors and items alone. Defaults to
+            None.
+    """
+
+    def __init__(self, pipeline: Sequence[dict] | None = None) -> None:
+        self._steps = None if pipeline is None else Compose(pipeline)
+        self._loader = None
+        if self._steps is not None:
+            self._loader = next(
+                (
+                    step
+                    for step in self._steps.transforms
+                    if isinstance(step, LoadImageFromFile)
+                ),
+                None,
+            )
+
+    @staticmethod
+    def must_decode(image: Any) -> bool:
+        """Tell whether an image goes through the pipeline."""
+        return isinstance(image, (str, PathLike, np.ndarray))
+
+    def check_kind(self, image: Any) -> None:
+        """Refuse what is no image.
+
+        Args:
+            image (Any): Of a stream.
+
+        Raises:
+            UserError: If it is of a wrong type, or would need a pipeline.
+        """
+        if self.must_decode(image):
+            if self._steps is None:
+                raise UserError(
+                    'paths and pictures need the pipeline that makes inputs '
+                    'of them: give pipeline=, or a model with its config '
+                    '(model.cfg)'
+                )
+        elif not isinstance(image, (Tensor, Mapping)):
+            raise UserError(
+                'an image is a path, a picture (H, W, 3) uint8 in BGR, a '
+                'preprocessed tensor (C, H, W), or an item of a data set '
+                f'(a dict with inputs), got {type(image).__name__}'
+            )
+
+    def __call__(self, number: int, image: Any) -> Item | ImageFailure:
+        """Read one image.
+
+        Args:
+            number (int): Its place in the stream.
+            image (Any): See :meth:`check_kind`.
+
+        Returns:
+            dict | ImageFailure: ``inputs`` (C, H, W) and, unless the image
+            was a preprocessed tensor, ``data_samples``.
+
+        Raises:
+            UserError: See :meth:`check_kind`.
+        """
+        self.check_kind(image)
+        try:
+            return self._read(number, image)
+        # Decoders and transforms raise many types on damaged images.
+        except Exception as error:
+            reason = f'{type(error).__name__}: {error}'
+            return ImageFailure(name_of(number, image), reason)
+
+    def _read(self, number: int, image: Any) -> Item:
+        if isinstance(image, Tensor):
+            if image.ndim != 3 or not image.is_floating_point():
+                raise ValueError(
+                    'a preprocessed tensor is (C, H, W) floating point, got '
+                    f'{tuple(image.shape)} {image.dtype}'
+                )
+            return {'inputs': image}
+        if isinstance(image, Mapping):
+            return {key: image[key] for key in ('inputs', 'data_samples')}
+        if isinstance(image, np.ndarray):
+            return self._of_picture(number, image)
+        path = fspath(image)
+        if not isinstance(self._loader, LoadImage):
+            check_image(path)
+        return self._steps({'img_path': path, 'img_id': number})
+
+    def _of_picture(self, number: int, image: np.ndarray) -> Item:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(
+                'a picture is (H, W, 3) uint8 in BGR, got '
+                f'{image.shape} {image.dtype}'
+            )
+        size = image.shape[:2]
+        if getattr(self._loader, 'to_float32', False):
+            image = image.astype(np.float32)
+        results: Any = {
+            'img': image,
+            'img_path': name_of(number, image),
+            'img_id': number,
+            'img_shape': size,
+            'ori_shape': size,
+        }
+        for step in self._steps.transforms:
+            if step is not self._loader:
+                results = step(results)
+        return results
+
+
+def name_of(number: int, image: Any) -> str:
+    """Name an image of a stream.
+
+    Args:
+        number (int): Its place.
+        image (Any): See :meth:`ImageReader.check_kind`.
+
+    Returns:
+        str: Its path, or 'image N'.
+    """
+    if isinstance(image, (str, PathLike)):
+        return fspath(image)
+    return f'image {number}'

@@ -1,0 +1,39 @@
+"""Configs and checkpoints of tiny models, as files."""
+
+from types import SimpleNamespace
+
+
+def write_run(folder, scope, model, loader, name, **meta):
+    """Write config and checkpoint; give their paths."""
+    import torch
+    from mmengine.config import Config
+
+    from mmscope.evaluation.loading import build_model, open_config
+
+    config = {
+        'default_scope': scope,
+        'model': model,
+        'test_dataloader': loader,
+        'val_dataloader': None,
+        'custom_hooks': [],
+        'work_dir': str(folder / 'work'),
+    }
+    if model['backbone']['type'].endswith('MambaScope'):
+        config['custom_hooks'] = [{'type': 'mmscope.ConfidenceGateHook'}]
+    path = folder / f'{name}.py'
+    Config(config).dump(path)
+    torch.manual_seed(0)
+    built = build_model(open_config(str(path)), device='cpu')
+    head = getattr(built.backbone, 'exit_head', None)
+    if head is not None:
+        torch.nn.init.normal_(head.fc.weight, std=0.5)
+        head.num_updates.fill_(1)
+    # Fresh heads of a DyVM run every direction.
+    for key, value in built.named_parameters():
+        if 'block_head' in key:
+            torch.nn.init.normal_(value)
+    weights = path.with_suffix('.pth')
+    torch.save({'state_dict': built.state_dict(), 'meta': meta}, weights)
+    return SimpleNamespace(
+        config=str(path), checkpoint=str(weights), folder=folder
+    )

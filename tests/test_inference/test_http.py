@@ -1,0 +1,104 @@
+"""Images over HTTP, on loopback."""
+
+import json
+import threading
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from builders import classification
+
+from mmscope.inference import EngineServer, TwoStageEngine
+from mmscope.inference.http import PredictionServer
+
+from .streams import build, pipeline, write_images
+
+
+@pytest.fixture(scope='module')
+def photo(tmp_path_factory):
+    (path,) = write_images(tmp_path_factory.mktemp('photos'), [(64, 64)])
+    return Path(path)
+
+
+@pytest.fixture
+def model():
+    return build('mmpretrain', classification.classifier())
+
+
+@pytest.fixture
+def serve(model):
+    """Start a server; gives what posts to it."""
+    opened = []
+
+    def start(**options):
+        engine = TwoStageEngine(
+            model, 0.0, max_wait=0.02, pipeline=pipeline('mmpretrain')
+        )
+        server = EngineServer(engine, **options)
+        colours = sorted(classification.COLOURS)
+        http = PredictionServer(server, 'mmpretrain', colours)
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        opened.append((http, server))
+
+        def post(body, headers=None):
+            connection = HTTPConnection(*http.server_address, timeout=10)
+            connection.request('POST', '/a.png', body, headers or {})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            connection.close()
+            return response.status, answer
+
+        return post
+
+    yield start
+    for http, server in opened:
+        http.shutdown()
+        http.server_close()
+        server.close()
+
+
+def test_an_image_is_answered_by_its_row(serve, photo):
+    status, row = serve()(photo.read_bytes())
+    assert status == 200
+    assert row['name'] == 'a.png'
+    assert row['class'] in classification.COLOURS
+    assert row['exited'] is True
+
+
+def test_what_cannot_be_answered_says_why(serve, photo):
+    post = serve()
+    status, answer = post(photo.read_bytes()[:60])
+    assert (status, 'cannot be read' in answer['error']) == (422, True)
+    for deadline in ('soon', '-1'):
+        wrong = {'X-Deadline-Seconds': deadline}
+        assert post(photo.read_bytes(), wrong)[0] == 400
+
+
+def test_overload_and_deadlines_have_their_status(serve, photo, monkeypatch):
+    from mmscope.inference import hosts
+
+    event, run = threading.Event(), hosts.RefilledHost.coarse
+    monkeypatch.setattr(
+        hosts.RefilledHost,
+        'coarse',
+        lambda host, batch: event.wait(10) and run(host, batch),
+    )
+    post, body = serve(max_pending=2), photo.read_bytes()
+    found = []
+    late = {'X-Deadline-Seconds': '0.2'}
+
+    def ask(headers):
+        found.append(post(body, headers)[0])
+
+    threads = [threading.Thread(target=ask, args=(None,))]
+    threads[0].start()
+    # The first is at the model before the second comes.
+    threading.Event().wait(0.2)
+    threads.append(threading.Thread(target=ask, args=(late,)))
+    threads[1].start()
+    threading.Event().wait(0.3)
+    assert post(body)[0] == 503
+    event.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(found) == [200, 504]

@@ -1,0 +1,264 @@
+"""The tool that predicts folders of images into a table."""
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import classification, detection, segmentation
+from builders.runs import write_run
+from builders.tools import load_tool
+
+from .streams import write_images
+
+pandas = pytest.importorskip('pandas')
+pytest.importorskip('pyarrow', reason='tables need pyarrow')
+COLOURS = sorted(classification.COLOURS)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A classifier with its files, and a folder of images."""
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    folder = tmp_path_factory.mktemp('infer')
+    photos = classification.write_photos(folder / 'photos', per_class=5)
+    loader = classification.dataloader(photos, False)
+    model = classification.classifier()
+    meta = {'dataset_meta': {'classes': COLOURS}}
+    found = write_run(folder, 'mmpretrain', model, loader, 'run', **meta)
+    found.photos = photos
+    return found
+
+
+def infer(run, source, out, *options):
+    load_tool('infer').main(
+        [
+            *(run.config, run.checkpoint, str(source), '--out', str(out)),
+            *('--device', 'cpu', '--workers', '0'),
+            *map(str, options),
+        ]
+    )
+    return pandas.read_parquet(out)
+
+
+def test_one_row_an_image_says_what_it_shows(run, tmp_path, capsys):
+    (run.photos / 'notes.txt').write_text('no image')
+    table = infer(run, run.photos, tmp_path / 'a', '--threshold', '0.0')
+    names = [f'{colour}/{i}.png' for colour in COLOURS for i in range(5)]
+    assert sorted(table['name']) == names
+    assert table['error'].isna().all()
+    assert table['exited'].all()
+    assert [COLOURS[i] for i in table['label']] == list(table['class'])
+    assert table[['score', 'confidence', 'gmacs']].notna().all(axis=None)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith('15 of 15 images')
+    assert '100.0 % exited' in said
+
+
+def test_a_second_run_only_adds_what_is_missing(run, tmp_path, capsys):
+    out, names = tmp_path / 'a', tmp_path / 'list.txt'
+    paths = [run.photos / f'red/{i}.png' for i in range(5)]
+    names.write_text('\n'.join(map(str, paths[:3])) + '\n')
+    infer(run, names, out, '--rows-per-file', 2)
+    assert len(parts_of(out)) == 2
+    names.write_text('\n'.join(map(str, paths)) + '\n')
+    table = infer(run, names, out)
+    assert list(table['name']) == [*map(str, paths)]
+    assert len(parts_of(out)) == 3
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    infer(run, names, out)
+    after = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert {p for p in after if after[p] != before.get(p)} <= {out / '.lock'}
+    assert '5 of 5 images' in capsys.readouterr().out
+
+
+def test_other_settings_do_not_mix(run, tmp_path):
+    infer(run, run.photos, tmp_path / 'a', '--threshold', 0.5)
+    with pytest.raises(SystemExit, match='threshold 0.5, now 0.6'):
+        infer(run, run.photos, tmp_path / 'a', '--threshold', 0.6)
+    infer(run, run.photos, tmp_path / 'a', '--threshold', 0.5)
+
+
+def test_a_threshold_may_be_a_file(run, tmp_path):
+    from mmscope.runtime import ExitChoice
+
+    rest = dict.fromkeys(['score', 'convention', 'config', 'checkpoint'], '')
+    expected = {'': 1.0, 'mean_cost': 1.0, 'exit_ratio': 0.5}
+    ExitChoice(
+        0.25, 'entropy', 'max_drop', 1.0, 'val', expected, num_images=1, **rest
+    ).write(tmp_path / 'eta.json')
+    options = ['--threshold', tmp_path / 'eta.json']
+    table = infer(run, run.photos, tmp_path / 'a', *options)
+    assert (table['exited'] == (table['confidence'] >= 0.25)).all()
+
+
+def test_a_damaged_file_is_a_row_with_the_reason(run, tmp_path, capsys):
+    paths = write_images(tmp_path, [(64, 64)] * 3)
+    Path(paths[1]).write_bytes(Path(paths[1]).read_bytes()[:60])
+    table = infer(run, tmp_path, tmp_path / 'a').set_index('name')
+    assert table['error'].notna().to_dict() == {
+        '000.png': False,
+        '001.png': True,
+        '002.png': False,
+    }
+    assert table['label'].isna().sum() == 1
+    assert '1 could not be read' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_killed_run_loses_nothing_and_repeats_nothing(
+    run, tmp_path, workers
+):
+    """SIGKILL in the middle, three times, then to the end."""
+    write_images(tmp_path, [(64, 64)] * 60)
+    out = tmp_path / 'out.parquet'
+    options = ['--rows-per-file', 4, '--coarse-batch', 4, '--fine-batch', 4]
+    options += ['--workers', workers]
+    for wanted in (8, 16, 24):
+        # Forked, not started anew: importing a host takes seconds.
+        child = multiprocessing.get_context('fork').Process(
+            target=infer, args=(run, tmp_path, out, *options)
+        )
+        child.start()
+        while child.exitcode is None and 4 * len(parts_of(out)) < wanted:
+            time.sleep(0.002)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        kept = pandas.read_parquet(out)
+        assert kept['name'].is_unique
+        assert wanted <= len(kept) < 60
+    table = infer(run, tmp_path, out)
+    assert sorted(table['name']) == [f'{i:03}.png' for i in range(60)]
+
+
+def parts_of(out):
+    return [*out.glob('part-*.parquet')]
+
+
+def test_processes_end_with_the_one_that_was_killed(run, tmp_path):
+    write_images(tmp_path, [(64, 64)] * 60)
+    child = multiprocessing.get_context('fork').Process(
+        target=infer, args=(run, tmp_path, tmp_path / 'a', '--workers', 2)
+    )
+    child.start()
+    children = Path(f'/proc/{child.pid}/task/{child.pid}/children')
+    while len(workers := children.read_text().split()) < 2:
+        time.sleep(0.002)
+    child.kill()
+    child.join()
+    deadline = time.monotonic() + 5
+    while any(Path(f'/proc/{pid}/cwd').exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_two_processes_do_not_write_one_table(run, tmp_path):
+    import fcntl
+
+    (tmp_path / 'a').mkdir()
+    with (tmp_path / 'a' / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit, match='another process'):
+            infer(run, run.photos, tmp_path / 'a')
+
+
+def test_a_list_that_repeats_itself_is_refused(run, tmp_path):
+    names = tmp_path / 'list.txt'
+    names.write_text(f'{run.photos}/red/0.png\n' * 2)
+    with pytest.raises(SystemExit, match='second time in line 2'):
+        infer(run, names, tmp_path / 'a')
+    with pytest.raises(SystemExit, match='does not exist'):
+        infer(run, tmp_path / 'absent', tmp_path / 'a')
+
+
+def test_a_segmentor_writes_label_maps(tmp_path):
+    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    from PIL import Image
+
+    segmentation.write_scenes(tmp_path, num=3)
+    loader = segmentation.dataloader(tmp_path, False)
+    model = segmentation.segmentor()
+    run = write_run(tmp_path, 'mmseg', model, loader, 'seg')
+    table = infer(run, tmp_path / 'images', tmp_path / 'a')
+    for row in table.itertuples():
+        labels = np.array(Image.open(io.BytesIO(row.map_png)))
+        assert labels.shape == (64, 96)
+        shown = {segmentation.CLASSES[i] for i in np.unique(labels)}
+        assert shown == set(row.classes)
+
+
+def test_a_detector_writes_boxes_and_masks(tmp_path):
+    pytest.importorskip('mmdet', reason='needs mmdetection')
+    from pycocotools import mask
+
+    detection.write_coco(tmp_path)
+    loader = detection.dataloader(tmp_path, False, scale=(96, 96))
+    model = detection.cascade()
+    model['backbone']['exit_head']['confidence'] = 'entropy'
+    run = write_run(tmp_path, 'mmdet', model, loader, 'det')
+    table = infer(run, tmp_path / 'images', tmp_path / 'a')
+    assert len(table) == 4
+    for row in table.itertuples():
+        number = len(row.boxes)
+        assert number == len(row.scores) == len(row.masks) > 0
+        assert {*row.classes} <= {*detection.CLASSES}
+        assert np.stack(row.boxes)[:, 2].max() <= row.width == 64
+        shape = [row.height, row.width]
+        decoded = mask.decode({'size': shape, 'counts': row.masks[0]})
+        assert decoded.shape == (48, 64)
+
+
+def test_a_folder_is_not_listed_into_memory(tmp_path, monkeypatch):
+    """Names come while the folder is still being read."""
+    from mmscope.inference.image_names import image_names
+
+    write_images(tmp_path, [(4, 4)] * 5)
+    read = Counter()
+    scandir = os.scandir
+
+    class Counted:
+        def __init__(self, path):
+            self.entries = scandir(path)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.entries.close()
+
+        def __iter__(self):
+            for entry in self.entries:
+                read['entries'] += 1
+                yield entry
+
+    monkeypatch.setattr(os, 'scandir', Counted)
+    names = image_names(tmp_path)
+    next(names)
+    assert read['entries'] == 1
+    assert len(list(names)) == 4
+
+
+def test_without_pyarrow_it_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    with pytest.raises(SystemExit, match=r'mmscope\[infer\]'):
+        infer(run, run.photos, tmp_path / 'a')
+
+
+def test_settings_lie_in_every_file(run, tmp_path):
+    import pyarrow.parquet
+
+    infer(run, run.photos, tmp_path / 'a', '--threshold', 0.5)
+    (path,) = (tmp_path / 'a').glob('part-*')
+    metadata = pyarrow.parquet.read_schema(path).metadata
+    found = json.loads(metadata[b'mmscope'])
+    assert found['classes'] == COLOURS
+    assert found['threshold'] == 0.5
+    assert found['confidence'] == 'max_prob'
