@@ -13,11 +13,12 @@ from .checkpoints import (
     load_model_weights,
     read_checkpoint,
 )
-from .config import check_host, load_config, walk
+from .config import check_host, load_config, type_name, walk
 from .exit_choice import ExitChoice, result_sentence
-from .exit_gate import set_exit_threshold
+from .exit_gate import gate_hooks, set_exit_threshold
 from .processes import leaving_together
 from .step_seed import StepSeedHook
+from .tta import use_tta
 
 __all__ = [
     'ExitChoice',
@@ -27,6 +28,7 @@ __all__ = [
     'check_host',
     'check_pretrained',
     'drop_pretrained',
+    'gate_hooks',
     'latest_checkpoint',
     'leaving_together',
     'load_config',
@@ -35,6 +37,8 @@ __all__ = [
     'read_checkpoint',
     'result_sentence',
     'set_exit_threshold',
+    'type_name',
     'use_amp',
+    'use_tta',
     'walk',
 ]
