@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -204,6 +205,30 @@ def test_pictures_of_a_classifier_show_every_image_in_its_colours(
         assert min(image.size) >= 224  # labels can be read
         mean = np.asarray(image.convert('RGB')).mean((0, 1))
     assert mean[0] > mean[2] + 60
+
+
+@pytest.mark.parametrize('views', [False, True])
+def test_an_image_that_is_no_file_is_drawn_as_it_was_seen(tmp_path, views):
+    import torch
+    from mmpretrain.structures import DataSample
+    from mmpretrain.visualization import UniversalVisualizer
+
+    from mmscope.engine import ClassPicturesHook
+
+    sample = DataSample(metainfo={'img_path': 'rendered_7.png'})
+    sample.set_pred_label(0).set_pred_score(torch.tensor([0.1, 0.9]))
+    red = torch.zeros(3, 64, 64)
+    red[2] = 200  # BGR, as loaded
+    runner = SimpleNamespace(visualizer=UniversalVisualizer())
+    inputs = [[red], [red]] if views else [red]
+    ClassPicturesHook(str(tmp_path)).after_test_iter(
+        runner, 0, {'inputs': inputs}, [sample]
+    )
+    with Image.open(tmp_path / 'rendered_7.png') as image:
+        assert image.size == (256, 256)
+        assert image.convert('RGB').getpixel((128, 200)) == (200, 0, 0)
+    # The mean of views has its own best class; the sample stays as it was.
+    assert sample.pred_label.tolist() == [0]
 
 
 def test_augmented_views_of_a_classifier_are_flipped_and_count(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from mmscope.registry import HOOKS
 
@@ -45,11 +47,9 @@ class ClassPicturesHook(Hook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Draw the images of a batch."""
-        import mmcv  # whoever imports the room may have none
-
-        for sample in outputs or ():
+        for index, sample in enumerate(outputs or ()):
             path = Path(sample.img_path)
-            image = mmcv.imread(path, channel_order='rgb')
+            image = _read(path) if path.is_file() else _seen(data_batch, index)
             shown = sample.clone()
             if len(sample.get('pred_label', ())) == 1:
                 # Merged views have a mean score and the first one's label.
@@ -60,3 +60,18 @@ class ClassPicturesHook(Hook):
                 rescale_factor=max(1, SMALLEST_SIDE / min(image.shape[:2])),
                 out_file=str(self.out_dir / path.parent.name / path.name),
             )
+
+
+def _read(path: Path) -> np.ndarray:
+    import mmcv  # whoever imports the room may have none
+
+    return mmcv.imread(path, channel_order='rgb')
+
+
+def _seen(data_batch: dict, index: int) -> np.ndarray:
+    """What the model saw, in RGB, of an image that is no file."""
+    inputs = data_batch['inputs']
+    if not isinstance(inputs[0], Tensor) or inputs[0].dim() > 3:
+        inputs = inputs[0]  # several views of each: the first one
+    pixels = inputs[index].permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(pixels[..., ::-1], np.uint8)
