@@ -322,6 +322,16 @@ def test_a_detector_sees_each_image_and_its_mirror(tmp_path):
     assert flips == [[False, False], [True, True]]
 
 
+@pytest.mark.parametrize('folder', ['ade20k', 'camvid'])
+def test_augmented_views_are_of_the_scale_of_the_test(folder):
+    for path in sorted((TOOLS.parent / 'configs' / folder).glob('*.py')):
+        cfg = Config.fromfile(path)
+        tested = cfg.test_dataloader.dataset.pipeline
+        (scale,) = [s.scale for s in tested if s.type == 'Resize']
+        resizes, *_ = cfg.tta_pipeline[-1].transforms
+        assert scale in [step.scale for step in resizes], path.stem
+
+
 def test_masks_of_objects_are_refused_under_augmentation():
     from mmscope.runtime import use_tta
 
