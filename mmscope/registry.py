@@ -77,6 +77,7 @@ MODULES: dict[Registry, dict[str, str]] = {
     },
     HOOKS: {
         'ClassCheckHook': 'mmscope.datasets.class_check',
+        'ClassPicturesHook': 'mmscope.engine.hooks.class_pictures',
         'ConfidenceGateHook': 'mmscope.engine.hooks.confidence_gate',
         'InformativeSelectionHook': (
             'mmscope.engine.hooks.informative_selection'

@@ -27,5 +27,6 @@ load_from = None
 resume = False
 randomness = dict(seed=0)
 
-# Used by `tools/test.py --tta`, together with `tta_pipeline`.
+# Used by `tools/test.py --tta`, with `tta_pipeline` or, where a config has
+# none, with each image and its mirror.
 tta_model = dict(type='SegTTAModel')

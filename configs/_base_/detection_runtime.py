@@ -5,5 +5,10 @@ _base_ = './default_runtime.py'
 default_scope = 'mmdet'
 visualizer = dict(_delete_=True, type='DetLocalVisualizer', name='visualizer')
 visualizer['vis_backends'] = [dict(type='LocalVisBackend')]
-# mmdet's test-time augmentation merges boxes, not masks: none here.
-tta_model = None
+# It merges boxes, not masks: tools/test.py refuses --tta where a model has
+# a mask head.
+tta_model = dict(
+    _delete_=True,
+    type='DetTTAModel',
+    tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+)

@@ -50,6 +50,23 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
+tta_pipeline = [
+    _base_.tta_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(
+                    type='Resize',
+                    scale=tuple(int(side * ratio) for side in scale),
+                    keep_ratio=True,
+                )
+                for ratio in (0.75, 1.0, 1.25)
+            ],
+            *_base_.tta_pipeline[1].transforms[1:],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

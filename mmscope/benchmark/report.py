@@ -115,7 +115,7 @@ def skipped_note(skipped: Sequence[dict]) -> str:
         f'{x["batch"]}: {x["reason"]}'
         for x in skipped
     ]
-    return '\n'.join(['skipped:', *lines]) if lines else ''
+    return '\n'.join(['skipped:', '', *lines]) if lines else ''
 
 
 def _floor(rows: Sequence[dict]) -> str:
@@ -128,7 +128,7 @@ def _floor(rows: Sequence[dict]) -> str:
             ratio = floor / by_name[VIM]['images_per_s']
             lines.append(f'- {title}: {ratio:.2f}')
     heading = 'time of ViM over that of its matrix products alone:'
-    return '\n'.join([heading, *lines]) if lines else ''
+    return '\n'.join([heading, '', *lines]) if lines else ''
 
 
 def _shares(rows: Sequence[dict]) -> str:
@@ -158,6 +158,7 @@ def _slower_cases(rows: Sequence[dict]) -> str:
         [
             'WHERE WE LOSE: MambaScope with half of the images exiting is '
             'slower in',
+            '',
             *lines,
         ]
     )

@@ -28,8 +28,7 @@ from mmscope.cli.picture_arguments import (
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import build_model, open_config
 from mmscope.models import attach_gate, is_two_stage
-from mmscope.runtime import set_exit_threshold
-from mmscope.runtime.exit_gate import GATE_HOOKS
+from mmscope.runtime import gate_hooks, set_exit_threshold
 from mmscope.visualization import draw_scopes, spread_by_confidence
 
 
@@ -76,8 +75,8 @@ def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     for remark in remarks:
         print(remark)
     model = build_model(cfg, args.checkpoint, args.device)
-    for hook in cfg.get('custom_hooks') or []:
-        if hook.get('type') in GATE_HOOKS and is_two_stage(model):
+    if is_two_stage(model):
+        for hook in gate_hooks(cfg.get('custom_hooks')):
             attach_gate(model, hook.get('exit_threshold'))
     return model
 

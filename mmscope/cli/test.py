@@ -30,6 +30,8 @@ from mmscope.runtime import (
     load_model_weights,
     read_checkpoint,
     set_exit_threshold,
+    type_name,
+    use_tta,
 )
 
 
@@ -42,7 +44,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation'
+        '--tta',
+        action='store_true',
+        help="test-time augmentation: the config's tta_pipeline, else each "
+        'image and its mirror; every view exits by itself',
     )
     parser.add_argument(
         '--out',
@@ -84,27 +89,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     return cfg, notes
 
 
-def use_tta(cfg: Config) -> None:
-    """Wrap the model and its pipeline for test-time augmentation.
-
-    Args:
-        cfg (Config): Changed in place.
-
-    Raises:
-        UserError: If the config describes none.
-    """
-    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
-    if missing:
-        raise UserError(
-            f'--tta needs {" and ".join(missing)} in the config, see '
-            'configs/_base_/datasets/ade20k.py'
-        )
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = {**cfg.tta_model, 'module': cfg.model}
-
-
 def use_pictures(cfg: Config, folder: str) -> None:
-    """Let the visualization hook paint every prediction.
+    """Let a hook of the host, or for it, paint every prediction.
 
     Args:
         cfg (Config): Changed in place.
@@ -113,11 +99,17 @@ def use_pictures(cfg: Config, folder: str) -> None:
     Raises:
         UserError: If the config has no visualization hook.
     """
+    if cfg.default_scope == 'mmpretrain':
+        hook = {'type': 'mmscope.ClassPicturesHook', 'out_dir': folder}
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+        cfg.setdefault('visualizer', {'type': 'UniversalVisualizer'})
+        return
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise UserError(
             '--show-dir needs default_hooks.visualization in the config, '
-            'such as dict(type="SegVisualizationHook")'
+            'dict(type="SegVisualizationHook") in mmsegmentation, '
+            'dict(type="DetVisualizationHook") in mmdetection'
         )
     hook.draw, hook.interval = True, 1
     cfg.visualizer.save_dir = folder
@@ -138,7 +130,7 @@ def use_output(cfg: Config, out: str) -> None:
         evaluators = [evaluators]
     if cfg.default_scope == 'mmseg':
         for evaluator in evaluators:
-            if evaluator.type.endswith('IoUMetric'):
+            if type_name(evaluator).endswith('IoUMetric'):
                 evaluator.output_dir = out
     elif out.endswith('.pkl'):
         evaluators = [*evaluators, {'type': 'DumpResults'}]

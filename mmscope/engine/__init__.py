@@ -1,6 +1,7 @@
 """Hooks and optimiser constructors for MMEngine's runner."""
 
 from .hooks import (
+    ClassPicturesHook,
     ConfidenceGateHook,
     InformativeSelectionHook,
     TokenReductionHook,
@@ -11,6 +12,7 @@ from .optimizers import (
 )
 
 __all__ = [
+    'ClassPicturesHook',
     'ConfidenceGateHook',
     'InformativeSelectionHook',
     'LayerDecayOptimWrapperConstructor',

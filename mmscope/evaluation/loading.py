@@ -22,10 +22,10 @@ from mmscope.models.backbones.arguments import to_2tuple
 from mmscope.runtime import (
     adapt_to_machine,
     check_host,
+    gate_hooks,
     load_config,
     load_model_weights,
 )
-from mmscope.runtime.exit_gate import GATE_HOOKS
 
 SPLITS = ('val', 'test')
 
@@ -104,10 +104,10 @@ def build_model(
             f'this tool needs a model with a backbone, {type(model).__name__} '
             'has none'
         )
-    for hook in cfg.get('custom_hooks') or []:
+    for hook in gate_hooks(cfg.get('custom_hooks')):
         # In a plain classifier the hook alone says how the gate decides.
         told = {key: hook.get(key) for key in ('confidence', 'temperature')}
-        if hook.get('type') in GATE_HOOKS and any(told.values()):
+        if any(told.values()):
             attach_gate(model, **told)
     if checkpoint is not None:
         load_model_weights(model, checkpoint)

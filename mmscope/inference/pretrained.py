@@ -19,8 +19,8 @@ from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
 from mmscope.models import attach_gate, is_two_stage
 from mmscope.models.scoping import find_backbone
-from mmscope.runtime import drop_pretrained, read_checkpoint
-from mmscope.runtime.exit_gate import GATE_HOOKS
+from mmscope.runtime import drop_pretrained, gate_hooks, read_checkpoint
+from mmscope.runtime.exit_gate import GATE_HOOK
 
 from .hub import download
 
@@ -145,8 +145,7 @@ def portable(cfg: Config) -> dict:
     """
     plain = _plain(cfg.to_dict() if hasattr(cfg, 'to_dict') else dict(cfg))
     kept = {key: plain[key] for key in KEPT if plain.get(key) is not None}
-    hooks = kept.get('custom_hooks', [])
-    kept['custom_hooks'] = [hook for hook in hooks if _is_gate(hook)]
+    kept['custom_hooks'] = gate_hooks(kept.get('custom_hooks'))
     loader = kept.get('test_dataloader')
     if loader:
         pipeline = loader['dataset'].get('pipeline', [])
@@ -161,16 +160,14 @@ def _with_gate(plain: dict, model: nn.Module) -> dict:
     if not is_two_stage(model):
         return plain
     backbone = find_backbone(model)
-    hooks = [h for h in plain['custom_hooks'] if not _is_gate(h)]
-    gate = {'type': GATE_HOOKS[0], 'exit_threshold': backbone.exit_threshold}
+    gate = {
+        'type': f'mmscope.{GATE_HOOK}',
+        'exit_threshold': backbone.exit_threshold,
+    }
     if backbone.gate is not None:
         gate['confidence'] = backbone.gate.kind
         gate['temperature'] = backbone.gate.temperature
-    return {**plain, 'custom_hooks': [*hooks, gate]}
-
-
-def _is_gate(hook: dict) -> bool:
-    return hook.get('type') in GATE_HOOKS
+    return {**plain, 'custom_hooks': [gate]}
 
 
 def _plain(value: object) -> object:
@@ -250,5 +247,5 @@ def _threshold(cfg: Config, wanted: float | None) -> float | None:
     """What the caller wants, else what the config's hook says."""
     if wanted is not None:
         return wanted
-    gates = [hook for hook in cfg.get('custom_hooks') or [] if _is_gate(hook)]
+    gates = gate_hooks(cfg.get('custom_hooks'))
     return gates[0].get('exit_threshold') if gates else None

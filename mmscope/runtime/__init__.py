@@ -14,12 +14,13 @@ from .checkpoints import (
     load_model_weights,
     read_checkpoint,
 )
-from .config import check_host, load_config, walk
+from .config import check_host, load_config, type_name, walk
 from .disk import disk_errors
 from .exit_choice import ExitChoice, result_sentence
-from .exit_gate import set_exit_threshold
+from .exit_gate import gate_hooks, set_exit_threshold
 from .processes import ending_cleanly, leaving_together
 from .step_seed import StepSeedHook
+from .tta import use_tta
 
 __all__ = [
     'ExitChoice',
@@ -32,6 +33,7 @@ __all__ = [
     'disk_errors',
     'drop_pretrained',
     'ending_cleanly',
+    'gate_hooks',
     'latest_checkpoint',
     'leaving_together',
     'load_config',
@@ -40,6 +42,8 @@ __all__ = [
     'read_checkpoint',
     'result_sentence',
     'set_exit_threshold',
+    'type_name',
     'use_amp',
+    'use_tta',
     'walk',
 ]

@@ -11,11 +11,13 @@ from mmengine.config import Config
 from mmscope.errors import UserError
 
 from .checkpoints import read_checkpoint
-from .config import walk
+from .config import type_name, walk
 from .exit_gate import can_exit
 from .memory import keep_freed_memory
 
-SYNC_NORMS = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN', 'mmengine.SyncBN')
+SYNC_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+# By name, and by class.
+PRETRAINED = ('Pretrained', 'PretrainedInit')
 PROCESS_COUNTS = {
     'pytorch': 'WORLD_SIZE',
     'slurm': 'SLURM_NTASKS',
@@ -63,7 +65,7 @@ def adapt_to_machine(cfg: Config) -> list[str]:
         changed = [
             node
             for _, node in walk(cfg.model, 'model')
-            if node.get('type') in SYNC_NORMS
+            if type_name(node) in SYNC_NORMS
         ]
         for node in changed:
             node.type = 'BN'
@@ -155,13 +157,11 @@ def use_amp(cfg: Config) -> None:
             'float32 is the right precision on CPU'
         )
     wrapper = cfg.optim_wrapper
-    if wrapper.get('type', 'OptimWrapper') not in (
-        'OptimWrapper',
-        'AmpOptimWrapper',
-    ):
+    kind = type_name(wrapper) or 'OptimWrapper'
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UserError(
             '--amp expects optim_wrapper.type OptimWrapper or '
-            f'AmpOptimWrapper, got {wrapper.type}: remove --amp'
+            f'AmpOptimWrapper, got {kind}: remove --amp'
         )
     wrapper.type = 'AmpOptimWrapper'
     wrapper.setdefault('dtype', 'bfloat16')
@@ -182,7 +182,7 @@ def check_pretrained(cfg: Config) -> None:
     """
     for key, node in walk(cfg.model, 'model'):
         source = node.get('checkpoint')
-        if node.get('type') != 'Pretrained' or '://' in str(source):
+        if type_name(node) not in PRETRAINED or '://' in str(source):
             continue
         if not Path(source).expanduser().is_file():
             target = 'mambascope' if can_exit(cfg) else 'vim'
@@ -209,7 +209,7 @@ def drop_pretrained(cfg: Config) -> list[str]:
     notes = []
     for key, node in walk(cfg.model, 'model'):
         init_cfg = node.get('init_cfg')
-        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
+        if isinstance(init_cfg, dict) and type_name(init_cfg) in PRETRAINED:
             node['init_cfg'] = None
             notes.append(f'{key}.init_cfg not read: the run goes on')
     return notes

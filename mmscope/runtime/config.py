@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmscope.errors import UserError
-from mmscope.registry import HOSTS
+from mmscope.registry import HOSTS, MODELS
 
 from .configs import find_config
 
@@ -62,12 +62,15 @@ def check_host(cfg: Config) -> None:
     """Check that the framework of ``default_scope`` is installed.
 
     Args:
-        cfg (Config): Complete config.
+        cfg (Config): Complete config. Where its scope is None, as in configs
+            whose types are classes, the model's class tells it.
 
     Raises:
         UserError: If the scope is unknown or its package is absent.
     """
-    scope = cfg.get('default_scope')
+    if cfg.get('default_scope') is None:
+        cfg.default_scope = _host_of(cfg.model)
+    scope = cfg.default_scope
     if scope not in HOSTS:
         raise UserError(
             f'default_scope is {scope!r}, expected one of {sorted(HOSTS)}: '
@@ -79,6 +82,31 @@ def check_host(cfg: Config) -> None:
             f'this config needs {HOSTS[scope]}; {" and ".join(missing)} not '
             "installed. Run `make setup`, or pip install 'mmscope[onedl]'"
         )
+
+
+def _host_of(model: dict) -> str | None:
+    """The host that a model's class is of, or inherits from."""
+    kind = model.get('type')
+    if isinstance(kind, str):
+        kind = MODELS.get(kind)
+    bases = getattr(kind, '__mro__', ())
+    roots = (base.__module__.partition('.')[0] for base in bases)
+    return next((root for root in roots if root in HOSTS), None)
+
+
+def type_name(node: dict) -> str:
+    """Name the class that an entry of a config asks for.
+
+    Args:
+        node (dict): Its ``type`` is a name, with or without a scope, or, in
+            Python-style configs, the class itself.
+
+    Returns:
+        str: The bare name of the class; empty if there is none.
+    """
+    kind = node.get('type') or ''
+    name = kind if isinstance(kind, str) else kind.__name__
+    return name.rpartition('.')[2]
 
 
 def walk(node: object, key: str) -> Iterator[tuple[str, dict]]:

@@ -9,10 +9,10 @@ from mmscope.models import is_two_stage
 from mmscope.models.heads.confidence import SOFTMAX_CONFIDENCES
 from mmscope.registry import MODELS
 
-from .config import walk
+from .config import type_name, walk
 from .exit_choice import ExitChoice
 
-GATE_HOOKS = ('mmscope.ConfidenceGateHook', 'ConfidenceGateHook')
+GATE_HOOK = 'ConfidenceGateHook'
 
 
 def set_exit_threshold(
@@ -44,7 +44,7 @@ def set_exit_threshold(
         )
     options = {'exit_threshold': value}
     hooks = list(cfg.get('custom_hooks') or [])
-    gates = [hook for hook in hooks if hook.get('type') in GATE_HOOKS]
+    gates = gate_hooks(hooks)
     if chosen:
         nodes = [node for _, node in walk(cfg.model, 'model')]
         options['temperature'] = chosen.temperature
@@ -52,9 +52,21 @@ def set_exit_threshold(
     for gate in gates:
         gate.update(options)
     if not gates:
-        hooks.append({'type': GATE_HOOKS[0], **options})
+        hooks.append({'type': f'mmscope.{GATE_HOOK}', **options})
     cfg.custom_hooks = hooks
     return [chosen.sentence()] if chosen else []
+
+
+def gate_hooks(hooks: list[dict] | None) -> list[dict]:
+    """Choose the hooks that wire a gate.
+
+    Args:
+        hooks (list[dict] | None): ``custom_hooks`` of a config.
+
+    Returns:
+        list[dict]: Those of them, not copies.
+    """
+    return [hook for hook in hooks or [] if type_name(hook) == GATE_HOOK]
 
 
 def can_exit(cfg: Config) -> bool:

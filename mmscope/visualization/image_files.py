@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
 from mmscope.errors import UserError
-from mmscope.runtime import read_checkpoint, walk
+from mmscope.runtime import read_checkpoint, type_name, walk
 
 
 class ImageFiles:
@@ -70,7 +70,7 @@ def loading_pipeline(cfg: Config) -> list[dict]:
             return [
                 step
                 for step in node['pipeline']
-                if not step['type'].endswith('Annotations')
+                if not type_name(step).endswith('Annotations')
             ]
     raise UserError(
         'the config has no test_dataloader with a pipeline: it says how an '
@@ -97,7 +97,9 @@ def class_meta(cfg: Config, checkpoint: str) -> dict[str, Any]:
     data = cfg.get('test_dataloader') or {}
     for _, node in walk(data.get('dataset'), 'dataset'):
         found.append(node.get('metainfo') or {})
-        kind = DATASETS.get(node['type']) if 'type' in node else None
+        kind = node.get('type')
+        if isinstance(kind, str):
+            kind = DATASETS.get(kind)
         found.append(getattr(kind, 'METAINFO', {}))
     for entry in found:
         if entry.get('classes') is not None:

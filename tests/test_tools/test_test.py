@@ -231,10 +231,3 @@ def test_a_vim_checkpoint_is_refused_by_mambascope(
     )
     with pytest.raises(SystemExit, match='weights of EarlyExitEncoderDec'):
         tool.main(scoring_args(tmp_path, work_dir / 'iter_2.pth'))
-
-
-def test_tta_without_a_recipe_is_refused(tool, checkpoint, tmp_path):
-    cfg, _ = tool.prepare(tool.parse_args(scoring_args(tmp_path, checkpoint)))
-    kept = {k: v for k, v in cfg.items() if k != 'tta_pipeline'}
-    with pytest.raises(ValueError, match='--tta needs tta_pipeline'):
-        tool.use_tta(Config(kept))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmscope.errors import UserError
+from mmscope.runtime import type_name
 
 KINDS = ('LinearLR', 'CosineAnnealingLR')
 
@@ -55,7 +56,7 @@ def schedule_of(schedulers: Sequence[dict], rate: float) -> Schedule:
     Raises:
         UserError: If it is anything but a linear warm-up and a cosine.
     """
-    kinds = tuple(str(one['type']).rpartition('.')[2] for one in schedulers)
+    kinds = tuple(map(type_name, schedulers))
     if kinds != KINDS or not schedulers[1].get('end'):
         raise UserError(
             'a schedule can be stretched if it is LinearLR and then '

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.registry import MODELS
 
-DOCS = Path(__file__).parents[1] / 'docs'
+DOCS = Path(__file__).parents[2] / 'docs'
 RECIPES = re.split(r'^## ', (DOCS / 'extend.md').read_text(), flags=re.M)[1:]
 
 
