@@ -8,8 +8,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmscope import from_pretrained
 from mmscope.evaluation import SweepResult, sweep
+from mmscope.inference import from_pretrained
 from mmscope.models import attach_gate
 from mmscope.visualization import (
     draw_exit_gallery,

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-from mmscope import from_pretrained
 from mmscope.cli.first_look import MODEL, rendered_pictures
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.image_costs import image_costs
+from mmscope.inference import from_pretrained
 from mmscope.models import attach_gate, is_two_stage, observe
 from mmscope.models.scoping import find_backbone
 from mmscope.visualization import ImageFiles, predict_views, scope_figure

@@ -58,7 +58,7 @@ def test_lists_and_tables_of_the_pages_are_read_as_such():
 def site(tmp_path_factory):
     """The site, built with warnings as errors."""
     if find_spec('material') is None:
-        pytest.skip('needs mkdocs-material: requirements/docs.txt')
+        pytest.skip('needs mkdocs-material: requirements/dev.txt')
     folder = tmp_path_factory.mktemp('site')
     done = subprocess.run(
         [sys.executable, '-m', 'mkdocs', 'build', '--strict', '-d', folder],
