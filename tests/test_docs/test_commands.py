@@ -25,6 +25,8 @@ NOT_RUN = {
     'python -m pip': 'downloads',
     'mim': "another package's tool, tried by hand",
     'mkdocs': 'test_site.py builds',
+    'ray start': 'needs other machines',
+    'curl': 'test_serving.py asks the server',
 }
 # Tools that no test runs beyond their command line, and why.
 NO_TEST = {
