@@ -101,8 +101,13 @@ def build_page(model: nn.Module, pictures: list[str]) -> Any:
         image = gradio.Image(type='filepath', label='image')
         slider = gradio.Slider(0, 1.01, 0.8, label='exit threshold')
         text, plot = gradio.Markdown(), gradio.Plot(label='two looks')
-        for change in (image.change, slider.release):
-            change(partial(look, model), [image, slider], [plot, text])
+        gradio.on(
+            [image.change, slider.release],
+            partial(look, model),
+            [image, slider],
+            [plot, text],
+            api_name='look',
+        )
         if pictures:
             gradio.Examples(pictures, image)
     return page
