@@ -41,6 +41,20 @@ def test_mmengine_counts_a_model(kind):
     assert info['params'] == params
 
 
+@pytest.mark.slow
+@torch.no_grad()
+def test_another_size_needs_no_other_graph():
+    testing = pytest.importorskip('torch._dynamo.testing')
+    graphs = testing.CompileCounter()
+    arch = {'embed_dims': 16, 'num_layers': 1}
+    model = VisionMamba(arch=arch, img_size=64).eval()
+    compiled = torch.compile(model, backend=graphs, dynamic=True)
+    for size in ((96, 160), (128, 96), (160, 192)):
+        imgs = torch.randn(2, 3, *size)
+        assert torch.allclose(compiled(imgs)[0], model(imgs)[0], atol=1e-5)
+    assert graphs.frame_count == 1
+
+
 def untrained(model):
     outputs = model.train()(torch.randn(2, 3, 64, 64))
     sum(x.square().sum() for x in outputs).backward()
