@@ -197,7 +197,7 @@ def _one_stage(
     if reduction is None:
         length = patches + backbone.summary_tokens.count
         block = backbone.layer_macs(length, directions)
-        return StageCosts(0, ends + backbone.num_layers * block, 0)
+        return StageCosts(0, ends + backbone.num_run * block, 0)
     return StageCosts(
         coarse=0,
         fine=ends + reduction.macs(backbone, patches, directions),

@@ -24,10 +24,12 @@ def can_fuse(backend: str, *inputs: Tensor | None) -> bool:
         *inputs (Tensor | None): All inputs that may want a gradient.
 
     Returns:
-        bool: True if the backend is 'cpu', nobody wants a gradient and
-        nothing is float64.
+        bool: True if the backend is 'cpu', nobody wants a gradient, nothing
+        is float64 and nothing is traced: torch.jit.trace traces twice, with
+        and without gradients, and compares.
     """
-    if backend != 'cpu' or library._needs_grad(inputs):
+    traced = torch.jit.is_tracing()
+    if backend != 'cpu' or traced or library._needs_grad(inputs):
         return False
     return all(x is None or x.dtype != torch.float64 for x in inputs)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -99,6 +100,8 @@ class TokenBackbone(
     archs: dict[str, dict[str, int]]
     arch_defaults = ARCH_DEFAULTS
     score_metrics: tuple[str, ...] = ()
+    # Whether anything but a level of features reads the last block.
+    reads_last_block = False
     # Where a DyVM added them, one a stage.
     score_predictors: nn.ModuleList
 
@@ -163,6 +166,7 @@ class TokenBackbone(
         self._reset_embeddings()
         self.reduction = self._reduce_by(reduction)
         self._freeze(frozen_stages)
+        self.num_run = self._leave_out_unused()
 
     @abstractmethod
     def make_block(self, drop_path_rate: float) -> nn.Module:
@@ -195,6 +199,28 @@ class TokenBackbone(
     def read_out_macs(self) -> int:
         """Count the multiply-accumulates of :meth:`read_out`, 0 here."""
         return 0
+
+    def _leave_out_unused(self) -> int:
+        """Freeze what no output reads, and count the blocks that run.
+
+        DDP wants a gradient of everything that is not frozen.
+        """
+        if self.out_type != 'featmap' or self.reads_last_block:
+            return self.num_layers
+        used = self.out_indices[-1] + 1
+        unused: list[nn.Module] = list(self.layers)[used:]
+        if unused:
+            print_log(
+                f'blocks {used} to {self.num_layers - 1} lie behind the last '
+                f'of out_indices={self.out_indices}: they are frozen and, '
+                'without a token reduction, do not run',
+                logger='current',
+            )
+        if not self.last_norm:
+            unused.append(self.norm_f)
+        for module in unused:
+            module.requires_grad_(False)
+        return self.num_layers if self.reduction else used
 
     def _reduce_by(
         self, reduction: dict[str, Any] | None
@@ -230,7 +256,7 @@ class TokenBackbone(
         """
         record = steps.new_record()
         levels: list[TokenSequence] = []
-        for i, block in enumerate(self.layers):
+        for i, block in zip(range(self.num_run), self.layers, strict=False):
             sequence = steps.before_block(i, sequence)
             plan = steps.plan(i, sequence)
             tokens, residual, mixed = self._run(block, sequence, plan)

@@ -55,7 +55,8 @@ class SummaryTokens:
             return tuple(step * (j + 1) - 1 for j in range(self.count))
         starts = {'middle': num_patches // 2, 'last': num_patches}
         start = starts.get(self.position, 0)
-        return tuple(range(start, start + self.count))
+        # Not the range itself: a compiler would hold its start for constant.
+        return tuple(start + j for j in range(self.count))
 
     def places_of(self, counts: Tensor) -> Tensor:
         """Find their indices where images differ in their patches.
@@ -154,7 +155,8 @@ def at_places(values: Tensor, places: tuple[int, ...]) -> Tensor:
     """Pick a few tokens, (B, L, ...) to (B, m, ...)."""
     if not places:
         return values[:, :0]
-    return torch.stack([values[:, place] for place in places], 1)
+    # Slices: a compiler would hold an index for constant.
+    return torch.cat([values[:, i : i + 1] for i in places], 1)
 
 
 def without_places(values: Tensor, places: tuple[int, ...]) -> Tensor:

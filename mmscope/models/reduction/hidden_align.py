@@ -140,7 +140,7 @@ class HiddenAlign(TokenReduction):
         if self.keep_ratio == 1:
             return patches
         # Rounding noise does not add a patch.
-        kept = math.ceil(round(self.keep_ratio * patches, 6))
+        kept = math.ceil(round(self.keep_ratio * int(patches), 6))
         return max(kept - kept % 2 if self.round_even else kept, 1)
 
     def stages(self, backbone: TokenBackbone, patches: int) -> dict[int, int]:

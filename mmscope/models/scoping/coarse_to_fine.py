@@ -82,6 +82,8 @@ class CoarseToFine(RegionSelection, TwoStage):
     """
 
     grid_multiple = 2
+    # The fine stage reads the coarse tokens after all blocks.
+    reads_last_block = True
     feature_reuse: str
     unselected_tokens: str
     score_momentum: float

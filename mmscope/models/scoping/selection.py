@@ -33,7 +33,8 @@ def num_refined(refine_ratio: float, num_regions: int) -> int:
         raise ValueError(
             f'refine_ratio must lie in [0, 1], got {refine_ratio!r}'
         )
-    return math.ceil(round(refine_ratio * num_regions, 6))
+    # A tracer gives sizes as tensors.
+    return math.ceil(round(refine_ratio * int(num_regions), 6))
 
 
 def split_regions(importance: Tensor, k: int) -> tuple[Tensor, Tensor]:
