@@ -19,7 +19,11 @@ COMMANDS = {
     'convert': ('vim_to_mmscope', 'convert a released checkpoint'),
     'config': ('config', 'list, print or copy a config of the package'),
     'scenes': ('make_demo_scenes', 'write rendered scenes as a data set'),
-    'doctor': ('collect_env', 'say what is installed and what fixes the rest'),
+    'doctor': (
+        'collect_env',
+        'say what is installed and what fixes the rest; --data CONFIG opens '
+        'every file of its data sets',
+    ),
 }
 
 
