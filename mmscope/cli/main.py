@@ -23,7 +23,11 @@ COMMANDS = {
     'publish': ('publish', 'make a folder for others of a checkpoint'),
     'config': ('config', 'list, print or copy a config of the package'),
     'scenes': ('make_demo_scenes', 'write rendered scenes as a data set'),
-    'doctor': ('collect_env', 'say what is installed and what fixes the rest'),
+    'doctor': (
+        'collect_env',
+        'say what is installed and what fixes the rest; --data CONFIG opens '
+        'every file of its data sets',
+    ),
 }
 
 

@@ -242,16 +242,13 @@ def write(
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_sweep_args(__doc__, argv)
+    disk = disk_errors(args.out_dir or '.', 'Name another place')
     with contextlib.redirect_stdout(sys.stderr):
-        with user_errors(ValueError, KeyError, TypeError, RuntimeError):
+        with user_errors(ValueError, KeyError, TypeError, RuntimeError), disk:
             baselines = [SweepResult.read(path) for path in args.baseline_json]
             result = run(args)
             if args.out_dir:
-                with disk_errors(args.out_dir, 'Name another --out-dir'):
-                    write(result, args.out_dir, baselines)
-    if args.json == '-':
-        print(result.to_json())
-        return
-    if args.json:
-        result.to_json(args.json)
-    print(summary(result))
+                write(result, args.out_dir, baselines)
+            if args.json and args.json != '-':
+                result.to_json(args.json)
+    print(result.to_json() if args.json == '-' else summary(result))

@@ -106,11 +106,13 @@ class Header:
     """What an image file says of itself.
 
     Args:
+        kind (str): Pillow's name of the format, such as 'JPEG'.
         stored (tuple[int, int]): Width and height as the file has them.
         mode (str): Pillow's, such as 'L'.
         orientation (int): EXIF's; 1 is upright.
     """
 
+    kind: str
     stored: tuple[int, int]
     mode: str
     orientation: int
@@ -158,7 +160,7 @@ def read_header(path: str | os.PathLike) -> Header:
         complete = ENDS.get(kind, b'') in file.read()
     if not complete:
         decode_bgr(Path(path).read_bytes(), str(path))
-    return Header(size, mode, orientation)
+    return Header(kind, size, mode, orientation)
 
 
 @contextmanager

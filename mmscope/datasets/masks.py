@@ -16,6 +16,8 @@ from .loading import read_header
 # Pillow's modes that the host reads as class ids.
 ID_MODES = ('L', 'P')
 IGNORED = 255
+# They change ids at every edge.
+LOSSY = ('JPEG', 'MPO', 'WEBP')
 # More than this of all pixels without a class is a sign of a shift.
 MUCH = 0.2
 
@@ -41,12 +43,12 @@ def check_pair(
             one channel, or their sizes differ.
     """
     picture, ids = read_header(image), _mask_header(mask, name)
-    if ids.mode not in ID_MODES:
+    if ids.mode not in ID_MODES or ids.kind in LOSSY:
         raise DatasetLayoutError(
-            f'{name}: the mask {mask} has PIL mode {ids.mode!r}, expected an '
-            '8-bit single-channel PNG of class ids. Coloured or 16-bit masks '
-            'belong to the full ADE20K release or to a colour-coded export: '
-            'convert them to class ids first.'
+            f'{name}: the mask {mask} is a {ids.kind} file of PIL mode '
+            f'{ids.mode!r}, expected an 8-bit single-channel PNG of class '
+            'ids. Coloured or 16-bit masks belong to the full ADE20K release '
+            'or to a colour-coded export: convert them to class ids first.'
         )
     if picture.size != ids.stored:
         turned = ', turned by its EXIF orientation' if picture.turned else ''

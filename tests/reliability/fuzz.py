@@ -43,11 +43,17 @@ TWICE = 0.25
 
 
 def choose(kind: str, rng: np.random.Generator) -> list[Mutation]:
-    """Draw one or two mutations."""
+    """Draw one or two mutations.
+
+    One that must be refused has no partner that may change what is loaded:
+    that could undo it.
+    """
     all_of = KINDS[kind].MUTATIONS
-    number = 2 if rng.random() < TWICE else 1
-    rows = rng.choice(len(all_of), number, replace=False)
-    return [all_of[row] for row in rows]
+    first, second = (all_of[i] for i in rng.integers(len(all_of), size=2))
+    mixed = {first.wanted, second.wanted} == {REFUSED, SOUND}
+    if mixed or first is second or rng.random() >= TWICE:
+        return [first]
+    return [first, second]
 
 
 def attempt(

@@ -211,6 +211,14 @@ def test_masks_that_are_no_eight_bit_ids_are_refused(tmp_path, mode):
         check_camvid(tmp_path)
 
 
+def test_a_mask_of_a_format_that_blurs_is_refused(tmp_path):
+    write_ids(tmp_path, np.ones((8, 8)))
+    mask = tmp_path / 'annotations' / 'training' / '0.png'
+    Image.new('L', (8, 8), 1).save(mask, 'JPEG')
+    with pytest.raises(DatasetLayoutError, match="JPEG file of PIL mode 'L'"):
+        check_camvid(tmp_path)
+
+
 def test_a_palette_mask_holds_ids(tmp_path):
     write_ids(tmp_path, np.full((8, 8), 1))
     mask = tmp_path / 'annotations' / 'training' / '0.png'

@@ -89,8 +89,14 @@ def test_a_good_pair_is_what_the_host_loads(folder):
     ('mask', 'message'),
     [
         (np.full((8, 8), 12, np.uint8), 'label 11 in the mask .*001.png'),
-        (np.full((8, 8), 259, np.uint16), "001.png has PIL mode 'I;16'"),
-        (np.zeros((8, 8, 4), np.uint8), "001.png has PIL mode 'RGBA'"),
+        (
+            np.full((8, 8), 259, np.uint16),
+            "001.png is a PNG file of PIL mode 'I;16'",
+        ),
+        (
+            np.zeros((8, 8, 4), np.uint8),
+            "001.png is a PNG file of PIL mode 'RGBA'",
+        ),
         (np.ones((8, 9), np.uint8), '001.jpg is 8 x 8 .* mask 9 x 8'),
     ],
 )

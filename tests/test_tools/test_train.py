@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -170,6 +171,26 @@ def test_missing_data_ends_in_one_sentence(tool, tmp_path, monkeypatch):
     monkeypatch.setenv('MMSCOPE_ADE20K', str(tmp_path / 'none'))
     with pytest.raises(SystemExit, match='error: ADE20K: .* does not exist'):
         tool.main(train_args(tmp_path))
+
+
+def test_a_full_disk_ends_in_one_sentence(tool, ade, tmp_path):
+    """A limit of the length of files is a full disk for this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, before[1]))
+    try:
+        with pytest.raises(SystemExit) as error:
+            tool.main(train_args(tmp_path, options=['train_cfg.max_iters=2']))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = str(error.value)
+    assert message.startswith(f'error: a file in {tmp_path} cannot be written')
+    assert '--resume goes on from the last complete checkpoint' in message
+
+
+def test_a_work_dir_that_cannot_be_made_is_named(tool, ade, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='file/work.* cannot be written: Not'):
+        tool.main(train_args(tmp_path / 'file' / 'work'))
 
 
 @pytest.mark.parametrize(
