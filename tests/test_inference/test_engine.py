@@ -9,6 +9,8 @@ import pytest
 import torch
 from builders import classification, detection, hosts, segmentation
 
+pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+
 from mmscope.inference import ImageFailure, TwoStageEngine
 
 from .streams import (
