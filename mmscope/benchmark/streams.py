@@ -19,7 +19,7 @@ from mmscope.evaluation.interleaved_timing import (
     time_interleaved,
 )
 from mmscope.inference.engine import TwoStageEngine
-from mmscope.inference.hosts import new_sample
+from mmscope.inference.samples import new_sample
 from mmscope.models import at_threshold, observe
 
 EXITS = (0.25, 0.5, 0.75)

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from mmengine.config import Config, DictAction
 from torch import nn
 
@@ -88,9 +89,13 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     folder = folder_of(args.images).absolute()
-    built = build(args)
+    # Actors build models of their own, on their GPUs.
+    place = {'device': 'cpu'} if args.ray else {}
+    built = build(argparse.Namespace(**{**vars(args), **place}))
+    if is_two_stage(built.model) and built.threshold is None:
+        print('no threshold is given, so no image exits: see --threshold')
     if args.ray:
-        # Actors build models of their own, perhaps elsewhere.
+        # Perhaps on other machines.
         args.config = str(find_config(args.config).absolute())
         args.checkpoint = str(Path(args.checkpoint).absolute())
         predict = partial(
@@ -110,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
             args.images,
             args.out,
             columns_of(built.cfg.default_scope),
-            result_settings(built, args),
+            result_settings(built),
             args.rows_per_file,
         )
     print(progress.sentence())
@@ -128,6 +133,13 @@ class Built(NamedTuple):
     cfg: Config
     model: nn.Module
     classes: list[str]
+
+    @property
+    def threshold(self) -> float | None:
+        """Exit threshold, None where nobody exits."""
+        if not is_two_stage(self.model):
+            return None
+        return self.model.backbone.exit_threshold
 
 
 def build(args: argparse.Namespace) -> Built:
@@ -164,7 +176,7 @@ def open_engine(
     cfg, model, classes = built
     engine = TwoStageEngine(
         model,
-        model.backbone.exit_threshold if is_two_stage(model) else None,
+        built.threshold,
         args.coarse_batch,
         args.fine_batch,
         pipeline=loading_pipeline(cfg),
@@ -187,12 +199,11 @@ def build_engine(
     return open_engine(build(args), args)
 
 
-def result_settings(built: Built, args: argparse.Namespace) -> dict[str, Any]:
+def result_settings(built: Built) -> dict[str, Any]:
     """Describe what decides the results.
 
     Args:
         built (Built): Of :func:`build`.
-        args (argparse.Namespace): Command line.
 
     Returns:
         dict: As JSON holds it; batch sizes are no part of it.
@@ -200,12 +211,12 @@ def result_settings(built: Built, args: argparse.Namespace) -> dict[str, Any]:
     steps = [built.cfg.model, loading_pipeline(built.cfg)]
     found = {
         'config': _digest(repr(steps).encode()),
-        'checkpoint': _digest(Path(args.checkpoint).read_bytes()),
+        'weights': _weights(built.model),
         'classes': built.classes,
     }
     if is_two_stage(built.model):
         backbone = built.model.backbone
-        found['threshold'] = backbone.exit_threshold
+        found['threshold'] = built.threshold
         if backbone.gate is not None:
             found['confidence'] = backbone.gate.kind
             found['temperature'] = backbone.gate.temperature
@@ -214,3 +225,12 @@ def result_settings(built: Built, args: argparse.Namespace) -> dict[str, Any]:
 
 def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()[:16]
+
+
+def _weights(model: nn.Module) -> str:
+    return _digest(
+        b''.join(
+            value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+            for value in model.state_dict().values()
+        )
+    )

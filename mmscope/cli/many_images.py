@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--hosts', nargs='+', choices=[*HOSTS], default=[*HOSTS], help=text)
     add('--arch', default='tiny', help='of streams and load')
     add('--side', type=positive, default=224, help='pixels of both')
-    add('--images', type=positive, default=64, help='of a run of streams')
+    add('--images', type=positive, default=48, help='of a run of streams')
     add('--rounds', type=positive, default=5, help='of streams')
     add('--memory-images', type=positive, default=10_000)
     add('--kill-images', type=positive, default=2000)

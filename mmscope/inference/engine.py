@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from threading import Lock
 from typing import Any
 
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmscope.inference.hosts import open_host
@@ -96,10 +98,8 @@ class TwoStageEngine:
         }
         if self._host.first == PREDICT:
             self._batches[PREDICT] = coarse_batch
-        config = getattr(self.model, 'cfg', None)
-        if pipeline is None and config is not None:
-            pipeline = loading_pipeline(config)
-        self.reader = ImageReader(pipeline)
+        self.reader = _make_reader(self.model, pipeline)
+        self._in_use = Lock()
 
     def __call__(self, images: Iterable[Any]) -> Iterator[Any]:
         """Predict images.
@@ -140,6 +140,7 @@ class TwoStageEngine:
             Waiting: With ``ticket`` and ``result``.
 
         Raises:
+            RuntimeError: If the engine is in use.
             Exception: What ended the intake, after all results.
         """
         refill = Refill(
@@ -149,8 +150,13 @@ class TwoStageEngine:
             self.max_wait,
             serving,
         )
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError(
+                'the engine predicts another stream: finish or close that '
+                'one, or make a second engine of a copy of the model'
+            )
         end: Ended | None = None
-        with self._host.counting():
+        with _released(self._in_use), self._host.counting():
             while end is None or len(refill):
                 if end is None:
                     end = self._take(intake, refill)
@@ -174,6 +180,26 @@ class TwoStageEngine:
             if isinstance(item, ImageFailure):
                 break
         return None
+
+
+@contextmanager
+def _released(lock: Lock) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make_reader(
+    model: nn.Module, pipeline: Sequence[dict] | None
+) -> ImageReader:
+    """Read by a pipeline, or by that of the model's config, in its scope."""
+    config = getattr(model, 'cfg', None)
+    if pipeline is not None or config is None:
+        return ImageReader(pipeline)
+    scope = config.get('default_scope')
+    with DefaultScope.overwrite_default_scope(scope):
+        return ImageReader(loading_pipeline(config))
 
 
 def _check_whole(least: int, **values: Any) -> None:

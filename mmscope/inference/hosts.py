@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -20,27 +18,12 @@ from mmscope.analysis import (
 )
 from mmscope.evaluation.early_exit_metric import image_exits
 from mmscope.evaluation.image_costs import image_costs
+from mmscope.inference.samples import new_sample
 from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
 from mmscope.models import at_threshold, attach_gate, is_two_stage
 from mmscope.models.layers import holding, unwrap_model
 from mmscope.models.scoping import check_threshold
 from mmscope.models.scoping.stages import CoarseStage
-
-# Base class of a host's models, and its data samples.
-SAMPLES = {
-    ('mmpretrain.models.classifiers.base', 'BaseClassifier'): (
-        'mmpretrain.structures',
-        'DataSample',
-    ),
-    ('mmseg.models.segmentors.base', 'BaseSegmentor'): (
-        'mmseg.structures',
-        'SegDataSample',
-    ),
-    ('mmdet.models.detectors.base', 'BaseDetector'): (
-        'mmdet.structures',
-        'DetDataSample',
-    ),
-}
 
 
 class PlainHost:
@@ -264,32 +247,6 @@ def _give_features(
         mine = slice(row, row + 1)
         one.features = cls[mine], tuple(level[mine] for level in maps)
         one.stage = PREDICT
-
-
-def new_sample(model: nn.Module, size: tuple[int, int]) -> Any:
-    """Make the host's data sample of an image that is preprocessed.
-
-    Args:
-        model (nn.Module): Host model.
-        size (tuple[int, int]): (H, W) of the image.
-
-    Returns:
-        BaseDataElement: With sizes in its metainfo.
-
-    Raises:
-        ValueError: If the model is of no known host.
-    """
-    for (module, base), (structures, sample) in SAMPLES.items():
-        known = sys.modules.get(module)
-        if known is not None and isinstance(model, getattr(known, base)):
-            kind = getattr(import_module(structures), sample)
-            shapes = ('ori_shape', 'img_shape', 'pad_shape')
-            meta = dict.fromkeys((*shapes, 'batch_input_shape'), size)
-            return kind(metainfo={**meta, 'scale_factor': (1.0, 1.0)})
-    raise ValueError(
-        f'{type(model).__name__} is no model of mmpretrain, mmseg or mmdet: '
-        'give items with data samples instead of tensors'
-    )
 
 
 def open_host(model: nn.Module, threshold: float | None) -> PlainHost:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from builders import classification, detection, hosts, segmentation
 
+pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+
 from mmscope.inference import ImageFailure, TwoStageEngine
 
 from .streams import (
@@ -289,6 +291,19 @@ def test_memory_is_bounded_by_back_pressure(classifier, photos):
     assert taken == handed_out == 96
 
 
+def test_results_are_made_when_they_can_be_handed_out(classifier, photos):
+    """Logits of each pixel are large: nobody waits with them in hand."""
+    expected = plain_loop(classifier[0], 'mmpretrain', photos, classifier[1])
+    order = sorted(range(len(photos)), key=lambda i: expected[i].exited)
+    images = [photos[i] for i in (order[0], *order[-11:])]
+    batches = []
+    engine = watched(classify(*classifier, max_waiting=8), batches)
+    results = [one.img_path for one in engine(images)]
+    assert results == images
+    assert [stage for stage, _ in batches].index('fine') == 2
+    assert ('predict', 4) not in batches[:3]
+
+
 def test_waiting_is_bounded_in_time(classifier, photos):
     def slow():
         yield from photos[:2]
@@ -336,6 +351,41 @@ def test_the_model_is_left_as_it_was(classifier, photos):
     assert dict(vars(model.backbone)) == before
     assert sum(len(m._forward_hooks) for m in model.modules()) == hooks
     assert model.backbone.exit_threshold is None
+
+
+def test_the_config_of_a_model_says_how_files_are_read(classifier, photos):
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    steps = [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'LoadAnnotations'},
+        {'type': 'PackInputs'},
+    ]
+    model, threshold = classifier
+    loader = {'dataset': {'pipeline': steps}}
+    model.cfg = Config(
+        {'default_scope': 'mmpretrain', 'test_dataloader': loader}
+    )
+    # Whatever was built last.
+    init_default_scope('mmengine')
+    try:
+        found = list(TwoStageEngine(model, threshold)(photos))
+    finally:
+        del model.cfg
+    expected = list(classify(*classifier)(photos))
+    for result, one in zip(found, expected, strict=True):
+        assert torch.equal(result.pred_score, one.pred_score)
+
+
+def test_an_engine_predicts_one_stream_at_a_time(classifier, photos):
+    engine = classify(*classifier)
+    first = engine(photos)
+    next(first)
+    with pytest.raises(RuntimeError, match='predicts another stream'):
+        next(engine(photos))
+    first.close()
+    assert len(list(engine(photos))) == len(photos)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from builders import classification
 
+pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+
 from mmscope.inference import EngineServer, TwoStageEngine
 from mmscope.inference.http import PredictionServer
 

@@ -9,9 +9,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from builders import classification, detection, segmentation
 from builders.runs import write_run
 from builders.tools import load_tool
@@ -84,6 +86,20 @@ def test_other_settings_do_not_mix(run, tmp_path):
     with pytest.raises(SystemExit, match='threshold 0.5, now 0.6'):
         infer(run, run.photos, tmp_path / 'a', '--threshold', 0.6)
     infer(run, run.photos, tmp_path / 'a', '--threshold', 0.5)
+    checkpoint = torch.load(run.checkpoint)
+    checkpoint['state_dict']['head.fc.bias'] += 1
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    other = SimpleNamespace(
+        config=run.config, checkpoint=str(tmp_path / 'other.pth')
+    )
+    with pytest.raises(SystemExit, match='weights'):
+        infer(other, run.photos, tmp_path / 'a', '--threshold', 0.5)
+
+
+def test_a_missing_threshold_is_told(run, tmp_path, capsys):
+    table = infer(run, run.photos, tmp_path / 'a')
+    assert not table['exited'].any()
+    assert 'no image exits: see --threshold' in capsys.readouterr().out
 
 
 def test_a_threshold_may_be_a_file(run, tmp_path):

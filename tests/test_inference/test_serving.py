@@ -7,6 +7,8 @@ import pytest
 import torch
 from builders import classification
 
+pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+
 from mmscope.inference import (
     DeadlinePassed,
     EngineServer,
