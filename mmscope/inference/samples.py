@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
-# Base class of a host's models, and its data samples.
-SAMPLES = {
-    ('mmpretrain.models.classifiers.base', 'BaseClassifier'): (
-        'mmpretrain.structures',
-        'DataSample',
-    ),
-    ('mmseg.models.segmentors.base', 'BaseSegmentor'): (
-        'mmseg.structures',
-        'SegDataSample',
-    ),
-    ('mmdet.models.detectors.base', 'BaseDetector'): (
-        'mmdet.structures',
-        'DetDataSample',
-    ),
-}
+from mmscope.models.tasks import task_of
+
+SHAPES = ('ori_shape', 'img_shape', 'pad_shape', 'batch_input_shape')
 
 
 def new_sample(model: nn.Module, size: tuple[int, int]) -> Any:
@@ -38,14 +24,11 @@ def new_sample(model: nn.Module, size: tuple[int, int]) -> Any:
     Raises:
         ValueError: If the model is of no known host.
     """
-    for (module, base), (structures, sample) in SAMPLES.items():
-        known = sys.modules.get(module)
-        if known is not None and isinstance(model, getattr(known, base)):
-            kind = getattr(import_module(structures), sample)
-            shapes = ('ori_shape', 'img_shape', 'pad_shape')
-            meta = dict.fromkeys((*shapes, 'batch_input_shape'), size)
-            return kind(metainfo={**meta, 'scale_factor': (1.0, 1.0)})
-    raise ValueError(
-        f'{type(model).__name__} is no model of mmpretrain, mmseg or mmdet: '
-        'give items with data samples instead of tensors'
-    )
+    task = task_of(model)
+    if task is None:
+        raise ValueError(
+            f'{type(model).__name__} is no model of mmpretrain, mmseg or '
+            'mmdet: give items with data samples instead of tensors'
+        )
+    meta = dict.fromkeys(SHAPES, size)
+    return task.new_sample(metainfo={**meta, 'scale_factor': (1.0, 1.0)})
