@@ -69,7 +69,14 @@ def first_look(
     attach_gate(model, thresholds[len(thresholds) // 2])
     folder, dataset = Path(folder), loader.dataset
     shown = spread_by_confidence(model, dataset, number=4)
-    (overview,) = draw_scopes(model, dataset, folder / 'first_look.png', shown)
+    (overview,) = draw_scopes(
+        model,
+        dataset,
+        folder / 'first_look.png',
+        shown,
+        panel_width=1.7,
+        others=['max_norm'],
+    )
     gallery = draw_exit_gallery(
         model, dataset, folder / 'first_exits.png', result.images, 4
     )
