@@ -77,6 +77,20 @@ def test_memory_is_looked_at_as_often_as_asked():
     assert found['mib'][2] - found['mib'][0] < 20
 
 
+def test_the_tool_measures_one_part_and_leaves_the_others(tmp_path, capsys):
+    from builders.tools import load_tool
+
+    file = tmp_path / 'many_images.json'
+    file.write_text('{"kills": {"result": "of before"}}')
+    load_tool('analysis_tools/many_images').main(
+        ['--json', str(file), '--parts', 'memory', '--memory-images', '40']
+    )
+    found = json.loads(file.read_text())
+    assert found['kills'] == {'result': 'of before'}
+    assert found['memory']['result']['images'][-1] == 40
+    assert 'MiB' in capsys.readouterr().out
+
+
 def test_the_page_shows_what_the_file_says(tmp_path):
     from builders.tools import load_tool
 

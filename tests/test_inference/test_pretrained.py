@@ -245,6 +245,7 @@ def test_publishing_leaves_out_what_only_training_needs(tmp_path, capsys):
     assert len(content) < 2 * 4 * said['Metadata']['Parameters']
     again = mmscope.from_pretrained(folder, device='cpu')
     assert find_backbone(again).exit_threshold == 0.6
+    attach_gate(model, 0.6)
     assert torch.equal(features(model)[0], features(again)[0])
 
 
