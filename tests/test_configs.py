@@ -37,8 +37,9 @@ SEGMENTATION = [
 # Complete experiments of our own, not deltas of the paper's.
 LENGTHS = {
     'bccd/vim_half_cascade_rcnn.py': 100,
-    'camvid/vim_half_upernet.py': 100,
+    'camvid/vim_half_upernet.py': 110,
     'cifar10/vim_mini.py': 120,
+    'demo/mambascope_nano.py': 130,
     'coco/mambascope_ti_cascade_mask_rcnn_mini.py': 120,
 }
 ARCHS = {
@@ -46,6 +47,7 @@ ARCHS = {
     's': 'small',
     'b': 'base',
     'mini': {'embed_dims': 64, 'num_layers': 8},
+    'nano': {'embed_dims': 64, 'num_layers': 6},
     'half': {'embed_dims': 96, 'num_layers': 12},
 }
 # First word or words of a name.

@@ -40,7 +40,7 @@ def test_each_entry_repeats_the_header_of_its_config(entries):
             assert said['Metadata'].get(field) == header.get(field), name
 
 
-@pytest.mark.parametrize('name', ['demo/mambascope_mini', 'cifar10/vim_mini'])
+@pytest.mark.parametrize('name', ['demo/mambascope_nano', 'cifar10/vim_mini'])
 def test_counts_are_those_of_the_model(name, entries):
     assert describe(name, CONFIGS[name]) == entries[name]
 

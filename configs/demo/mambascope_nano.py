@@ -2,7 +2,7 @@
 
 Host:    mmpretrain
 Data:    rendered while it trains
-Command: python tools/train.py configs/demo/mambascope_mini.py
+Command: python tools/train.py configs/demo/mambascope_nano.py
 Cost:    half an hour on one CPU core
 Paper:   no such experiment
 Ours:    comes with the package: mmscope.from_pretrained('demo')
