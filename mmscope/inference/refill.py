@@ -105,9 +105,10 @@ class Refill:
         return self._oldest() if self.is_full else []
 
     def _oldest(self) -> list[Waiting]:
-        """What the oldest image may share a batch with."""
-        group = next(iter(self._groups().values()))
-        return group[: self._batches[group[0].stage]]
+        """What the oldest image without a result may share a batch with."""
+        for (stage, _), group in self._groups().items():
+            return group[: self._batches[stage]]
+        return []
 
     def _groups(self) -> dict[tuple, list[Waiting]]:
         """Images by stage and size, the group of the oldest image first."""
