@@ -1,7 +1,10 @@
 """Predict all images of a folder or a list, into a Parquet table.
 
+    mmscope infer MODEL DIR_OR_LIST --out results.parquet
     mmscope infer CONFIG CKPT DIR_OR_LIST --out results.parquet
         [--threshold ETA|FILE.json] [--coarse-batch 32] [--fine-batch 32]
+
+MODEL is what ``mmscope.from_pretrained`` takes.
 
 One row an image: classes with names and scores, boxes and masks, or a label
 map as PNG; who exited, how sure the gate was, and what the image cost. The
@@ -22,9 +25,11 @@ from mmengine.config import Config, DictAction
 from torch import nn
 
 from mmscope.cli.arguments import positive, threshold_or_file, whole
+from mmscope.cli.publish import set_gate
 from mmscope.cli.show_scope import load_model
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import open_config
+from mmscope.inference import from_pretrained
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.image_names import folder_of
 from mmscope.inference.on_ray import rows_on_ray
@@ -49,8 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file')
+    text = 'a config and a checkpoint, or the name of a published model'
+    add('model', nargs='+', metavar='CONFIG CKPT | MODEL', help=text)
     text = 'folder of images, or text file with one path a line'
     add('images', metavar='DIR_OR_LIST', help=text)
     text = 'folder of Parquet files, read as one table'
@@ -82,7 +87,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--device', help='such as cpu or cuda:0')
     text = 'config overrides'
     add('--cfg-options', nargs='+', action=DictAction, help=text)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if len(args.model) > 2:
+        parser.error(
+            f'expected CONFIG CKPT or MODEL before {args.images}, got '
+            f'{len(args.model)} words: {" ".join(args.model)}'
+        )
+    if len(args.model) == 1 and args.cfg_options:
+        parser.error('a published model has its config: no --cfg-options')
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,8 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         print('no threshold is given, so no image exits: see --threshold')
     if args.ray:
         # Perhaps on other machines.
-        args.config = str(find_config(args.config).absolute())
-        args.checkpoint = str(Path(args.checkpoint).absolute())
+        args.model = absolute(args.model)
         predict = partial(
             rows_on_ray,
             partial(build_engine, args),
@@ -119,6 +131,17 @@ def main(argv: list[str] | None = None) -> None:
             args.rows_per_file,
         )
     print(progress.sentence())
+
+
+def absolute(model: list[str]) -> list[str]:
+    """Name the model as it is found from any folder."""
+    *config, file = model
+    if config:
+        config = [str(find_config(config[0]).absolute())]
+    return [
+        *config,
+        str(Path(file).absolute()) if Path(file).exists() else file,
+    ]
 
 
 class Built(NamedTuple):
@@ -153,6 +176,11 @@ def build(args: argparse.Namespace) -> Built:
     """
     # Wrong names in the config surface while the model is built.
     with user_errors(OSError, KeyError, TypeError):
+        if len(args.model) == 1:
+            model = from_pretrained(args.model[0], device=args.device)
+            set_gate(model, args.exit_threshold)
+            return Built(model.cfg, model, [*model.dataset_meta['classes']])
+        args.config, args.checkpoint = args.model
         cfg = open_config(args.config, args.cfg_options)
         model = load_model(cfg, args)
         return Built(

@@ -66,11 +66,28 @@ def load(args: argparse.Namespace) -> nn.Module:
         model.cfg = cfg
     else:
         model = from_pretrained(args.checkpoint, device='cpu')
-    chosen = args.exit_threshold
+    set_gate(model, args.exit_threshold)
+    return model
+
+
+def set_gate(model: nn.Module, chosen: float | ExitChoice | None) -> None:
+    """Give a model's gate another threshold.
+
+    Args:
+        model (nn.Module): The host's model.
+        chosen (float | ExitChoice | None): η, or what a file says of it;
+            None leaves the gate as it is.
+
+    Raises:
+        UserError: If a model that cannot exit is given one.
+    """
     if chosen is None:
-        return model
+        return
     if not is_two_stage(model):
-        raise UserError('--exit-threshold: this model cannot exit early')
+        raise UserError(
+            f'a threshold was given, but {type(model).__name__} has a '
+            f'{type(model.backbone).__name__}, which cannot exit early'
+        )
     if isinstance(chosen, ExitChoice):
         attach_gate(
             model,
@@ -80,7 +97,6 @@ def load(args: argparse.Namespace) -> nn.Module:
         )
     else:
         attach_gate(model, chosen)
-    return model
 
 
 def describe(model: nn.Module, folder: Path) -> str:

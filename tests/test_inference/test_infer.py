@@ -64,6 +64,33 @@ def test_one_row_an_image_says_what_it_shows(run, tmp_path, capsys):
     assert '100.0 % exited' in said
 
 
+def test_a_published_model_needs_no_config(tmp_path):
+    from mmscope.cli.page import examples
+    from mmscope.inference import from_pretrained
+
+    (tmp_path / 'pictures').mkdir()
+    model = from_pretrained('demo', device='cpu')
+    files = examples(model, str(tmp_path / 'pictures'))
+    load_tool('infer').main(
+        [
+            *('demo', str(tmp_path / 'pictures'), '--workers', '0'),
+            *('--out', str(tmp_path / 'out'), '--threshold', '0.0'),
+        ]
+    )
+    table = pandas.read_parquet(tmp_path / 'out')
+    assert len(table) == len(files)
+    assert table['exited'].all()
+    # A picture of each class is named after it; s.e. of eight is one.
+    told = zip(table['name'], table['class'], strict=True)
+    assert sum(name.startswith(found) for name, found in told) >= 4
+
+
+def test_too_many_words_for_a_model_are_named(capsys):
+    with pytest.raises(SystemExit):
+        load_tool('infer').parse_args(['a', 'b', 'c', 'd', '--out', 'e'])
+    assert 'got 3 words: a b c' in capsys.readouterr().err
+
+
 def test_a_second_run_only_adds_what_is_missing(run, tmp_path, capsys):
     out, names = tmp_path / 'a', tmp_path / 'list.txt'
     paths = [run.photos / f'red/{i}.png' for i in range(5)]
