@@ -71,7 +71,8 @@ def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
     if 'segm' in getattr(metric, 'metrics', ()):
         objects = api.dataset.get('annotations', [])
         used = [_counts(a, api, scored) for a in objects]
-        name = 'of the evaluator'
+        own = getattr(dataset, 'ann_file', '?')
+        name = f'of the evaluator (that of the data set is {own})'
         check_masks(api.dataset, np.array(used, bool), name, scored=True)
     if len(dataset) < len(api.imgs):
         MMLogger.get_current_instance().warning(

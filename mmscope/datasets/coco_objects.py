@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 import numpy as np
 
+from .files import SHOWN, some
+
 # What mmdet's CocoDataset leaves out, in our words; first reason counts.
 REASONS = {
     'orphan': 'of an image that the file does not list',
@@ -77,8 +79,7 @@ def describe(found: dict[str, np.ndarray], content: dict) -> str:
     """
     annotations = content['annotations']
     parts = [
-        f'{len(found[key]):,} {reason} '
-        f'(annotation id {annotations[found[key][0]]["id"]!r})'
+        f'{len(found[key]):,} {reason} ({_first(found[key], annotations)})'
         for key, reason in REASONS.items()
         if len(found[key])
     ]
@@ -91,8 +92,7 @@ def describe(found: dict[str, np.ndarray], content: dict) -> str:
     if len(clipped := found['clipped']):
         text.append(
             'boxes that reach out of their image and are clipped: '
-            f'{len(clipped):,} '
-            f'(annotation id {annotations[clipped[0]]["id"]!r})'
+            f'{len(clipped):,} ({_first(clipped, annotations)})'
         )
     hint = _hint(found, annotations)
     return '. '.join([*text, hint] if hint else text)
@@ -145,6 +145,11 @@ def _images_of(content: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _is_in(values: list, allowed: set) -> np.ndarray:
     return np.array([value in allowed for value in values], bool)
+
+
+def _first(rows: np.ndarray, annotations: list[dict]) -> str:
+    ids = [annotations[row]['id'] for row in rows[: SHOWN + 1]]
+    return f'annotation id {some(ids)}'
 
 
 def _hint(found: dict[str, np.ndarray], annotations: list[dict]) -> str:

@@ -138,7 +138,9 @@ def _judge(
         try:
             after = module.use(root, rng)
         except DatasetLayoutError as error:
-            return 'clear error', str(error)
+            # It must say where; what was wrong there is for people to judge.
+            named = str(root) in str(error)
+            return 'clear error' if named else 'unclear', str(error)
         except AssertionError as error:
             if _is_ours(error):
                 return 'silent', str(error)[:300]

@@ -57,6 +57,14 @@ def test_every_kind_is_counted_once_with_its_annotation(bad, reason):
     assert ('clipped' if kept else REASONS[reason]) in text
 
 
+def test_the_first_three_of_a_kind_are_named():
+    bad = [annotation(i, (4, 4, 0, 10)) for i in range(5, 10)]
+    what = content(GOOD, *bad)
+    text = describe(sorted_out(what), what)
+    assert 'left out 5 of 6 annotations: 5 with a box' in text
+    assert '(annotation id 5, 6, 7, ...)' in text
+
+
 def test_good_boxes_say_nothing():
     # Up to the border, and rounded over it.
     what = content(

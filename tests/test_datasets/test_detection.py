@@ -143,7 +143,7 @@ def test_left_out_boxes_are_one_warning_with_counts_and_examples(
     (record,) = said.records
     text = record.getMessage()
     assert 'left out 4 of 6 annotations: 2 with NaN' in text
-    assert '(annotation id 7)' in text
+    assert '(annotation id 7, 8)' in text
     assert '1 with a box wholly outside' in text
     assert 'reach out of their image and are clipped: 1' in text
     assert ('counts boxes that are left out' in text) is test_mode
