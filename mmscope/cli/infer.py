@@ -54,8 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    text = 'a config and a checkpoint, or the name of a published model'
-    add('model', nargs='+', metavar='CONFIG CKPT | MODEL', help=text)
+    text = 'name of a published model, or a config and a checkpoint'
+    add('model', nargs='+', metavar='MODEL', help=text)
     text = 'folder of images, or text file with one path a line'
     add('images', metavar='DIR_OR_LIST', help=text)
     text = 'folder of Parquet files, read as one table'
@@ -90,7 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.model) > 2:
         parser.error(
-            f'expected CONFIG CKPT or MODEL before {args.images}, got '
+            f'expected MODEL, or CONFIG CKPT, before {args.images}, got '
             f'{len(args.model)} words: {" ".join(args.model)}'
         )
     if len(args.model) == 1 and args.cfg_options:
