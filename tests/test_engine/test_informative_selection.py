@@ -183,7 +183,6 @@ def test_a_test_that_differs_from_its_checkpoint_says_so(
     [
         (6, {}, 'begins at iteration 6, and this training has 6'),
         (200, {}, 'selection would never be on'),
-        (0.9, {}, 'begins at iteration 5.4'),
         (0, {'by_epoch': True}, 'counts iterations, where epochs never'),
         (2 / 3, {'by_epoch': True}, 'counts iterations, where epochs never'),
     ],
@@ -195,6 +194,11 @@ def test_a_begin_that_never_comes_is_refused_before_training(
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert runner.iter == 0
+
+
+def test_a_fraction_comes_in_the_shortest_of_trainings(scenes, tmp_path):
+    watch = run(scenes, tmp_path, begin=0.9, iters=2)
+    assert watch.train == {0: False, 1: True}
 
 
 def test_an_epoch_that_never_comes_is_refused(scenes, tmp_path):

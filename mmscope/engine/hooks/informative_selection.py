@@ -114,7 +114,10 @@ class InformativeSelectionHook(Hook):
         if self.by_epoch:
             now, total = runner.epoch, runner.max_epochs
         begin = self.begin
-        return now, total, begin * total if isinstance(begin, float) else begin
+        if isinstance(begin, float):
+            # Of a short trial run at least the last step has selection.
+            begin = min(begin * total, total - 1)
+        return now, total, begin
 
     def _check_begin(self, runner: Runner) -> None:
         unit = 'epoch' if self.by_epoch else 'iteration'
