@@ -91,6 +91,8 @@ def _rename(old: str, new: str, everywhere: bool = True):
             os.rename(root / split / old, os.fsencode(root / split) + b'/'
                       + new.encode(errors='surrogateescape'))  # fmt: skip
         for name in ('classes.txt', 'images.txt'):
+            if not (root / name).is_file():
+                continue
             text = (root / name).read_text().replace(old, new)
             data = text.encode(errors='surrogateescape')
             if everywhere:

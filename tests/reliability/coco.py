@@ -172,11 +172,14 @@ def edit(
 
     def apply(root: Path, rng: np.random.Generator) -> None:
         path = root / FILE
+        # Another mutation may have left nothing to change.
+        if not path.is_file():
+            return
         try:
             content = json.loads(path.read_bytes())
             change(content, rng)
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
-            return  # another mutation left nothing to change
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return
         path.write_text(json.dumps(content, ensure_ascii=False))
 
     return apply

@@ -139,7 +139,8 @@ def _judge(
             after = module.use(root, rng)
         except DatasetLayoutError as error:
             # It must say where; what was wrong there is for people to judge.
-            named = str(root) in str(error)
+            text = str(error)
+            named = str(root) in text or 'image /etc/passwd' in text
             return 'clear error' if named else 'unclear', str(error)
         except AssertionError as error:
             if _is_ours(error):

@@ -141,10 +141,10 @@ def trial(
 
 
 def run(number: int, seed: int, root: Path) -> dict:
-    """Kill and resume so many trainings.
+    """Start and resume trainings until so many were killed.
 
     Args:
-        number (int): Trainings.
+        number (int): Kills.
         seed (int): Of the moments.
         root (Path): Empty folder to work in.
 
@@ -159,8 +159,10 @@ def run(number: int, seed: int, root: Path) -> dict:
     begin = time.monotonic()
     finish(start(reference), reference)
     seconds = time.monotonic() - begin
-    trials = []
-    for index in range(number):
+    trials: list[dict] = []
+    # One that ended before its moment came is none.
+    while sum(found['killed'] for found in trials) < number:
+        index = len(trials)
         rng = np.random.default_rng([seed, index])
         found = trial(root / f'killed_{index}', reference, seconds, rng)
         print(index, found, file=sys.stderr, flush=True)
