@@ -48,6 +48,8 @@ def check_scan_inputs(
     """
     _check_dims('selective_scan', 'u', u, '(batch, seqlen, dim)', 3)
     _check_dims('selective_scan', 'A', A, '(dim, d_state)', 2)
+    for name, needed in dict(delta=delta, B=B, C=C).items():
+        _check_tensor('selective_scan', name, needed)
     batch, seqlen, dim = u.shape
     d_state = A.shape[1]
     wanted = dict(
@@ -168,9 +170,17 @@ def check_inner_inputs(
 
 
 def _check_dims(op: str, name: str, x: Tensor, words: str, dims: int) -> None:
+    _check_tensor(op, name, x)
     if x.dim() != dims:
         raise ValueError(
             f'{op}: {name} must have the shape {words}, got {tuple(x.shape)}'
+        )
+
+
+def _check_tensor(op: str, name: str, x: object) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f'{op}: {name} must be a tensor, got {type(x).__name__}'
         )
 
 
@@ -204,6 +214,7 @@ def _check_fit(
     x: Tensor,
     shape: tuple[int, ...],
 ) -> None:
+    _check_tensor(op, name, x)
     if tuple(x.shape) != shape:
         raise ValueError(
             f'{op}: {name} must have the shape {shape} to fit '

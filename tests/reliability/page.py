@@ -14,6 +14,7 @@ from pathlib import Path
 from mmscope.analysis.markers import update_document
 
 from .fuzz import OUTCOMES
+from .surface import OUTCOMES as CALL_OUTCOMES
 
 RESULTS = Path(__file__).resolve().parents[2] / 'docs/results'
 PAGE = RESULTS / 'reliability.md'
@@ -61,7 +62,46 @@ def kills(result: dict) -> str:
     return '\n'.join([*lines, *(f'| {k} | {v} |' for k, v in rows.items())])
 
 
-SECTIONS = {'data_sets': data_sets, 'kills': kills}
+def surface(result: dict) -> str:
+    """Table of what came of random input to what programs call."""
+    lines = [
+        f'`{result["command"]}`, in `tests`:',
+        '',
+        f'| called | inputs | {" | ".join(CALL_OUTCOMES)} |',
+        f'|---|{"---:|" * (1 + len(CALL_OUTCOMES))}',
+    ]
+    for kind, counts in result['outcomes'].items():
+        cells = [kind, sum(counts.values())]
+        cells += [counts[outcome] for outcome in CALL_OUTCOMES]
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    return '\n'.join(lines)
+
+
+def repeats(result: dict) -> str:
+    """Table of decisions in other batches, and of memory."""
+    found = result['decisions']
+    number = found['images'] * len(found['thresholds'])
+    lines = [
+        f'`{result["command"]}`, in `tests`:',
+        '',
+        f'| batch | threads | other exits, of {number} | other classes |',
+        '|---:|---:|---:|---:|',
+    ]
+    for row in found['rows']:
+        cells = (row[k] for k in ('batch', 'threads', 'exits', 'classes'))
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    for what in ('forwards', 'steps'):
+        seen = ', '.join(map(str, result[f'{what}_mib']))
+        lines += ['', f'Resident set over {result[what]} {what}: {seen} MiB.']
+    return '\n'.join(lines)
+
+
+SECTIONS = {
+    'data_sets': data_sets,
+    'kills': kills,
+    'surface': surface,
+    'repeats': repeats,
+}
 
 
 def main() -> None:

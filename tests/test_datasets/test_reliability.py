@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from reliability import repeats, surface
 from reliability.page import PAGE, RESULTS, SECTIONS
 
 from mmscope.analysis.markers import update_document
@@ -40,6 +41,28 @@ def test_every_damage_is_harmless_counted_or_named(tmp_path):
     for counts in found['outcomes'].values():
         assert sum(counts.values()) == number // 3
         assert counts['clear error'] > 0
+
+
+def test_random_words_give_right_results_or_clear_errors(tmp_path):
+    """A short form, too."""
+    surface.main(['--number=200', '--seed=3', f'--json={tmp_path / "a"}'])
+    found = json.loads((tmp_path / 'a').read_text())
+    assert found['faults'] == []
+    for counts in found['outcomes'].values():
+        assert counts['right'] > 5
+        assert counts['clear error'] > 5
+
+
+def test_batches_and_threads_decide_alike_and_memory_stays(tmp_path):
+    """A short form, too."""
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    options = ['--images=24', '--forwards=60', '--steps=20']
+    repeats.main([*options, f'--json={tmp_path / "a"}'])
+    found = json.loads((tmp_path / 'a').read_text())
+    for row in found['decisions']['rows']:
+        assert row['exits'] == row['classes'] == 0
+    for what in ('forwards_mib', 'steps_mib'):
+        assert found[what][-1] - found[what][1] < 10
 
 
 def test_the_page_shows_what_the_files_hold():

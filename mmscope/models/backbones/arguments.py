@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
+
+from mmscope.models.layers.settings import is_number
 
 # ViM (arXiv:2401.09417), Table 1.
 ARCHS = {
@@ -23,9 +26,33 @@ ARCH_DEFAULTS: dict[str, Size] = {
 
 
 def to_2tuple(size: int | Sequence[int]) -> tuple[int, int]:
-    """Turn a side or (height, width) into (height, width)."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width)
+    """Turn a side or (height, width) into (height, width).
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    sides = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(sides, Sequence) or len(sides) != 2:
+        raise ValueError(f'expected a side or (height, width), got {size!r}')
+    height, width = (check_whole('a side', side) for side in sides)
+    return height, width
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number that is not too small, else raise."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f'{name} must be a whole number of at least {least}, got {value!r}'
+        )
+    return int(value)
+
+
+def check_rate(name: str, value: Any) -> float:
+    """Return a number in [0, 1), else raise."""
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(f'{name} must lie in [0, 1), got {value!r}')
+    return value
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
@@ -41,8 +68,9 @@ def check_stride(stride: int | None, patch_size: int) -> int:
     Raises:
         ValueError: If pixels between patches would be left out.
     """
+    patch_size = check_whole('patch_size', patch_size)
     stride = patch_size if stride is None else stride
-    if not 1 <= stride <= patch_size:
+    if check_whole('patch_stride', stride) > patch_size:
         raise ValueError(
             f'patch_stride must lie in [1, patch_size={patch_size}], got '
             f'{stride}'
@@ -75,6 +103,10 @@ def resolve_arch(
                 f'arch must be one of {tuple(archs)} or a dict, got {arch!r}'
             )
         arch = archs[arch]
+    if not isinstance(arch, dict):
+        raise ValueError(
+            f'arch must be one of {tuple(archs)} or a dict, got {arch!r}'
+        )
     missing = {'embed_dims', 'num_layers'} - set(arch)
     unknown = set(arch) - {'embed_dims', 'num_layers', *defaults}
     if missing or unknown:
@@ -83,7 +115,11 @@ def resolve_arch(
             f'{sorted(unknown)}; it takes embed_dims, num_layers and '
             f'optionally {", ".join(defaults)}'
         )
-    given = {name: size for name, size in arch.items() if size is not None}
+    given = {
+        name: check_whole(f'arch {name}', size)
+        for name, size in arch.items()
+        if size is not None or name in ('embed_dims', 'num_layers')
+    }
     return {
         name: size(given['embed_dims']) if callable(size) else size
         for name, size in {**defaults, **given}.items()
@@ -106,7 +142,14 @@ def resolve_indices(
     Raises:
         ValueError: If one is out of range, doubled, or none is given.
     """
-    wanted = (indices,) if isinstance(indices, int) else tuple(indices)
+    wanted = (indices,) if isinstance(indices, Integral) else indices
+    if not isinstance(wanted, Sequence) or not all(
+        isinstance(i, Integral) and not isinstance(i, bool) for i in wanted
+    ):
+        raise ValueError(
+            f'indices must be whole numbers, or one, got {indices!r}'
+        )
+    wanted = tuple(wanted)
     resolved = tuple(i + num_layers if i < 0 else i for i in wanted)
     bad = [i for i in resolved if not 0 <= i < num_layers]
     if bad or not resolved or list(resolved) != sorted(set(resolved)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.model import BaseModule, ModuleList
 from torch import nn
 
+from mmscope.models.backbones.arguments import check_whole
 from mmscope.models.layers import BidirectionalMamba, LayerNorm, RMSNorm
 
 
@@ -71,7 +72,8 @@ class NamedParameters(BaseModule):
         return (0 if embeds else num_depths - 1), num_depths
 
     def _freeze(self, stages: int) -> None:
-        if not -1 <= stages <= self.num_layers:
+        stages = check_whole('frozen_stages', stages, -1)
+        if stages > self.num_layers:
             raise ValueError(
                 f'frozen_stages must lie in [-1, {self.num_layers}], '
                 f'got {stages}'

@@ -16,7 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from mmscope.models.backbones.arguments import (
     ARCH_DEFAULTS,
     check_choice,
+    check_rate,
     check_stride,
+    check_whole,
     resolve_arch,
     resolve_indices,
     to_2tuple,
@@ -132,7 +134,8 @@ class TokenBackbone(
         self.img_size = to_2tuple(img_size)
         self.patch_size = patch_size
         self.patch_stride = check_stride(patch_stride, patch_size)
-        self.in_channels = in_channels
+        self.in_channels = check_whole('in_channels', in_channels)
+        check_rate('drop_path_rate', drop_path_rate)
         depth = self.arch['num_layers']
         self.out_indices = resolve_indices(out_indices, depth)
         self.out_type = check_choice('out_type', out_type, OUT_TYPES)
