@@ -6,6 +6,8 @@ import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
+import msgspec
+
 from mmscope.errors import UserError
 from mmscope.models.heads.confidence import ALL_CONFIDENCES
 from mmscope.models.scoping import check_temperature, check_threshold
@@ -63,6 +65,9 @@ class ExitChoice:
             raise ValueError(
                 f'target is {self.target!r}, expected one of {sorted(TARGETS)}'
             )
+        said = {self.score, 'mean_cost', 'exit_ratio'}
+        if missing := said - set(self.expected):
+            raise ValueError(f'expected lacks {", ".join(sorted(missing))}')
 
     def sentence(self) -> str:
         """Say what was chosen, how, and what it promised."""
@@ -112,8 +117,8 @@ class ExitChoice:
             odd = sorted((needed - set(content)) | (set(content) - set(known)))
             if odd:
                 raise ValueError(f'missing or unknown: {", ".join(odd)}')
-            return cls(**content)
-        except (OSError, ValueError) as error:
+            return msgspec.convert(content, cls)
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise UserError(
                 f'{path} is not a saved exit threshold (write one with '
                 'tools/analysis_tools/sweep_threshold.py --save-threshold): '
