@@ -16,7 +16,7 @@ from mmscope.inference.intake import Ended, Intake, NotReady, Stream
 from mmscope.inference.reading import ImageFailure, ImageReader
 from mmscope.inference.refill import Refill
 from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
-from mmscope.models.layers import is_number, unwrap_model
+from mmscope.models.layers import check_whole, is_number, unwrap_model
 from mmscope.visualization.image_files import loading_pipeline
 
 
@@ -77,11 +77,12 @@ class TwoStageEngine:
         pipeline: Sequence[dict] | None = None,
         num_workers: int = 0,
     ) -> None:
+        check_whole('coarse_batch', coarse_batch)
+        check_whole('fine_batch', fine_batch)
         if max_waiting is None:
             max_waiting = 4 * (coarse_batch + fine_batch)
-        _check_whole(1, coarse_batch=coarse_batch, fine_batch=fine_batch)
-        _check_whole(1, max_waiting=max_waiting)
-        _check_whole(0, num_workers=num_workers)
+        check_whole('max_waiting', max_waiting)
+        check_whole('num_workers', num_workers, 0)
         if max_wait is not None and not (is_number(max_wait) and max_wait > 0):
             raise ValueError(
                 'max_wait is None or a number of seconds > 0, got '
@@ -200,11 +201,3 @@ def _make_reader(
     scope = config.get('default_scope')
     with DefaultScope.overwrite_default_scope(scope):
         return ImageReader(loading_pipeline(config))
-
-
-def _check_whole(least: int, **values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or value < least:
-            raise ValueError(
-                f'{name} is a whole number of at least {least}, got {value!r}'
-            )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
-from mmscope.models.layers.settings import is_number
+from mmscope.models.layers.settings import check_whole
 
 # ViM (arXiv:2401.09417), Table 1.
 ARCHS = {
@@ -36,23 +36,6 @@ def to_2tuple(size: int | Sequence[int]) -> tuple[int, int]:
         raise ValueError(f'expected a side or (height, width), got {size!r}')
     height, width = (check_whole('a side', side) for side in sides)
     return height, width
-
-
-def check_whole(name: str, value: Any, least: int = 1) -> int:
-    """Return a whole number that is not too small, else raise."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(
-            f'{name} must be a whole number of at least {least}, got {value!r}'
-        )
-    return int(value)
-
-
-def check_rate(name: str, value: Any) -> float:
-    """Return a number in [0, 1), else raise."""
-    if not is_number(value) or not 0 <= value < 1:
-        raise ValueError(f'{name} must lie in [0, 1), got {value!r}')
-    return value
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
@@ -142,7 +125,7 @@ def resolve_indices(
     Raises:
         ValueError: If one is out of range, doubled, or none is given.
     """
-    wanted = (indices,) if isinstance(indices, Integral) else indices
+    wanted: Any = (indices,) if isinstance(indices, Integral) else indices
     if not isinstance(wanted, Sequence) or not all(
         isinstance(i, Integral) and not isinstance(i, bool) for i in wanted
     ):

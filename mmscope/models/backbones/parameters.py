@@ -5,8 +5,12 @@ from __future__ import annotations
 from mmengine.model import BaseModule, ModuleList
 from torch import nn
 
-from mmscope.models.backbones.arguments import check_whole
-from mmscope.models.layers import BidirectionalMamba, LayerNorm, RMSNorm
+from mmscope.models.layers import (
+    BidirectionalMamba,
+    LayerNorm,
+    RMSNorm,
+    check_whole,
+)
 
 
 class NamedParameters(BaseModule):

@@ -16,9 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from mmscope.models.backbones.arguments import (
     ARCH_DEFAULTS,
     check_choice,
-    check_rate,
     check_stride,
-    check_whole,
     resolve_arch,
     resolve_indices,
     to_2tuple,
@@ -41,6 +39,8 @@ from mmscope.models.layers import (
     TokenSequence,
     add_and_norm,
     add_residual,
+    check_rate,
+    check_whole,
 )
 from mmscope.models.reduction import TokenReduction
 from mmscope.registry import MODELS

@@ -21,7 +21,13 @@ from .record import (
     unwrap_model,
 )
 from .rotary import RotarySteps, rotary_angles, rotate
-from .settings import holding, in_evaluation, is_number
+from .settings import (
+    check_rate,
+    check_whole,
+    holding,
+    in_evaluation,
+    is_number,
+)
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
 from .token_scores import (
@@ -60,6 +66,8 @@ __all__ = [
     'block_macs',
     'find_observed',
     'gather_tokens',
+    'check_rate',
+    'check_whole',
     'holding',
     'in_evaluation',
     'is_number',

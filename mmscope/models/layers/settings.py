@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 from torch import nn
@@ -16,6 +16,23 @@ def is_number(value: object) -> TypeGuard[float]:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     return not math.isnan(value)
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number that is not too small, else raise."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f'{name} must be a whole number of at least {least}, got {value!r}'
+        )
+    return int(value)
+
+
+def check_rate(name: str, value: Any) -> float:
+    """Return a number in [0, 1), else raise."""
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(f'{name} must lie in [0, 1), got {value!r}')
+    return value
 
 
 @contextmanager
