@@ -27,6 +27,8 @@ from .foreign_config import check_types, read_literals
 from .hub import download
 
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
+# Key of what was a tuple.
+TUPLE = '__tuple__'
 SHIPPED = Path(__file__).parent / 'shipped'
 # What of a config a model needs to predict.
 KEPT = ('default_scope', 'model', 'custom_hooks', 'test_dataloader')
@@ -109,7 +111,7 @@ def save_pretrained(
         )
     folder = Path(folder)
     content = {
-        **_with_gate(portable(cfg), model),
+        **_marked(_with_gate(portable(cfg), model)),
         'dataset_meta': getattr(model, 'dataset_meta', None) or {},
         'mmscope_version': mmscope.__version__,
     }
@@ -173,14 +175,29 @@ def _with_gate(plain: dict, model: nn.Module) -> dict:
 
 
 def _plain(value: object) -> object:
-    """Lists, dicts, numbers and texts alone."""
+    """Lists, tuples, dicts, numbers and texts alone."""
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        kind = tuple if isinstance(value, tuple) else list
+        return kind(_plain(entry) for entry in value)
     if isinstance(value, type):
         return f'{value.__module__}.{value.__qualname__}'
     return value
+
+
+def _marked(value: object) -> object:
+    """Say what is a tuple, which JSON has not and hosts ask for."""
+    if isinstance(value, dict):
+        return {key: _marked(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        entries = [_marked(entry) for entry in value]
+        return {TUPLE: entries} if isinstance(value, tuple) else entries
+    return value
+
+
+def _unmarked(found: dict) -> object:
+    return tuple(found[TUPLE]) if TUPLE in found else found
 
 
 def _find_folder(name: str) -> Path:
@@ -208,7 +225,8 @@ def _read_folder(folder: Path) -> tuple[Config, dict, dict]:
     from safetensors.torch import load_file
 
     try:
-        content = json.loads((folder / CONFIG).read_text())
+        text = (folder / CONFIG).read_text()
+        content = json.loads(text, object_hook=_unmarked)
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(

@@ -366,3 +366,13 @@ def test_a_config_noted_in_a_checkpoint_is_read_as_it_was(tmp_path):
         }
     )
     assert read_literals(cfg.pretty_text) == cfg.to_dict()
+
+
+def test_tuples_of_a_config_come_back_as_tuples(tmp_path):
+    model = built()
+    resize = {'type': 'Resize', 'scale': (2048, 512), 'keep_ratio': True}
+    steps = [*PIPELINE, resize, {'type': 'Odd', 'parts': [(1, [2, ()])]}]
+    model.cfg.test_dataloader.dataset.pipeline = steps
+    mmscope.save_pretrained(model, tmp_path / 'model')
+    again = mmscope.from_pretrained(tmp_path / 'model', device='cpu')
+    assert again.cfg.test_dataloader.dataset.pipeline == steps
