@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 
 from mmscope.errors import UserError
@@ -41,6 +42,20 @@ def fraction(text: str) -> float:
             f'expected a fraction in [0, 1], got {text!r}'
         )
     return value
+
+
+def device(text: str) -> str:
+    """Read a device that this machine has."""
+    try:
+        torch.empty(0, device=text)
+    # torch says 'no such type', 'no driver' and 'no such GPU' in its own ways.
+    except (RuntimeError, AssertionError) as error:
+        told = (str(error).splitlines() or [''])[0]
+        raise argparse.ArgumentTypeError(
+            f'expected a device of this machine such as cpu or cuda:0, got '
+            f'{text!r}: {told}'
+        ) from None
+    return text
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
 from mmscope.benchmark.subjects import EXIT_RATIOS
-from mmscope.cli.arguments import fraction, positive
+from mmscope.cli.arguments import device, fraction, positive
 from mmscope.cli.gpu_arguments import (
     add_gpu_modes,
     add_gpu_options,
@@ -128,7 +128,9 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
 def add_how(parser: argparse.ArgumentParser) -> None:
     """Add the options of device, precision, budget and output."""
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: the GPU if any)'
+        '--device',
+        type=device,
+        help='such as cpu or cuda:0 (default: the GPU if any)',
     )
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32')
     parser.add_argument(

@@ -24,10 +24,10 @@ import torch
 from mmengine.config import Config, DictAction
 from torch import nn
 
-from mmscope.cli.arguments import positive, threshold_or_file, whole
+from mmscope.cli.arguments import device, positive, threshold_or_file, whole
 from mmscope.cli.publish import set_gate
 from mmscope.cli.show_scope import load_model
-from mmscope.errors import user_errors
+from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.loading import open_config
 from mmscope.inference import from_pretrained
 from mmscope.inference.engine import TwoStageEngine
@@ -93,6 +93,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             f'expected MODEL, or CONFIG CKPT, before {args.images}, got '
             f'{len(args.model)} words: {" ".join(args.model)}'
         )
+    if args.device and not args.ray:
+        # With Ray it is a device of the actors' machines.
+        try:
+            device(args.device)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f'argument --device: {error}')
     if len(args.model) == 1 and args.cfg_options:
         parser.error('a published model has its config: no --cfg-options')
     return args
@@ -127,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
             args.images,
             args.out,
             columns_of(built.cfg.default_scope),
-            result_settings(built),
+            {**result_settings(built), 'folder': str(folder.resolve())},
             args.rows_per_file,
         )
     print(progress.sentence())
@@ -179,6 +185,12 @@ def build(args: argparse.Namespace) -> Built:
         if len(args.model) == 1:
             model = from_pretrained(args.model[0], device=args.device)
             set_gate(model, args.exit_threshold)
+            if not model.dataset_meta.get('classes'):
+                raise UserError(
+                    f'{args.model[0]} does not name its classes: publish it '
+                    'again with a config whose test data set has '
+                    'metainfo=dict(classes=(...))'
+                )
             return Built(model.cfg, model, [*model.dataset_meta['classes']])
         args.config, args.checkpoint = args.model
         cfg = open_config(args.config, args.cfg_options)

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.config import Config, DictAction
 from torch import nn
 
+from mmscope.cli.arguments import device
 from mmscope.errors import user_errors
 from mmscope.evaluation.loading import SPLITS, build_dataloader
 from mmscope.visualization.figure_layout import MOST_BOXES, SCORE_THR
@@ -41,7 +42,7 @@ def picture_parser(
     parser.add_argument('checkpoint', help='checkpoint file')
     source = _add_source(parser)
     _add_target(parser, name)
-    parser.add_argument('--device', help='such as cpu or cuda:0')
+    parser.add_argument('--device', type=device, help='such as cpu or cuda:0')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='config overrides'
     )

@@ -14,17 +14,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import yaml
+from mmengine.config import Config
 from torch import nn
 
 from mmscope.cli.arguments import threshold_or_file
+from mmscope.cli.show_scope import load_model
 from mmscope.errors import UserError, user_errors
-from mmscope.evaluation.loading import build_model, open_config
+from mmscope.evaluation.loading import open_config
 from mmscope.inference import from_pretrained, save_pretrained
 from mmscope.inference.pretrained import WEIGHTS
 from mmscope.models import attach_gate, is_two_stage
 from mmscope.runtime import ExitChoice
+from mmscope.visualization.image_files import class_meta
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='a number >= 0, or the file of sweep_threshold.py '
         "--save-threshold (default: the config's)",
     )
+    parser.set_defaults(device='cpu')
     return parser.parse_args(argv)
 
 
@@ -62,12 +67,21 @@ def load(args: argparse.Namespace) -> nn.Module:
     """
     if args.config:
         cfg = open_config(args.config)
-        model = build_model(cfg, args.checkpoint, 'cpu')
-        model.cfg = cfg
-    else:
-        model = from_pretrained(args.checkpoint, device='cpu')
+        model = load_model(cfg, args)
+        model.cfg, model.dataset_meta = cfg, known_meta(cfg, args.checkpoint)
+        return model
+    model = from_pretrained(args.checkpoint, device=args.device)
     set_gate(model, args.exit_threshold)
     return model
+
+
+def known_meta(cfg: Config, checkpoint: str) -> dict[str, Any]:
+    """Names of the classes, where checkpoint or config says them."""
+    try:
+        return class_meta(cfg, checkpoint)
+    except UserError as error:
+        print(f'{error}. The model is published without names of classes')
+        return {}
 
 
 def set_gate(model: nn.Module, chosen: float | ExitChoice | None) -> None:

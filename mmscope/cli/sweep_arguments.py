@@ -7,6 +7,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmscope.analysis.costs import DIRECTIONS
+from mmscope.cli.arguments import device
 from mmscope.evaluation.curves import NUM_DRAWS
 from mmscope.evaluation.loading import SPLITS
 
@@ -68,7 +69,7 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     add('--seed', type=int, default=0, help='seed of the random exits')
     text = "images a batch (default: config's)"
     add('--batch-size', type=int, help=text)
-    add('--device', help='such as cpu or cuda:0')
+    add('--device', type=device, help='such as cpu or cuda:0')
     text = 'config overrides'
     add('--cfg-options', nargs='+', action=DictAction, help=text)
 

@@ -17,16 +17,16 @@ from .layout import (
 
 if TYPE_CHECKING:
     from .classification import ImageFolder
+    from .decoding import BrokenImageError
     from .demo_objects import RenderedObjects
     from .detection import CocoDetectionDataset
-    from .loading import BrokenImageError, LoadImage
+    from .loading import LoadImage
     from .segmentation import ADE20KDataset, CamVidDataset
 
-_LOADING = 'mmscope.datasets.loading'
 _LAZY = {
     **MODULES[DATASETS],
-    'BrokenImageError': _LOADING,
-    'LoadImage': _LOADING,
+    'BrokenImageError': 'mmscope.datasets.decoding',
+    'LoadImage': 'mmscope.datasets.loading',
 }
 __getattr__ = lazy_attributes(__name__, _LAZY)
 

@@ -16,9 +16,9 @@ from .class_folders import (
     find_images,
     list_class_folders,
 )
+from .decoding import decode_bgr, read_header
 from .files import CheckedItems, some
 from .lists import read_class_list, read_image_list
-from .loading import decode_bgr, read_header
 
 
 @DATASETS.register_module()

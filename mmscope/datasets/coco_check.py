@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mmscope.errors import DatasetLayoutError
 
+from .decoding import read_header
 from .files import nearest_parent, no_file, spread
-from .loading import read_header
 
 SHOWN = 5
 

@@ -18,8 +18,8 @@ from .coco_check import check_categories, check_images, check_size
 from .coco_file import read_coco
 from .coco_masks import check_masks, count_bad_polygons
 from .coco_objects import describe, left_out, num_left_out, sort_annotations
+from .decoding import decode_bgr, naming
 from .files import CheckedItems
-from .loading import decode_bgr, naming
 
 
 @DATASETS.register_module()

@@ -10,8 +10,8 @@ from PIL import Image
 
 from mmscope.errors import DatasetLayoutError
 
+from .decoding import read_header
 from .files import some
-from .loading import read_header
 
 # Pillow's modes that the host reads as class ids.
 ID_MODES = ('L', 'P')

@@ -11,9 +11,9 @@ from mmseg.datasets import BaseSegDataset
 from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
+from .decoding import decode_bgr, naming, read_header
 from .files import CheckedItems
 from .layout import check_ade20k, check_camvid
-from .loading import decode_bgr, naming, read_header
 from .masks import check_pair, read_mask
 
 

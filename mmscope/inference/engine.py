@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from threading import Lock
+from os import PathLike
+from threading import TIMEOUT_MAX, Lock
 from typing import Any
 
+import numpy as np
 from mmengine.registry import DefaultScope
-from torch import nn
+from torch import Tensor, nn
 
+from mmscope.errors import UserError
 from mmscope.inference.hosts import open_host
 from mmscope.inference.intake import Ended, Intake, NotReady, Stream
 from mmscope.inference.reading import ImageFailure, ImageReader
@@ -83,10 +86,12 @@ class TwoStageEngine:
             max_waiting = 4 * (coarse_batch + fine_batch)
         check_whole('max_waiting', max_waiting)
         check_whole('num_workers', num_workers, 0)
-        if max_wait is not None and not (is_number(max_wait) and max_wait > 0):
+        if max_wait is not None and not (
+            is_number(max_wait) and 0 < max_wait <= TIMEOUT_MAX
+        ):
             raise ValueError(
-                'max_wait is None or a number of seconds > 0, got '
-                f'{max_wait!r}'
+                'max_wait is None (no limit) or a number of seconds > 0, '
+                f'got {max_wait!r}'
             )
         self.model = unwrap_model(model)
         self.max_waiting, self.max_wait = max_waiting, max_wait
@@ -119,10 +124,11 @@ class TwoStageEngine:
             :class:`ImageFailure`.
 
         Raises:
-            UserError: At what is no image.
+            UserError: At what is no image, and if ``images`` is one image.
             Exception: What ``images`` raises, after the results of the
                 images before.
         """
+        _check_several(images)
         ahead = self._batches[self._host.first]
         with closing(
             Stream(images, self.reader, self.num_workers, ahead)
@@ -201,3 +207,16 @@ def _make_reader(
     scope = config.get('default_scope')
     with DefaultScope.overwrite_default_scope(scope):
         return ImageReader(loading_pipeline(config))
+
+
+def _check_several(images: Any) -> None:
+    """Refuse what would be taken apart into characters, rows or keys."""
+    one = isinstance(images, (str, bytes, PathLike, Mapping))
+    pixels = isinstance(images, (np.ndarray, Tensor)) and images.ndim < 4
+    # What has no __iter__ may still have items by number, as data sets do.
+    several = isinstance(images, Iterable) or hasattr(images, '__getitem__')
+    if one or pixels or not several:
+        raise UserError(
+            'the engine takes several images, such as a list of paths, got '
+            f'{type(images).__name__}: for one image give [image]'
+        )

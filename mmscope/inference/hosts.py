@@ -261,9 +261,16 @@ def open_host(model: nn.Module, threshold: float | None) -> PlainHost:
         PlainHost: A :class:`RefilledHost` where images may exit.
 
     Raises:
-        ValueError: If the threshold is invalid, or the model cannot exit.
+        ValueError: If there is no backbone, the threshold is invalid, or the
+            model cannot exit.
     """
-    model = unwrap_model(model).eval()
+    model = unwrap_model(model)
+    if not isinstance(getattr(model, 'backbone', None), nn.Module):
+        raise ValueError(
+            'expected a host model with a backbone, such as '
+            f"mmscope.from_pretrained('demo'), got {type(model).__name__}"
+        )
+    model.eval()
     threshold = check_threshold(threshold)
     if not is_two_stage(model):
         if threshold is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from mmscope.datasets.loading import BrokenImageError, decode_bgr
+from mmscope.datasets.decoding import BrokenImageError, decode_bgr
 from mmscope.inference.reading import ImageFailure
 from mmscope.inference.rows import row_of
 from mmscope.inference.serving import DeadlinePassed, EngineServer, Overloaded

@@ -25,12 +25,17 @@ def image_names(source: str | Path) -> Iterator[str]:
         of the list, in its order.
 
     Raises:
-        UserError: If there is no such source, or a list names an image
-            twice.
+        UserError: If there is no such source, it is an image, or a list
+            names an image twice or is no text.
     """
     source = Path(source)
     if source.is_dir():
         return _in_folder(source)
+    if source.name.lower().endswith(SUFFIXES) and source.exists():
+        raise UserError(
+            f'{source} is an image: give its folder, or a text file with one '
+            'path a line'
+        )
     if source.is_file():
         return _in_list(source)
     raise UserError(
@@ -59,8 +64,13 @@ def _in_folder(root: Path) -> Iterator[str]:
 
 def _in_list(source: Path) -> Iterator[str]:
     known = set()
-    with source.open(encoding='utf-8', errors='surrogateescape') as lines:
+    with source.open(encoding='utf-8-sig', errors='surrogateescape') as lines:
         for number, line in enumerate(lines, start=1):
+            if '\0' in line:
+                raise UserError(
+                    f'{source} is no text (a zero byte in line {number}): '
+                    'give a folder, or a text file with one path a line'
+                )
             name = line.rstrip('\r\n')
             if not name:
                 continue

@@ -56,8 +56,14 @@ class PartFiles:
                 f'{folder} is a file; the table is a folder of files: name '
                 'another one'
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.folder)
+        except OSError as error:
+            raise UserError(
+                f'no table can be written to {folder} ({error}): name '
+                'another --out'
+            ) from error
         self._schema = pyarrow.schema(
             [(name, _type(pyarrow, kind)) for name, kind in columns.items()],
             {SETTINGS: json.dumps(settings, sort_keys=True)},

@@ -2,7 +2,8 @@
 
 ``config.json`` is the config that the model is built from, with the test
 pipeline; ``model.safetensors`` its weights. Neither can run anything when it
-is read, unlike a pickled checkpoint or a config in Python.
+is read, unlike a pickled checkpoint or a config in Python, and types that are
+no parts of models are refused.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from mmscope.models.scoping import find_backbone
 from mmscope.runtime import drop_pretrained, gate_hooks, read_checkpoint
 from mmscope.runtime.exit_gate import GATE_HOOK
 
+from .foreign_config import check_types, read_literals
 from .hub import download
 
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
+# Key of what was a tuple.
+TUPLE = '__tuple__'
 SHIPPED = Path(__file__).parent / 'shipped'
 # What of a config a model needs to predict.
 KEPT = ('default_scope', 'model', 'custom_hooks', 'test_dataloader')
@@ -107,7 +111,7 @@ def save_pretrained(
         )
     folder = Path(folder)
     content = {
-        **_with_gate(portable(cfg), model),
+        **_marked(_with_gate(portable(cfg), model)),
         'dataset_meta': getattr(model, 'dataset_meta', None) or {},
         'mmscope_version': mmscope.__version__,
     }
@@ -171,14 +175,29 @@ def _with_gate(plain: dict, model: nn.Module) -> dict:
 
 
 def _plain(value: object) -> object:
-    """Lists, dicts, numbers and texts alone."""
+    """Lists, tuples, dicts, numbers and texts alone."""
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        kind = tuple if isinstance(value, tuple) else list
+        return kind(_plain(entry) for entry in value)
     if isinstance(value, type):
         return f'{value.__module__}.{value.__qualname__}'
     return value
+
+
+def _marked(value: object) -> object:
+    """Say what is a tuple, which JSON has not and hosts ask for."""
+    if isinstance(value, dict):
+        return {key: _marked(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        entries = [_marked(entry) for entry in value]
+        return {TUPLE: entries} if isinstance(value, tuple) else entries
+    return value
+
+
+def _unmarked(found: dict) -> object:
+    return tuple(found[TUPLE]) if TUPLE in found else found
 
 
 def _find_folder(name: str) -> Path:
@@ -206,7 +225,8 @@ def _read_folder(folder: Path) -> tuple[Config, dict, dict]:
     from safetensors.torch import load_file
 
     try:
-        content = json.loads((folder / CONFIG).read_text())
+        text = (folder / CONFIG).read_text()
+        content = json.loads(text, object_hook=_unmarked)
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
@@ -214,24 +234,35 @@ def _read_folder(folder: Path) -> tuple[Config, dict, dict]:
         ) from error
     if not isinstance(content, dict) or 'model' not in content:
         raise UserError(f'{folder / CONFIG} has no entry "model"')
-    meta = content.pop('dataset_meta', {})
-    content.pop('mmscope_version', None)
-    return Config(content), weights, meta
+    meta = content.get('dataset_meta') or {}
+    kept = {key: content[key] for key in KEPT if key in content}
+    check_types(kept, folder / CONFIG)
+    return Config(kept), weights, meta
 
 
 def _read_training(path: Path) -> tuple[Config, dict, dict]:
     """The same of a checkpoint that a training wrote."""
     checkpoint = read_checkpoint(path)
-    meta = checkpoint.get('meta') or {}
-    if 'cfg' not in meta:
+    meta = checkpoint.get('meta')
+    if not isinstance(meta, dict) or 'cfg' not in meta:
         raise UserError(
             f'checkpoint {path} does not hold its config: build the model '
             'from a config, load the weights, and save_pretrained(model, '
             'folder, cfg)'
         )
-    cfg = Config.fromstring(meta['cfg'], '.py')
+    try:
+        cfg = Config(portable(Config(read_literals(meta['cfg']))))
+    except ValueError as error:
+        raise UserError(
+            f'the config in checkpoint {path} is not of plain values '
+            f'({error}), and code in it is not run: give the config itself, '
+            'with --config or to save_pretrained'
+        ) from error
+    if 'model' not in cfg:
+        raise UserError(f'the config in checkpoint {path} has no model')
+    check_types(cfg, f'the config in checkpoint {path}')
     seen = meta.get('dataset_meta') or {}
-    return Config(portable(cfg)), checkpoint['state_dict'], dict(seen)
+    return cfg, checkpoint['state_dict'], dict(seen)
 
 
 def _load(model: nn.Module, weights: dict, name: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -121,6 +122,9 @@ class ImageReader:
         if isinstance(image, np.ndarray):
             return self._of_picture(number, image)
         path = fspath(image)
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A pipe would be waited for.
+            raise ValueError(f'{path} is no file')
         if not isinstance(self._loader, LoadImage):
             check_image(path)
         return self._steps({'img_path': path, 'img_id': number})

@@ -14,7 +14,7 @@ from typing import Any
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.intake import Intake, Ticket
 from mmscope.inference.refill import DeadlinePassed as DeadlinePassed
-from mmscope.models.layers import is_number
+from mmscope.models.layers import check_whole, is_number
 
 
 class Overloaded(RuntimeError):
@@ -63,17 +63,26 @@ class EngineServer:
             for the engine's ``max_waiting``. Defaults to None.
 
     Raises:
-        ValueError: If the engine has no ``max_wait``.
+        TypeError: If it is no engine.
+        ValueError: If the engine has no ``max_wait``, or ``max_pending`` is
+            not positive.
     """
 
     def __init__(
         self, engine: TwoStageEngine, max_pending: int | None = None
     ) -> None:
+        if not isinstance(engine, TwoStageEngine):
+            raise TypeError(
+                'a server needs a TwoStageEngine(model, ...), got '
+                f'{type(engine).__name__}'
+            )
         if engine.max_wait is None:
             raise ValueError(
                 'a server needs an engine with max_wait, such as 0.02 '
                 'seconds: without it a lone request would wait for ever'
             )
+        if max_pending is not None:
+            check_whole('max_pending', max_pending)
         self.max_pending = max_pending or engine.max_waiting
         self._engine = engine
         self._intake = Intake(

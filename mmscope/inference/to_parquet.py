@@ -9,8 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from mmscope.errors import UserError
 from mmscope.inference.engine import TwoStageEngine
-from mmscope.inference.image_names import image_names, printable
+from mmscope.inference.image_names import SUFFIXES, image_names, printable
 from mmscope.inference.part_files import PartFiles
 from mmscope.inference.progress import Progress
 from mmscope.inference.rows import Row
@@ -44,8 +45,14 @@ def predict_to_parquet(
         Progress: Of all rows, earlier ones included.
 
     Raises:
-        UserError: See :func:`image_names` and :class:`PartFiles`.
+        UserError: See :func:`image_names` and :class:`PartFiles`; if there
+            are no images.
     """
+    if next(iter(image_names(source)), None) is None:
+        raise UserError(
+            f'{source} has no images: a folder needs files that end in '
+            f'{", ".join(SUFFIXES)}, a text file one path a line'
+        )
     with closing(PartFiles(out, columns, settings)) as parts:
         progress = Progress(sum(1 for _ in image_names(source)))
         for part in parts.columns('exited', 'gmacs', 'error'):

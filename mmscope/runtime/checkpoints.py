@@ -32,6 +32,12 @@ def read_checkpoint(path: str | Path) -> dict:
         UserError: If the file is absent, damaged, no checkpoint, or holds
             objects that only unpickling would load.
     """
+    if Path(path).is_dir():
+        raise UserError(
+            f'checkpoint {path} is a folder: give a .pth file in it; a '
+            'published model is given alone, without a config, as MODEL of '
+            'mmscope infer or to mmscope.from_pretrained'
+        )
     if '://' not in str(path) and not Path(path).is_file():
         raise UserError(
             f'checkpoint {Path(path).absolute()} does not exist: give the '
@@ -46,13 +52,23 @@ def read_checkpoint(path: str | Path) -> dict:
     if isinstance(checkpoint, dict) and _is_state_dict(checkpoint):
         checkpoint = {'state_dict': checkpoint}
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
-        held = sorted(checkpoint) if isinstance(checkpoint, dict) else ''
+        held = ''
+        if isinstance(checkpoint, dict):
+            held = f' {sorted(map(str, checkpoint))}'
         raise UserError(
-            f'checkpoint {path} holds {type(checkpoint).__name__} {held}, '
+            f'checkpoint {path} holds {type(checkpoint).__name__}{held}, '
             "expected a dict with 'state_dict'. Released ViM weights "
             'convert by tools/model_converters/vim_to_mmscope.py'
         )
-    strip_wrappers(checkpoint['state_dict'])
+    weights = checkpoint['state_dict']
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) for name in weights
+    ):
+        raise UserError(
+            f"'state_dict' of checkpoint {path} is {type(weights).__name__}, "
+            'expected a dict of tensors by name'
+        )
+    strip_wrappers(weights)
     return checkpoint
 
 
@@ -176,6 +192,11 @@ def _first_line(error: Exception) -> str:
 def _trouble(error: Exception, path: str | Path) -> str:
     """Tell what only unpickling reads, what is damaged, and other files."""
     file, told = Path(path), _first_line(error)
+    if file.suffix == '.safetensors':
+        return (
+            'is of a published model: give its folder alone, without a '
+            'config, as MODEL of mmscope infer or to mmscope.from_pretrained'
+        )
     whole = file.is_file() and zipfile.is_zipfile(file)
     if whole and isinstance(error, UnpicklingError):
         return (
@@ -186,6 +207,9 @@ def _trouble(error: Exception, path: str | Path) -> str:
             'and give PLAIN.pth'
         )
     size = f', {file.stat().st_size:,} bytes' if file.is_file() else ''
+    if not whole and isinstance(error, UnpicklingError):
+        # torch only speaks of an option that would run what the file holds.
+        told = 'it is none of torch'
     damage = ', damaged or incomplete' if size and not whole else ''
     return (
         f'cannot be read ({type(error).__name__}: {told}){size}{damage}: '

@@ -9,7 +9,7 @@ from PIL import Image
 pytest.importorskip('mmcv', reason='needs mmcv')
 
 from mmscope.datasets import BrokenImageError, LoadImage
-from mmscope.datasets.loading import decode_bgr
+from mmscope.datasets.decoding import decode_bgr
 
 
 @pytest.fixture

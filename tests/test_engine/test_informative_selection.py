@@ -76,7 +76,9 @@ def test_a_resumed_training_has_the_right_state_at_once(scenes, tmp_path):
     assert watch.train == {4: False, 5: True}
 
 
-@pytest.mark.parametrize('begin', [-1, 1.0, 1.5, -0.5])
+@pytest.mark.parametrize(
+    'begin', [-1, 1.0, 1.5, -0.5, float('nan'), True, '100', None]
+)
 def test_a_begin_out_of_range_is_refused(begin):
     with pytest.raises(ValueError, match='begin must be an int >= 0'):
         InformativeSelectionHook(begin)

@@ -273,6 +273,31 @@ def test_what_is_no_image_is_an_error_that_says_what_is(classifier, photos):
         list(TwoStageEngine(*classifier)(photos[:1]))
 
 
+ONE_IMAGE = {
+    'a path': lambda path: path,
+    'a Path': Path,
+    'a picture': lambda path: np.zeros((8, 8, 3), np.uint8),
+    'a tensor': lambda path: torch.zeros(3, 8, 8),
+    'an item': lambda path: {'inputs': torch.zeros(3, 8, 8)},
+    'nothing': lambda path: None,
+}
+
+
+@pytest.mark.parametrize('kind', ONE_IMAGE)
+def test_one_image_is_not_taken_apart(classifier, photos, kind):
+    engine = classify(*classifier)
+    with pytest.raises(ValueError, match=r'for one image give \[image\]'):
+        list(engine(ONE_IMAGE[kind](photos[0])))
+    assert len(list(engine(photos[:1]))) == 1
+
+
+@pytest.mark.parametrize('wrong', [None, torch.nn.Linear(2, 2), 'backbone'])
+def test_what_is_no_host_is_refused(classifier, wrong):
+    model = classifier[0].backbone if wrong == 'backbone' else wrong
+    with pytest.raises(ValueError, match='expected a host model'):
+        TwoStageEngine(model, None)
+
+
 def test_memory_is_bounded_by_back_pressure(classifier, photos):
     taken = 0
 
@@ -395,6 +420,9 @@ def test_an_engine_predicts_one_stream_at_a_time(classifier, photos):
         {'fine_batch': 1.5},
         {'max_waiting': 0},
         {'max_wait': -1.0},
+        {'max_wait': float('inf')},
+        {'coarse_batch': '4'},
+        {'fine_batch': True},
         {'num_workers': -1},
     ],
 )

@@ -222,6 +222,78 @@ def test_a_list_that_repeats_itself_is_refused(run, tmp_path):
         infer(run, tmp_path / 'absent', tmp_path / 'a')
 
 
+def test_images_of_two_folders_do_not_mix_under_their_names(run, tmp_path):
+    infer(run, run.photos / 'red', tmp_path / 'a')
+    with pytest.raises(SystemExit, match='folder .*red.*, now .*blue'):
+        infer(run, run.photos / 'blue', tmp_path / 'a')
+    # A list beside the images means the same ones.
+    names = run.photos / 'red' / 'list.txt'
+    names.write_text('0.png\n')
+    table = infer(run, names, tmp_path / 'a')
+    names.unlink()
+    assert len(table) == 5
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('image.PNG', b'\x89PNG\n', 'is an image: give its folder'),
+        ('archive', b'PK\3\4\n\0\0', 'is no text'),
+        ('list.txt', b'\n\n', 'has no images'),
+        ('folder/notes.txt', b'x', 'has no images'),
+    ],
+)
+def test_what_names_no_images_is_refused(
+    name, content, message, run, tmp_path
+):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    source = path.parent if '/' in name else path
+    with pytest.raises(SystemExit, match=message):
+        infer(run, source, tmp_path / 'a')
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(run, tmp_path):
+    names = tmp_path / 'list.txt'
+    names.write_text(f'{run.photos}/red/0.png\n', encoding='utf-8-sig')
+    assert infer(run, names, tmp_path / 'a')['error'].isna().all()
+
+
+def test_a_pipe_is_no_image(run, tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    (error,) = infer(run, tmp_path, tmp_path / 'a')['error']
+    assert 'pipe.png is no file' in error
+
+
+def test_a_place_without_room_for_a_folder_is_told(run, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(SystemExit, match='no table can be written to'):
+        infer(run, run.photos, tmp_path / 'file' / 'a')
+
+
+def test_a_device_of_another_machine_is_told(run, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        infer(run, run.photos, tmp_path / 'a', '--device', 'cuda:99')
+    error = capsys.readouterr().err
+    assert 'expected a device of this machine' in error
+
+
+def test_a_published_model_without_names_of_classes_is_told(tmp_path, run):
+    from mmscope.inference import from_pretrained, save_pretrained
+
+    model = from_pretrained('demo', device='cpu')
+    model.dataset_meta = {}
+    save_pretrained(model, tmp_path / 'model')
+    with pytest.raises(SystemExit, match='does not name its classes'):
+        load_tool('infer').main(
+            [
+                *(str(tmp_path / 'model'), str(run.photos)),
+                *('--out', str(tmp_path / 'a'), '--device', 'cpu'),
+            ]
+        )
+
+
 def test_a_segmentor_writes_label_maps(tmp_path):
     pytest.importorskip('mmseg', reason='needs mmsegmentation')
     from PIL import Image

@@ -15,6 +15,7 @@ from mmengine.config import Config
 import mmscope
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
+from mmscope.inference.foreign_config import read_literals
 from mmscope.inference.pretrained import (
     CONFIG,
     SHIPPED,
@@ -249,6 +250,36 @@ def test_publishing_leaves_out_what_only_training_needs(tmp_path, capsys):
     assert torch.equal(features(model)[0], features(again)[0])
 
 
+@pytest.mark.parametrize('given', [[], ['--exit-threshold=0.6']])
+def test_publishing_by_a_config_keeps_its_gate_and_the_classes(
+    given, tmp_path
+):
+    from mmscope.cli.publish import main
+
+    model = built()
+    hook = {
+        'type': 'mmscope.ConfidenceGateHook',
+        'exit_threshold': 0.3,
+        'temperature': 1.5,
+    }
+    model.cfg.custom_hooks = [hook]
+    model.cfg.dump(tmp_path / 'mine.py')
+    torch.save(
+        {
+            'state_dict': model.state_dict(),
+            'meta': {'dataset_meta': model.dataset_meta},
+        },
+        tmp_path / 'weights.pth',
+    )
+    files = [str(tmp_path / name) for name in ('weights.pth', 'published')]
+    main([*files, '--config', str(tmp_path / 'mine.py'), *given])
+    again = mmscope.from_pretrained(files[1], device='cpu')
+    backbone = find_backbone(again)
+    assert backbone.exit_threshold == (0.6 if given else 0.3)
+    assert backbone.gate.temperature == 1.5
+    assert again.dataset_meta == {'classes': ['a', 'b', 'c']}
+
+
 def test_what_ships_is_small_and_is_what_its_metafile_says():
     for name in shipped_names():
         weights = SHIPPED / name / WEIGHTS
@@ -276,3 +307,72 @@ def test_the_shipped_model_exits_where_it_is_right(tmp_path):
         'first_exits.png',
     }
     assert all(path.is_file() for path in pictures)
+
+
+def saved_config(folder):
+    mmscope.save_pretrained(built(), folder)
+    return json.loads((folder / CONFIG).read_text())
+
+
+CALLS = [
+    {'type': 'os.mkdir', 'path': 'ran'},
+    {'type': 'mmengine.utils.mkdir_or_exist', 'dir_name': 'ran'},
+    {'type': 'mmengine.runner.Runner', 'model': None, 'work_dir': 'ran'},
+]
+
+
+@pytest.mark.parametrize('call', CALLS)
+@pytest.mark.parametrize('place', ['model', 'part', 'pipeline'])
+def test_a_folder_of_others_calls_nothing_but_parts_of_models(
+    call, place, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    content = saved_config(tmp_path / 'model')
+    if place == 'model':
+        content['model'] = call
+    elif place == 'part':
+        content['model']['head']['loss'] = call
+    else:
+        content['test_dataloader']['dataset']['pipeline'] = [call]
+    (tmp_path / 'model' / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(UserError, match='expected a registered type'):
+        mmscope.from_pretrained(tmp_path / 'model')
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('code', ["__import__('os').mkdir('ran')", 'x ='])
+def test_a_checkpoint_of_others_runs_no_code_of_its_config(
+    code, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = built()
+    torch.save(
+        {
+            'state_dict': model.state_dict(),
+            'meta': {'cfg': f'{code}\n{model.cfg.pretty_text}'},
+        },
+        'theirs.pth',
+    )
+    with pytest.raises(UserError, match='is not of plain values'):
+        mmscope.from_pretrained('theirs.pth')
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_a_config_noted_in_a_checkpoint_is_read_as_it_was(tmp_path):
+    cfg = Config(
+        {
+            'model': {'a': (1, -2.5), 'b': [None, True, 'x'], 'c': {}},
+            'odd': {'a b': 1, 3: {'d': ()}},
+        }
+    )
+    assert read_literals(cfg.pretty_text) == cfg.to_dict()
+
+
+def test_tuples_of_a_config_come_back_as_tuples(tmp_path):
+    model = built()
+    resize = {'type': 'Resize', 'scale': (2048, 512), 'keep_ratio': True}
+    steps = [*PIPELINE, resize, {'type': 'Odd', 'parts': [(1, [2, ()])]}]
+    model.cfg.test_dataloader.dataset.pipeline = steps
+    mmscope.save_pretrained(model, tmp_path / 'model')
+    again = mmscope.from_pretrained(tmp_path / 'model', device='cpu')
+    assert again.cfg.test_dataloader.dataset.pipeline == steps

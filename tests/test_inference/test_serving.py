@@ -177,6 +177,11 @@ def test_a_breakdown_is_told_to_everyone(classifier, photos, blocked):
 def test_a_server_needs_a_bound_on_waiting(classifier):
     with pytest.raises(ValueError, match='max_wait'):
         serving(classifier, max_wait=None)
+    with pytest.raises(TypeError, match='needs a TwoStageEngine'):
+        EngineServer(classifier[0])
+    for number in (0, -5, 1.5):
+        with pytest.raises(ValueError, match='max_pending'):
+            serving(classifier, max_pending=number)
     with serving(classifier) as server:
         with pytest.raises(ValueError, match='deadline'):
             server.submit('a.png', deadline=0)

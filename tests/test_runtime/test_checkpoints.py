@@ -125,8 +125,31 @@ def test_nothing_is_unpickled_and_the_way_out_is_told(tmp_path):
 def test_a_page_saved_as_a_checkpoint_is_no_object(tmp_path):
     path = tmp_path / 'page.pth'
     path.write_text('<html>404</html>')
-    with pytest.raises(UserError, match='16 bytes, damaged or incomplete'):
+    with pytest.raises(UserError, match='16 bytes, damaged or inc') as found:
         read_checkpoint(path)
+    assert 'weights_only' not in str(found.value)
+
+
+NO_WEIGHTS = [
+    ({'optimizer': {}, 1: 2}, r"holds dict \['1', 'optimizer'\], expected"),
+    ({'state_dict': None}, 'is NoneType, expected a dict of tensors'),
+    ({'state_dict': {0: torch.zeros(1)}}, 'expected a dict of tensors'),
+    (torch.zeros(3), 'holds Tensor, expected a dict'),
+]
+
+
+@pytest.mark.parametrize(('content', 'message'), NO_WEIGHTS)
+def test_what_holds_no_weights_says_what_it_holds(tmp_path, content, message):
+    torch.save(content, tmp_path / 'odd.pth')
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(tmp_path / 'odd.pth')
+
+
+def test_a_published_model_in_place_of_a_checkpoint_is_told(tmp_path):
+    (tmp_path / 'model.safetensors').write_bytes(b'x' * 100)
+    for path in (tmp_path, tmp_path / 'model.safetensors'):
+        with pytest.raises(UserError, match='as MODEL of mmscope infer'):
+            read_checkpoint(path)
 
 
 def test_what_a_runner_wrote_is_read_without_unpickling(tmp_path):

@@ -58,13 +58,18 @@ def children(pid):
 def test_a_stopped_tool_ends_with_a_line_its_status_and_its_workers(
     number, everybody, status, said
 ):
+    def own_group():
+        os.setpgrp()
+        # Shells let jobs in the background ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     job = subprocess.Popen(
         [sys.executable, '-c', JOB],
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=os.setpgrp,
+        preexec_fn=own_group,
     )
     assert job.stdout.readline().strip() == str(job.pid)
     workers = children(job.pid)

@@ -80,7 +80,9 @@ def test_extras_hold_one_stack_each(setup_arguments):
         name: {Requirement(text).name for text in texts}
         for name, texts in setup_arguments()['extras_require'].items()
     }
-    assert set(extras) == {'onedl', 'openmmlab', 'cuda', 'infer', 'ray', 'dev'}
+    stacks = {'onedl', 'openmmlab'}
+    optional = {'cuda', 'infer', 'ray', 'hub', 'page', 'dev'}
+    assert set(extras) == stacks | optional
     assert {'onedl-mmcv', 'onedl-mmengine'} <= extras['onedl']
     assert {'mmcv', 'mmengine'} <= extras['openmmlab']
     assert not any(name.startswith('onedl') for name in extras['openmmlab'])

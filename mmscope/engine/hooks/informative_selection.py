@@ -7,7 +7,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
-from mmscope.models.layers import unwrap_model
+from mmscope.models.layers import is_number, unwrap_model
 from mmscope.models.scoping import CoarseToFine, find_backbone
 from mmscope.registry import HOOKS
 
@@ -36,7 +36,7 @@ class InformativeSelectionHook(Hook):
             False.
 
     Raises:
-        ValueError: If ``begin`` is negative or a float >= 1.
+        ValueError: If ``begin`` is no number, negative or a float >= 1.
     """
 
     # Behind EMAHook, which puts averaged weights into a checkpoint.
@@ -46,7 +46,8 @@ class InformativeSelectionHook(Hook):
         self, begin: int | float = 2 / 3, by_epoch: bool = False
     ) -> None:
         fraction = isinstance(begin, float)
-        if begin < 0 or (fraction and begin >= 1):
+        known = is_number(begin) and (fraction or isinstance(begin, int))
+        if not known or begin < 0 or (fraction and begin >= 1):
             raise ValueError(
                 'begin must be an int >= 0 (iteration or epoch) or a float '
                 f'in [0, 1) (fraction of the training), got {begin!r}'

@@ -100,8 +100,8 @@ class ObservingHook(Hook, ABC):
         MMEngine calls no hook where a loop ends by an error or Ctrl-C.
         """
         # The properties would build loops that nobody wants.
-        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
-        for loop in loops:
+        for name in ('_train_loop', '_val_loop', '_test_loop'):
+            loop = getattr(runner, name, None)
             if isinstance(loop, BaseLoop) and loop not in self._guarded:
                 self._guarded.add(loop)
                 loop.run = self._closing(loop.run)

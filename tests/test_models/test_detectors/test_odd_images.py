@@ -21,13 +21,18 @@ HOSTS = {
 
 
 def write(folder, kind):
-    """Four images: 'empty' ones, 'crowd' alone, or one of each and more."""
+    """Images to take four of: 'empty', 'crowd' alone, or one of each.
+
+    A file of crowds alone is refused, so a fifth image has other objects.
+    """
     empty = {'empty': (0, 1, 2, 3), 'crowd': (), 'mixed': (1,)}[kind]
-    root = detection.write_coco(folder, num=4, empty=empty)
+    number = 5 if kind == 'crowd' else 4
+    root = detection.write_coco(folder, num=number, empty=empty)
     path = root / 'coco.json'
     content = json.loads(path.read_text())
+    last = content['images'][-1]['id'] if kind == 'crowd' else None
     for row in content['annotations']:
-        if kind == 'crowd' or row['image_id'] == 2:
+        if kind == 'crowd' and row['image_id'] != last or row['image_id'] == 2:
             row['iscrowd'] = 1
             row['segmentation'] = {'size': [48, 64], 'counts': runs(row)}
     path.write_text(json.dumps(content))
@@ -45,6 +50,7 @@ def loader(root, drop=False, batch_size=2):
     config = detection.dataloader(root, True, batch_size)
     config['dataset']['type'] = 'mmscope.CocoDetectionDataset'
     config['dataset']['filter_cfg'] = {'filter_empty_gt': drop}
+    config['dataset']['indices'] = 4
     return config
 
 

@@ -36,7 +36,7 @@ def run(coco, work_dir, iters, **options):
         },
         custom_hooks=[
             {'type': 'mmscope.ConfidenceGateHook', 'exit_threshold': 0.8},
-            {'type': 'mmscope.InformativeSelectionHook', 'begin': 3},
+            {'type': 'mmscope.InformativeSelectionHook', 'begin': 1},
         ],
         **options,
     )
