@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from builders import classification
+from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier, LinearClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -14,6 +15,14 @@ from mmscope.engine.hooks.confidence_gate import CoarseStageLosses
 from mmscope.models import MambaScope, MultiLabelExitHead, attach_gate
 from mmscope.models.layers import observe
 from mmscope.models.scoping import ExitHeadGate, HostGate, at_threshold
+
+
+@pytest.fixture(autouse=True)
+def in_its_scope():
+    """Whatever host another test has made the default."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
 
 DIMS, CLASSES = classification.DIMS, len(classification.COLOURS)
 LINEAR = {'type': 'LinearClsHead', 'topk': (1,)}
