@@ -189,7 +189,7 @@ def missing(checkpoint, folder):
     ('make', 'message'),
     [
         (damaged, r'cannot be read .*5,000 bytes, damaged or incomplete'),
-        (other_content, "holds list .*expected a dict with 'state_dict'"),
+        (other_content, "holds list, expected a dict with 'state_dict'"),
         (missing, 'no.pth does not exist'),
     ],
 )

@@ -64,7 +64,7 @@ def test_every_patch_sees_its_own_pixels():
 
 @pytest.mark.parametrize('stride', [0, 17, -8])
 def test_a_stride_that_leaves_pixels_out_is_refused(stride):
-    with pytest.raises(ValueError, match=r'patch_stride must lie in \[1, pa'):
+    with pytest.raises(ValueError, match='patch_stride must'):
         make(patch_stride=stride)
 
 
