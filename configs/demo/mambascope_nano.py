@@ -8,28 +8,21 @@ Paper:   no such experiment
 Ours:    comes with the package: mmscope.from_pretrained('demo')
 """
 
-_base_ = [
-    '../_base_/schedules/imagenet_300e.py',
-    '../_base_/classification_runtime.py',
-]
+# Of the CIFAR-10 runs: model, loaders' settings, hooks.
+_base_ = '../cifar10/mambascope_mini.py'
 
-embed_dims = 64
 num_classes = 8
 max_iters = 1200
 batch_size = 64
 
 model = dict(
-    type='mmscope.CoarseToFineClassifier',
     data_preprocessor=dict(
-        type='ClsDataPreprocessor',
         num_classes=num_classes,
         mean=[127.5, 127.5, 127.5],
         std=[64.0, 64.0, 64.0],
-        to_rgb=True,
     ),
     backbone=dict(
-        type='mmscope.MambaScope',
-        arch=dict(embed_dims=embed_dims, num_layers=6),
+        arch=dict(num_layers=6),
         img_size=64,
         # 8 x 8 fine tokens, 4 x 4 coarse ones.
         patch_size=8,
@@ -37,16 +30,10 @@ model = dict(
         score_metric='detail',
         token_order='woven',
     ),
-    head=dict(
-        type='mmscope.CoarseToFineClsHead',
-        num_classes=num_classes,
-        in_channels=embed_dims,
-        loss=dict(type='CrossEntropyLoss'),
-        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02),
-    ),
+    head=dict(num_classes=num_classes),
 )
 
-pictures = dict(type='mmscope.RenderedObjects', side=64)
+pictures = dict(_delete_=True, type='mmscope.RenderedObjects', side=64)
 # Also right for files, which `mmscope infer` and from_pretrained read.
 test_pipeline = [
     dict(type='mmscope.LoadImage'),
@@ -54,8 +41,6 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=batch_size,
-    num_workers=0,
     # No picture is seen twice.
     dataset=dict(
         **pictures,
@@ -65,32 +50,13 @@ train_dataloader = dict(
             dict(type='PackInputs'),
         ],
     ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
-    batch_size=100,
-    num_workers=0,
-    dataset=dict(
-        **pictures,
-        num_images=800,
-        seed=1,
-        pipeline=test_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(**pictures, num_images=800, seed=1, pipeline=test_pipeline),
 )
 test_dataloader = dict(
-    batch_size=100,
-    num_workers=0,
-    dataset=dict(
-        **pictures,
-        num_images=2000,
-        seed=2,
-        pipeline=test_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(**pictures, num_images=2000, seed=2, pipeline=test_pipeline),
 )
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_evaluator = val_evaluator
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
@@ -109,7 +75,6 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-auto_scale_lr = dict(base_batch_size=batch_size)
 train_cfg = dict(
     _delete_=True,
     type='IterBasedTrainLoop',
@@ -123,7 +88,5 @@ custom_hooks = [
 ]
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(
-        by_epoch=False, interval=250, max_keep_ckpts=1, save_best=None
-    ),
+    checkpoint=dict(by_epoch=False, interval=250, max_keep_ckpts=1),
 )

@@ -58,6 +58,23 @@ def device(text: str) -> str:
     return text
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add what overrides entries of a config.
+
+    Args:
+        parser (argparse.ArgumentParser): Extended in place.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries, lists as key="[a,b]", nothing as '
+        'key=None (model.backbone.init_cfg=None trains from scratch)',
+    )
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share.
 
@@ -75,15 +92,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         'reaches this: 0 all leave, > 1 nobody; or the JSON file that '
         'sweep_threshold.py --save-threshold wrote. Overrides the config',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override config entries, lists as key="[a,b]", nothing as '
-        'key=None (model.backbone.init_cfg=None trains from scratch)',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from mmscope.cli.arguments import add_cfg_options
 from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.datasets.files import without_samples
 from mmscope.datasets.full_check import Findings, check_all
@@ -33,14 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--data', required=True, metavar='CONFIG')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override config entries',
-    )
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

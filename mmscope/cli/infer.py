@@ -25,8 +25,7 @@ from mmengine.config import Config, DictAction
 from torch import nn
 
 from mmscope.cli.arguments import device, positive, threshold_or_file, whole
-from mmscope.cli.publish import set_gate
-from mmscope.cli.show_scope import load_model
+from mmscope.cli.gated_models import load_model, set_gate
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.loading import open_config
 from mmscope.inference import from_pretrained
@@ -263,14 +262,16 @@ def result_settings(built: Built) -> dict[str, Any]:
     return found
 
 
-def _digest(content: bytes) -> str:
-    return sha256(content).hexdigest()[:16]
+def _digest(*contents: Any) -> str:
+    found = sha256()
+    for content in contents:
+        found.update(content)
+    return found.hexdigest()[:16]
 
 
 def _weights(model: nn.Module) -> str:
+    """A tensor at a time, in the place where it lies."""
+    values = model.state_dict().values()
     return _digest(
-        b''.join(
-            value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
-            for value in model.state_dict().values()
-        )
+        *(v.cpu().reshape(-1).view(torch.uint8).numpy() for v in values)
     )

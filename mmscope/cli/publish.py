@@ -21,13 +21,11 @@ from mmengine.config import Config
 from torch import nn
 
 from mmscope.cli.arguments import threshold_or_file
-from mmscope.cli.show_scope import load_model
+from mmscope.cli.gated_models import load_model, set_gate
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.loading import open_config
 from mmscope.inference import from_pretrained, save_pretrained
 from mmscope.inference.pretrained import WEIGHTS
-from mmscope.models import attach_gate, is_two_stage
-from mmscope.runtime import ExitChoice
 from mmscope.visualization.image_files import class_meta
 
 
@@ -82,35 +80,6 @@ def known_meta(cfg: Config, checkpoint: str) -> dict[str, Any]:
     except UserError as error:
         print(f'{error}. The model is published without names of classes')
         return {}
-
-
-def set_gate(model: nn.Module, chosen: float | ExitChoice | None) -> None:
-    """Give a model's gate another threshold.
-
-    Args:
-        model (nn.Module): The host's model.
-        chosen (float | ExitChoice | None): η, or what a file says of it;
-            None leaves the gate as it is.
-
-    Raises:
-        UserError: If a model that cannot exit is given one.
-    """
-    if chosen is None:
-        return
-    if not is_two_stage(model):
-        raise UserError(
-            f'a threshold was given, but {type(model).__name__} has a '
-            f'{type(model.backbone).__name__}, which cannot exit early'
-        )
-    if isinstance(chosen, ExitChoice):
-        attach_gate(
-            model,
-            chosen.exit_threshold,
-            chosen.confidence,
-            chosen.temperature,
-        )
-    else:
-        attach_gate(model, chosen)
 
 
 def describe(model: nn.Module, folder: Path) -> str:

@@ -16,19 +16,15 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import Config
-from torch import nn
-
 from mmscope.cli.arguments import positive, threshold_or_file
+from mmscope.cli.gated_models import load_model
 from mmscope.cli.picture_arguments import (
     choose_images,
     picture_parser,
     write_pictures,
 )
 from mmscope.errors import user_errors
-from mmscope.evaluation.loading import build_model, open_config
-from mmscope.models import attach_gate, is_two_stage
-from mmscope.runtime import gate_hooks, set_exit_threshold
+from mmscope.evaluation.loading import open_config
 from mmscope.visualization import draw_scopes, spread_by_confidence
 
 
@@ -59,26 +55,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "config's score_metric decides",
     )
     return parser.parse_args(argv)
-
-
-def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
-    """Build the model that exits as the command line or the config says.
-
-    Args:
-        cfg (Config): Of ``open_config``.
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        nn.Module: In evaluation mode.
-    """
-    remarks = set_exit_threshold(cfg, args.exit_threshold)
-    for remark in remarks:
-        print(remark)
-    model = build_model(cfg, args.checkpoint, args.device)
-    if is_two_stage(model):
-        for hook in gate_hooks(cfg.get('custom_hooks')):
-            attach_gate(model, hook.get('exit_threshold'))
-    return model
 
 
 def main(argv: list[str] | None = None) -> None:

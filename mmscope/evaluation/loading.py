@@ -111,9 +111,16 @@ def build_model(
             attach_gate(model, **told)
     if checkpoint is not None:
         load_model_weights(model, checkpoint)
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device).eval()
+    return model.to(default_device(device)).eval()
+
+
+def default_device(
+    device: str | torch.device | None = None,
+) -> str | torch.device:
+    """Return a device, or where none is named the GPU if there is one."""
+    if device is not None:
+        return device
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def build_dataloader(

@@ -17,7 +17,11 @@ from torch import nn
 
 import mmscope
 from mmscope.errors import UserError
-from mmscope.evaluation.loading import build_model, enter_host
+from mmscope.evaluation.loading import (
+    build_model,
+    default_device,
+    enter_host,
+)
 from mmscope.models import attach_gate, is_two_stage
 from mmscope.models.scoping import find_backbone
 from mmscope.runtime import drop_pretrained, gate_hooks, read_checkpoint
@@ -78,9 +82,7 @@ def from_pretrained(
             f'exit_threshold={exit_threshold}: {name} cannot exit early'
         )
     model.cfg, model.dataset_meta = cfg, meta
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device)
+    return model.to(default_device(device))
 
 
 def save_pretrained(

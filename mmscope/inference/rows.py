@@ -41,13 +41,13 @@ def row_of(name: str, result: Any, scope: str, classes: Sequence[str]) -> Row:
         'exited': result.exited,
         'confidence': result.confidence,
         'gmacs': result.macs / 1e9,
-        **TASKS[scope][1](result, classes),
+        **HOST_ROWS[scope][1](result, classes),
     }
 
 
 def columns_of(scope: str) -> dict[str, str]:
     """List the columns of a host's rows, with their types."""
-    return {**COMMON, **TASKS[scope][0]}
+    return {**COMMON, **HOST_ROWS[scope][0]}
 
 
 def class_row(sample: Any, classes: Sequence[str]) -> Row:
@@ -100,7 +100,7 @@ def rle(mask: np.ndarray) -> str:
 
 
 # Host -> its own columns, and what fills them.
-TASKS: dict[str, tuple[dict[str, str], Callable[..., Row]]] = {
+HOST_ROWS: dict[str, tuple[dict[str, str], Callable[..., Row]]] = {
     'mmpretrain': (
         {'label': 'int32', 'class': 'string', 'score': 'float'},
         class_row,

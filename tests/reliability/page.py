@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
@@ -22,19 +23,27 @@ PAGE = RESULTS / 'reliability.md'
 
 def data_sets(result: dict) -> str:
     """Table of what came of damaged data sets."""
+    kinds = result['kinds_of_damage']
+    heads = ('data', 'kinds of damage', 'data sets')
+    return outcomes(result, heads, OUTCOMES, lambda kind: [kinds[kind]])
+
+
+def outcomes(
+    result: dict,
+    heads: Sequence[str],
+    columns: Sequence[str],
+    more: Callable[[str], list] = lambda kind: [],
+) -> str:
+    """Table of how many cases of each kind came to what."""
     lines = [
         f'`{result["command"]}`, in `tests`:',
         '',
-        f'| data | kinds of damage | data sets | {" | ".join(OUTCOMES)} |',
-        f'|---|{"---:|" * (2 + len(OUTCOMES))}',
+        f'| {" | ".join([*heads, *columns])} |',
+        f'|---|{"---:|" * (len(heads) - 1 + len(columns))}',
     ]
     for kind, counts in result['outcomes'].items():
-        cells = [
-            kind,
-            result['kinds_of_damage'][kind],
-            sum(counts.values()),
-            *(counts[outcome] for outcome in OUTCOMES),
-        ]
+        cells = [kind, *more(kind), sum(counts.values())]
+        cells += [counts[column] for column in columns]
         lines.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(lines)
 
@@ -64,17 +73,7 @@ def kills(result: dict) -> str:
 
 def surface(result: dict) -> str:
     """Table of what came of random input to what programs call."""
-    lines = [
-        f'`{result["command"]}`, in `tests`:',
-        '',
-        f'| called | inputs | {" | ".join(CALL_OUTCOMES)} |',
-        f'|---|{"---:|" * (1 + len(CALL_OUTCOMES))}',
-    ]
-    for kind, counts in result['outcomes'].items():
-        cells = [kind, sum(counts.values())]
-        cells += [counts[outcome] for outcome in CALL_OUTCOMES]
-        lines.append(f'| {" | ".join(map(str, cells))} |')
-    return '\n'.join(lines)
+    return outcomes(result, ('called', 'inputs'), CALL_OUTCOMES)
 
 
 def repeats(result: dict) -> str:

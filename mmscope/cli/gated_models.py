@@ -1,0 +1,62 @@
+"""Models with the gate that a command line asks for."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config
+from torch import nn
+
+from mmscope.errors import UserError
+from mmscope.evaluation.loading import build_model
+from mmscope.models import attach_gate, is_two_stage
+from mmscope.runtime import ExitChoice, gate_hooks, set_exit_threshold
+
+
+def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """Build the model that exits as the command line or the config says.
+
+    Args:
+        cfg (Config): Of ``open_config``.
+        args (argparse.Namespace): Command line.
+
+    Returns:
+        nn.Module: In evaluation mode.
+    """
+    remarks = set_exit_threshold(cfg, args.exit_threshold)
+    for remark in remarks:
+        print(remark)
+    model = build_model(cfg, args.checkpoint, args.device)
+    if is_two_stage(model):
+        for hook in gate_hooks(cfg.get('custom_hooks')):
+            attach_gate(model, hook.get('exit_threshold'))
+    return model
+
+
+def set_gate(model: nn.Module, chosen: float | ExitChoice | None) -> None:
+    """Give a model's gate another threshold.
+
+    Args:
+        model (nn.Module): The host's model.
+        chosen (float | ExitChoice | None): η, or what a file says of it;
+            None leaves the gate as it is.
+
+    Raises:
+        UserError: If a model that cannot exit is given one.
+    """
+    if chosen is None:
+        return
+    if not is_two_stage(model):
+        raise UserError(
+            f'a threshold was given, but {type(model).__name__} has a '
+            f'{type(model.backbone).__name__}, which cannot exit early'
+        )
+    if isinstance(chosen, ExitChoice):
+        attach_gate(
+            model,
+            chosen.exit_threshold,
+            chosen.confidence,
+            chosen.temperature,
+        )
+    else:
+        attach_gate(model, chosen)
