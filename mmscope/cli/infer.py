@@ -135,7 +135,11 @@ def main(argv: list[str] | None = None) -> None:
             {**result_settings(built), 'folder': str(folder.resolve())},
             args.rows_per_file,
         )
-    print(progress.sentence())
+        print(progress.sentence())
+        if progress.failed == progress.images:
+            raise UserError(
+                f'no image could be read; {args.out} says why of each'
+            )
 
 
 def absolute(model: list[str]) -> list[str]:

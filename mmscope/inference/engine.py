@@ -201,12 +201,16 @@ def _make_reader(
     model: nn.Module, pipeline: Sequence[dict] | None
 ) -> ImageReader:
     """Read by a pipeline, or by that of the model's config, in its scope."""
+    convs = (m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
+    first = next(convs, None)
+    channels = None if first is None else first.in_channels
+    dtype = next(model.parameters()).dtype
     config = getattr(model, 'cfg', None)
     if pipeline is not None or config is None:
-        return ImageReader(pipeline)
+        return ImageReader(pipeline, channels, dtype)
     scope = config.get('default_scope')
     with DefaultScope.overwrite_default_scope(scope):
-        return ImageReader(loading_pipeline(config))
+        return ImageReader(loading_pipeline(config), channels, dtype)
 
 
 def _check_several(images: Any) -> None:

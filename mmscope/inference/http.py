@@ -18,12 +18,15 @@ from mmscope.inference.rows import row_of
 from mmscope.inference.serving import DeadlinePassed, EngineServer, Overloaded
 
 DEADLINE = 'X-Deadline-Seconds'
+# Bytes of a body that is read into memory.
+LARGEST_BODY = 2**26
 
 
 class PredictionServer(ThreadingHTTPServer):
     """Answers ``POST`` with the bytes of an image by a row as JSON.
 
-    Answers are 200 with the row of ``mmscope infer`` (bytes in base64), 422
+    Answers are 200 with the row of ``mmscope infer`` (bytes in base64), 400,
+    411 or 413 for a bad header, no or too long a body (64 MiB are read), 422
     for a damaged image, 503 where there are too many requests, 504 where the
     deadline passed (header ``X-Deadline-Seconds``).
 
@@ -59,8 +62,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Predict the image in the body."""
-        body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
-        status, answer = self._answer(body)
+        length = self.headers.get('Content-Length', '')
+        if not (length.isascii() and length.isdigit()):
+            status, problem = 411, f'Content-Length is {length!r}, no number'
+        elif int(length) > LARGEST_BODY:
+            status = 413
+            problem = f'{length} bytes, at most {LARGEST_BODY} are read'
+        else:
+            return self._send(*self._answer(self.rfile.read(int(length))))
+        # What follows is no request.
+        self.close_connection = True
+        self._send(status, {'error': problem})
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
         content = json.dumps(answer, default=_base64).encode()
         self.send_response(status)
         self.send_header('Content-Type', 'application/json')

@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from torch import Tensor
@@ -44,9 +45,18 @@ class ImageReader:
         pipeline (Sequence[dict] | None): Steps of a test pipeline that need
             no annotations; None for tensors and items alone. Defaults to
             None.
+        channels (int | None): Of a preprocessed tensor; None takes any.
+            Defaults to None.
+        dtype (torch.dtype): Of a preprocessed tensor. Defaults to float32.
     """
 
-    def __init__(self, pipeline: Sequence[dict] | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Sequence[dict] | None = None,
+        channels: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._channels, self._dtype = channels, dtype
         self._steps = None if pipeline is None else Compose(pipeline)
         self._loader = None
         if self._steps is not None:
@@ -111,12 +121,7 @@ class ImageReader:
 
     def _read(self, number: int, image: Any) -> Item:
         if isinstance(image, Tensor):
-            if image.ndim != 3 or not image.is_floating_point():
-                raise ValueError(
-                    'a preprocessed tensor is (C, H, W) floating point, got '
-                    f'{tuple(image.shape)} {image.dtype}'
-                )
-            return {'inputs': image}
+            return {'inputs': self._checked(image)}
         if isinstance(image, Mapping):
             return {key: image[key] for key in ('inputs', 'data_samples')}
         if isinstance(image, np.ndarray):
@@ -128,6 +133,17 @@ class ImageReader:
         if not isinstance(self._loader, LoadImage):
             check_image(path)
         return self._steps({'img_path': path, 'img_id': number})
+
+    def _checked(self, image: Tensor) -> Tensor:
+        wanted = self._channels
+        right = image.ndim == 3 and wanted in (None, image.shape[0])
+        if not right or image.dtype != self._dtype:
+            raise ValueError(
+                f'a preprocessed tensor is ({wanted or "C"}, H, W) '
+                f'{self._dtype}, as the model computes, got '
+                f'{tuple(image.shape)} {image.dtype}'
+            )
+        return image
 
     def _of_picture(self, number: int, image: np.ndarray) -> Item:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:

@@ -1,5 +1,6 @@
 """A stream gives what a plain gated loop gives, in full batches."""
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -250,6 +251,26 @@ def test_damaged_images_are_reported_in_their_places(
     assert failed == {3: str(damaged), 4: 'image 4', 11: images[-1]}
     good = [one.img_path for i, one in enumerate(results) if i not in failed]
     assert good == photos[:9]
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'says'),
+    [
+        (torch.zeros(1, 64, 64), r'\(3, H, W\).*got \(1, 64, 64\)'),
+        (torch.zeros(64, 64), r'got \(64, 64\)'),
+        (torch.zeros(3, 64, 64, dtype=torch.float64), 'float32.*float64'),
+        (torch.zeros(3, 64, 64, dtype=torch.uint8), 'float32.*uint8'),
+    ],
+)
+def test_a_tensor_that_the_model_cannot_take_is_passed_over(
+    classifier, wrong, says
+):
+    good = torch.randn(3, 64, 64)
+    first, bad, last = classify(*classifier)([good, wrong, good])
+    assert isinstance(bad, ImageFailure)
+    assert bad.name == 'image 1'
+    assert re.search(says, bad.reason)
+    assert torch.equal(first.pred_score, last.pred_score)
 
 
 def test_an_error_of_the_stream_comes_after_the_results_before_it(

@@ -76,6 +76,16 @@ def test_what_cannot_be_answered_says_why(serve, photo):
         assert post(photo.read_bytes(), wrong)[0] == 400
 
 
+@pytest.mark.parametrize(
+    ('length', 'status'),
+    [('-1', 411), ('some', 411), ('\xb2', 411), (str(10**12), 413)],
+)
+def test_a_body_of_impossible_length_is_refused(serve, length, status):
+    wrong, answer = serve()(b'', {'Content-Length': length})
+    assert wrong == status
+    assert length in answer['error']
+
+
 def test_overload_and_deadlines_have_their_status(serve, photo, monkeypatch):
     from mmscope.inference import hosts
 

@@ -155,6 +155,15 @@ def test_a_damaged_file_is_a_row_with_the_reason(run, tmp_path, capsys):
     assert '1 could not be read' in capsys.readouterr().out
 
 
+def test_a_run_that_could_read_nothing_failed(run, tmp_path, capsys):
+    names = tmp_path / 'list.txt'
+    names.write_text('a.png\nb.png\n')
+    with pytest.raises(SystemExit, match='no image could be read'):
+        infer(run, names, tmp_path / 'a')
+    assert '2 could not be read' in capsys.readouterr().out
+    assert len(pandas.read_parquet(tmp_path / 'a')) == 2
+
+
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_killed_run_loses_nothing_and_repeats_nothing(
     run, tmp_path, workers
@@ -262,7 +271,9 @@ def test_a_list_may_begin_with_a_byte_order_mark(run, tmp_path):
 
 def test_a_pipe_is_no_image(run, tmp_path):
     os.mkfifo(tmp_path / 'pipe.png')
-    (error,) = infer(run, tmp_path, tmp_path / 'a')['error']
+    with pytest.raises(SystemExit, match='no image could be read'):
+        infer(run, tmp_path, tmp_path / 'a')
+    (error,) = pandas.read_parquet(tmp_path / 'a')['error']
     assert 'pipe.png is no file' in error
 
 

@@ -20,6 +20,7 @@ from mmscope.inference import (
 from .streams import (
     assert_same,
     build,
+    items_of,
     median_threshold,
     pipeline,
     plain_loop,
@@ -135,13 +136,16 @@ def test_a_cancelled_request_is_dropped(classifier, photos, blocked):
 def test_a_bad_request_hurts_nobody_else(classifier, photos):
     with serving(classifier) as server:
         good = [server.submit(path) for path in photos[:3]]
-        wrong = server.submit(torch.zeros(5, 64, 64))
+        passed_over = server.submit(torch.zeros(5, 64, 64))
+        (item,) = items_of('mmpretrain', photos[:1])
+        wrong = server.submit({**item, 'inputs': torch.zeros(5, 64, 64)})
         absent = server.submit('absent.png')
         with pytest.raises(ValueError, match='an image is a path'):
             server.submit(7)
         assert [f.result(10).img_path for f in good] == photos[:3]
-        with pytest.raises(ValueError, match='channels'):
+        with pytest.raises(RuntimeError, match='must match'):
             wrong.result(10)
+        assert isinstance(passed_over.result(10), ImageFailure)
         assert isinstance(absent.result(10), ImageFailure)
         assert server.submit(photos[3]).result(10).img_path == photos[3]
 
