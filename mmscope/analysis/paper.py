@@ -222,6 +222,14 @@ TABLE4 = PaperTable(
         PaperRow('Softplus', 87.8, key='mambascope_s_softplus'),
         PaperRow('Topk', 87.8, key='mambascope_s_topk'),
         PaperRow('Max-norm', 88.0, key='mambascope_s_max_norm'),
+        PaperRow(
+            'what halving loses (not in the paper)',
+            key='mambascope_s_detail',
+        ),
+        PaperRow(
+            'ranks of both (not in the paper)',
+            key='mambascope_s_detail_and_max_norm',
+        ),
     ),
     (
         'Printed are seven headings ("Clip" twice) for six values; they are '
@@ -286,6 +294,7 @@ FIGURE5 = PaperTable(
         PaperRow('cls behind', 86.8, key='mambascope_s_cls_behind'),
         PaperRow('important first', 87.6, key='mambascope_s_order_first'),
         PaperRow('important last', 86.9, key='mambascope_s_order_last'),
+        PaperRow('woven (not in the paper)', key='mambascope_s_order_woven'),
     ),
     (
         'The text calls cls ahead of the important tokens the default; '

@@ -1,0 +1,13 @@
+"""MambaScope-S, miniImageNet: coarse tokens among the fine ones (no row).
+
+Host:    mmpretrain
+Data:    as in mambascope_s.py
+Command: python tools/train.py configs/miniimagenet/mambascope_s_order_woven.py
+Cost:    300 epochs of the images of 100 classes, both stages; not timed here
+Paper:   no such row
+Ours:    accuracy not trained here
+"""
+
+_base_ = './mambascope_s.py'
+
+model = dict(backbone=dict(token_order='woven'))
