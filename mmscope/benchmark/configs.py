@@ -166,17 +166,7 @@ def config_subjects(
     exit_ratios: Sequence[float],
     thresholds: Sequence[float],
 ) -> Subjects:
-    """List the subjects of some configs.
-
-    Args:
-        sources (Sequence[ConfigModel]): Models.
-        exit_ratios (Sequence[float]): Forced on those that can exit.
-        thresholds (Sequence[float]): Exit thresholds, left to the gate.
-
-    Returns:
-        Subjects: Each model, those that can exit once for each ratio and
-        threshold.
-    """
+    """List each model, those that can exit once a ratio and threshold."""
     found = []
     for source in sources:
         if not is_two_stage(source.model):

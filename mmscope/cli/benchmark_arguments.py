@@ -168,15 +168,7 @@ def add_how(parser: argparse.ArgumentParser) -> None:
 def parse_args(
     arguments: list[str] | None, description: str
 ) -> argparse.Namespace:
-    """Read the command line, and fill in what depends on the device.
-
-    Args:
-        arguments (list[str] | None): None for those of the process.
-        description (str): Shown by --help.
-
-    Returns:
-        argparse.Namespace: Complete but for the grid.
-    """
+    """Read the command line, and fill in what depends on the device."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -20,7 +20,8 @@ from mmscope.models.layers import PLAIN, BidirectionalMamba, Mixed, MixerPlan
 from mmscope.ops import DirectionWeights
 
 MODULE = 'selective_scan_cuda'
-BUILD = 'python tools/misc/build_selective_scan.py FOLDER'
+RIVAL = f'ViM, {MODULE}'
+BUILD = 'python tools/misc/build_selective_scan.py FOLDER --source ARCHIVE'
 
 
 def why_no_rival() -> str | None:
@@ -95,14 +96,7 @@ def channels_first_scan(
 
 
 def to_channels_first(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Lay the inputs of :func:`mmscope.ops.selective_scan` out for it.
-
-    Args:
-        inputs (dict[str, Tensor]): All eight, by name.
-
-    Returns:
-        dict[str, Tensor]: Arguments of :func:`channels_first_scan`.
-    """
+    """Lay the eight inputs of ``selective_scan`` out for it, by name."""
     found = {}
     for name, x in inputs.items():
         if name in ('u', 'delta', 'z'):
@@ -181,14 +175,7 @@ class RivalMixer(nn.Module):
         self.mixer = mixer
 
     def forward(self, x: Tensor, plan: MixerPlan = PLAIN) -> Mixed:
-        """Mix tokens both ways, and nothing more.
-
-        Args:
-            x (Tensor): Tokens, (B, L, D).
-            plan (MixerPlan): Must ask for nothing.
-
-        Returns:
-            Mixed: Mixed tokens (B, L, D) alone.
+        """Mix tokens (B, L, D) both ways, and nothing more.
 
         Raises:
             ValueError: If scores, directions or a mask are wanted.
@@ -222,14 +209,7 @@ class RivalMixer(nn.Module):
 
 
 def with_rival_mixers(model: nn.Module) -> nn.Module:
-    """Let mamba-ssm's kernels run the mixers of a ViM.
-
-    Args:
-        model (nn.Module): With ``backbone.layers``; changed in place.
-
-    Returns:
-        nn.Module: The model.
-    """
+    """Let mamba-ssm's kernels run a ViM's mixers; changed in place."""
     for block in model.backbone.layers:
         block.mixer = RivalMixer(block.mixer)
     return model

@@ -76,15 +76,7 @@ def _check(inputs: list[Tensor | None]) -> None:
 
 @contextmanager
 def stand_in(name: str, wanted: bool) -> Iterator[None]:
-    """Put it where a module would be.
-
-    Args:
-        name (str): Of the module.
-        wanted (bool): Whether to do so; else nothing changes.
-
-    Yields:
-        None: It can be imported meanwhile.
-    """
+    """Put it where a module of that name would be, if that is wanted."""
     before = sys.modules.get(name)
     if wanted:
         module = types.ModuleType(name)
