@@ -81,15 +81,7 @@ def compare_checkouts(
     repeats: int,
     threads: int | None = None,
 ) -> dict[str, tuple[float, float, float]]:
-    """Time ViM of two checkouts in turns.
-
-    Args:
-        before (str | Path): Folder that holds a built ``mmscope``.
-        after (str | Path): The same, of the other version.
-        archs (list[str]): Architectures.
-        batches (list[int]): Batch sizes.
-        repeats (int): Timed rounds.
-        threads (int | None): Of torch. Defaults to None, its own number.
+    """Time ViM of two checkouts, which hold a built ``mmscope``, in turns.
 
     Returns:
         dict[str, tuple]: Quartiles of the time after over that before, by

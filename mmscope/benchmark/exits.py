@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 
 import torch
@@ -94,21 +92,12 @@ def forced_confidence(batch: int, exits: int, device: torch.device) -> Tensor:
     return confidence.to(device)
 
 
-@contextmanager
-def gated_by(
-    backbone: TwoStage, gate: Gate | None, threshold: float | None
-) -> Iterator[None]:
-    """Swap a backbone's gate (None: its own) and threshold for a while."""
-    with at_threshold(backbone, threshold), decided_by(backbone, gate):
-        yield
-
-
 def forced_run(backbone: TwoStage, ratio: float, forward: Run) -> Run:
     """Force an exit ratio on a forward through a backbone with a gate."""
     gate = ForcedGate(backbone.gate, ratio)
 
     def run() -> None:
-        with gated_by(backbone, gate, THRESHOLD):
+        with at_threshold(backbone, THRESHOLD), decided_by(backbone, gate):
             forward()
 
     return run

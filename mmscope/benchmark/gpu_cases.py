@@ -55,15 +55,7 @@ def scan_launches(
 ) -> list[Launch]:
     """Record the launches of one scan, as a mixer of ViM calls it.
 
-    Args:
-        batch (int): Images.
-        seqlen (int): Tokens.
-        dtype (torch.dtype): Of the sequences. Defaults to bfloat16.
-        directions (int): 1 or 2. Defaults to 2.
-        scored (bool): Whether tokens are scored. Defaults to False.
-        training (bool): Whether states are saved and the backward follows.
-            Defaults to False.
-        gated (bool): Whether there is a gate. Defaults to True.
+    Where it is in ``training``, states are saved and the backward follows.
     """
     sizes = directions, batch, seqlen
     u = _empty(*sizes, DIM, dtype=dtype)
@@ -149,9 +141,7 @@ def count_all(
 ) -> list[tuple[Launch, Kernel]]:
     """Compile and count all of :func:`all_launches` in some processes.
 
-    Args:
-        wanted (Mapping[int, Variants]): By compute capability, such as 80.
-        workers (int): Processes.
+    What is wanted stands by compute capability, such as 80.
     """
     tasks = [(c, x, key) for c, x in wanted.items() for key in _launches(x)]
     with ProcessPoolExecutor(workers, get_context('spawn')) as pool:

@@ -196,15 +196,10 @@ def read_counts(path: Path = COUNTS) -> Counts:
 def predict(
     card: str | None = None, counts: Counts | None = None
 ) -> list[Prediction]:
-    """Predict the scans of ViM-S and MambaScope-S.
+    """Predict the scans of ViM-S and MambaScope-S on a card, or on all.
 
-    Args:
-        card (str | None): One of ``CARDS``. Defaults to None: all.
-        counts (Counts | None): What was counted. Defaults to None: read from
-            docs/results/gpu_kernels.json.
-
-    Returns:
-        list[Prediction]: A row a card, model, part, batch and length.
+    From counts, or those of docs/results/gpu_kernels.json: a row a card,
+    model, part, batch and length.
     """
     counts = counts or read_counts()
     return [

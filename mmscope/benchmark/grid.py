@@ -78,13 +78,8 @@ def measure_grid(
 ) -> Grid:
     """Measure all cells.
 
-    Args:
-        archs (Sequence[str]): Architectures.
-        batches (Sequence[int]): Images of a forward.
-        resolutions (Sequence[int]): Image sides in pixels.
-        build (Callable): Architecture and resolution to subjects.
-        limits (Limits): Budgets, repeats, device.
-        tell (Callable): Gets a line before each cell. Defaults to silence.
+    ``build`` maps architecture and image side to subjects; ``tell`` gets a
+    line before each cell.
     """
     grid = Grid()
     for arch in archs:

@@ -119,23 +119,19 @@ def expected_seconds(curve: Curve, to: float) -> float:
     return curve.ms[-1] / 1e3 * (to / curve.x[-1]) ** slope
 
 
+@dataclass
 class Growth:
     """Measures curves of an architecture, and keeps what was skipped.
 
     ``build`` maps an image side to subjects; ``tell`` gets a line a point.
     """
 
-    def __init__(
-        self,
-        arch: str,
-        build: Callable[[int], Subjects],
-        limits: Limits,
-        tell: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self.arch, self.build = arch, build
-        self.limits, self.tell = limits, tell
-        self._curves: dict[tuple[str, str], Curve] = {}
-        self._skipped: list[Skipped] = []
+    arch: str
+    build: Callable[[int], Subjects]
+    limits: Limits
+    tell: Callable[[str], None] = lambda text: None
+    _curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
+    _skipped: list[Skipped] = field(default_factory=list)
 
     def tokens(self, sides: Sequence[int] = SIDES) -> None:
         """Measure one image of growing size; x counts its patches."""

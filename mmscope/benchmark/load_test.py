@@ -140,9 +140,6 @@ def measure_load(
         max_pending (int): See :class:`EngineServer`.
         deadline (float): Seconds that a request may take.
         factors (Sequence[float]): Arrival rates, in parts of the capacity.
-
-    Returns:
-        Load: Capacity, and what became of the requests at each rate.
     """
     pictures = make_pictures(64, side)
     rng = np.random.default_rng(0)

@@ -198,7 +198,7 @@ def measure_streams(
     rounds: int,
     exits: Sequence[float] = EXITS,
 ) -> list[StreamRow]:
-    """Time ViM, plain gated loops and the engine in turns.
+    """Time ViM, plain gated loops and the engine in turns: a row each.
 
     Args:
         host (str): 'classifier' or 'segmentor'.
@@ -207,9 +207,6 @@ def measure_streams(
         number (int): Images of a run.
         rounds (int): Timed runs of each.
         exits (Sequence[float]): Exit ratios. Defaults to 25, 50 and 75 %.
-
-    Returns:
-        list[StreamRow]: One row a subject.
     """
     images = make_images(number, side)
     vim = build(host, 'VisionMamba', arch, side)

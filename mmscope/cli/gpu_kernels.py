@@ -13,7 +13,6 @@ if a page is not what the file says.
 from __future__ import annotations
 
 import argparse
-import subprocess
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
@@ -23,6 +22,7 @@ from mmscope.benchmark.gpu_page import (
     predictions_section,
 )
 from mmscope.benchmark.gpu_predictions import COUNTS, read_counts
+from mmscope.benchmark.setting import commit
 from mmscope.errors import UserError, user_errors
 
 SECTIONS = {
@@ -50,9 +50,7 @@ def count_again(path: Path) -> None:
     from mmscope.benchmark.gpu_cases import case_counts
 
     counts = read_counts(path)
-    commit = ['git', 'rev-parse', '--short', 'HEAD']
-    done = subprocess.run(commit, capture_output=True, text=True, check=True)
-    counts.now = case_counts(done.stdout.strip())
+    counts.now = case_counts(commit())
     write_json(path, counts)
 
 

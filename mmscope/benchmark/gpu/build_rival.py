@@ -65,14 +65,9 @@ def why_no_build(capability: str | None) -> str | None:
 
 
 def find_sources(source: str | Path, scratch: str | Path) -> tuple[Path, ...]:
-    """Find the files of the scan in the source package.
+    """Find the files of the scan in a source package or its archive.
 
-    Args:
-        source (str | Path): Unpacked folder, or the archive of the sources.
-        scratch (str | Path): Folder to unpack into.
-
-    Returns:
-        tuple[Path, ...]: All that the module is made of.
+    An archive is unpacked into the folder ``scratch``.
 
     Raises:
         UserError: If there is no such thing, or a file is missing.

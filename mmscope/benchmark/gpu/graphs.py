@@ -148,15 +148,7 @@ def race_laps(
 ) -> dict[str, LapTime]:
     """Time short rivals in turns, without what launching them costs.
 
-    Args:
-        runs (dict[str, Callable]): What to time, by name.
-        device (torch.device): Where they work.
-        repeats (int): Timed rounds.
-        budget_s (float | None): See :func:`time_interleaved`. Defaults to
-            None.
-
-    Returns:
-        dict[str, LapTime]: By name, in the order of the runs.
+    By name, in the order of the runs; see :func:`time_interleaved`.
     """
     laps = {name: lap(run, device) for name, run in runs.items()}
     entries = {name: Entry(one.run) for name, one in laps.items()}

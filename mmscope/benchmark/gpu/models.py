@@ -69,11 +69,7 @@ def cell_step(
 ) -> Step:
     """Make the step of one cell, measured under autocast to bfloat16.
 
-    Args:
-        plan (CellPlan): Where.
-        line_up (Callable): Gives who takes part, with weights in float32.
-        scale (Scale): Device and repeats.
-        limit_s (float): Seconds after which it is given up.
+    ``line_up`` gives who takes part, with weights in float32.
     """
 
     def run(left: float) -> list[GridRow]:

@@ -122,14 +122,8 @@ def results(
 ) -> dict[str, Tensor]:
     """Compute output, gradients and, where a case wants them, scores.
 
-    Args:
-        case (ParityCase): What to compute.
-        inputs (dict[str, Tensor]): Its inputs.
-        backend (str): 'triton' or 'reference'.
-
-    Returns:
-        dict[str, Tensor]: ``out``, each input's gradient by its name,
-        ``scores``.
+    They are called ``out``, as the inputs are, and ``scores``; the backend
+    is 'triton' or 'reference'.
     """
     found = run_with_grads(function_of(case, backend), inputs)
     if case.scored:

@@ -47,24 +47,22 @@ class _Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, *inputs: Tensor | None) -> Tensor:
-        out, states, *gated = _kernels().fwd(*inputs, True)
+    def forward(ctx: FunctionCtx, *inputs: Tensor) -> Tensor:
+        out, states, gated = _kernels().fwd(*inputs, True)
         ctx.save_for_backward(*inputs, states, out)
-        return gated[0] if gated else out
+        return gated
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
         *inputs, states, out = ctx.saved_tensors
         if grad.stride(-1) != 1:
             grad = grad.contiguous()
-        gated = inputs[6] is not None
-        found = _kernels().bwd(
-            *inputs, grad, states, out if gated else None, None, True, False
+        du, ddelta, dA, dB, dC, dD, dbias, dz = _kernels().bwd(
+            *inputs, grad, states, out, None, True, False
         )
-        du, ddelta, dA, dB, dC, dD, dbias, *dz = found
         dB, dC = (d.to(x) for d, x in ((dB, inputs[3]), (dC, inputs[4])))
-        return du, ddelta, dA, dB, dC, dD, dz[0] if gated else None, dbias
+        return du, ddelta, dA, dB, dC, dD, dz, dbias
 
 
 def channels_first_scan(
@@ -74,7 +72,7 @@ def channels_first_scan(
     B: Tensor,
     C: Tensor,
     D: Tensor,
-    z: Tensor | None,
+    z: Tensor,
     delta_bias: Tensor,
 ) -> Tensor:
     """Run mamba-ssm's scan in the layout that it wants, with softplus.
@@ -86,7 +84,7 @@ def channels_first_scan(
         B (Tensor): Input maps, (batch, 1, d_state, seqlen).
         C (Tensor): Output maps, (batch, 1, d_state, seqlen).
         D (Tensor): Skip weights, (dim,) float32.
-        z (Tensor | None): Gate, (batch, dim, seqlen).
+        z (Tensor): Gate, (batch, dim, seqlen).
         delta_bias (Tensor): (dim,) float32.
 
     Returns:

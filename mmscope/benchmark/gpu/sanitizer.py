@@ -82,15 +82,7 @@ def _check(tool: str, scale: Scale, left: float) -> list[Check]:
 
 
 def verdict(tool: str, status: int, said: str) -> Check:
-    """Tell whether a tool found errors.
-
-    Args:
-        tool (str): Of compute-sanitizer.
-        status (int): Exit status.
-        said (str): All of the output.
-
-    Returns:
-        Check: What it found.
+    """Tell from exit status and output whether a tool found errors.
 
     Raises:
         RuntimeError: If the tool itself could not work.

@@ -61,12 +61,11 @@ class Images:
 
 
 def read_splits(source: str | Path) -> dict[str, Images]:
-    """Read training, validation and test images.
+    """Read images from ``train/<class>/*`` and ``test/<class>/*``.
 
     Args:
-        source (str | Path): Folder, or tar archive, with ``train/<class>/*``
-            and ``test/<class>/*``; without ``val/<class>/*`` the last tenth
-            of each class's training images is held out.
+        source (str | Path): Folder, or tar archive; without ``val/<class>/*``
+            the last tenth of each class's training images is held out.
 
     Returns:
         dict[str, Images]: 'train', 'val', 'test'.
