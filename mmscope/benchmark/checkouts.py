@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
 from mmscope.benchmark import worker
+from mmscope.benchmark.files import read_json, write_json
+from mmscope.benchmark.ratios import quartiles
+from mmscope.benchmark.setting import Setting
 from mmscope.evaluation.interleaved_timing import Entry, time_interleaved
+from mmscope.evaluation.tables import Column, format_table
 
 BEFORE, AFTER = 'before', 'after'
 
 
-class Worker:
-    """A checkout's ViM, which runs a forward when it is told to.
+@dataclass
+class Step:
+    """What a change was worth between the commits ``before`` and ``after``.
 
-    Args:
-        checkout (str | Path): Folder that holds a built ``mmscope``.
-        arch (str): Architecture.
-        batch (int): Images of a forward, 224 x 224.
-        threads (int): Threads of torch.
+    ``predicted`` is the expected ratio of times; ``ratios`` are measured
+    quartiles by architecture and batch.
+    """
+
+    step: str
+    predicted: float
+    before: str
+    after: str
+    ratios: dict[str, tuple[float, float, float]]
+    setting: Setting = field(default_factory=dict)
+
+
+class Worker:
+    """A checkout's ViM, which runs a forward of 224 x 224 when it is told to.
+
+    The folder holds a built ``mmscope``; ``threads`` are those of torch.
     """
 
     def __init__(
@@ -46,11 +62,7 @@ class Worker:
         self._process.communicate()
 
     def forward(self) -> None:
-        """Run one forward and wait for its end.
-
-        Raises:
-            RuntimeError: If the process ended, with what it said last.
-        """
+        """Run one forward; a RuntimeError says why it cannot."""
         try:
             print(file=self._process.stdin, flush=True)
             answered = self._process.stdout.readline()
@@ -68,57 +80,55 @@ def compare_checkouts(
     batches: list[int],
     repeats: int,
     threads: int | None = None,
-) -> dict[str, list[float]]:
-    """Time ViM of two checkouts in turns.
-
-    Args:
-        before (str | Path): Folder that holds a built ``mmscope``.
-        after (str | Path): The same, of the other version.
-        archs (list[str]): Architectures.
-        batches (list[int]): Batch sizes.
-        repeats (int): Timed rounds.
-        threads (int | None): Threads of torch, its own number for None.
-            Defaults to None.
+) -> dict[str, tuple[float, float, float]]:
+    """Time ViM of two checkouts, which hold a built ``mmscope``, in turns.
 
     Returns:
-        dict[str, list[float]]: Quartiles of the time after over that before,
-        by architecture and batch.
-
-    Raises:
-        RuntimeError: If a checkout cannot run, with the reason.
+        dict[str, tuple]: Quartiles of the time after over that before, by
+        architecture and batch.
     """
     threads = threads or torch.get_num_threads()
     found = {}
     for arch in archs:
         for batch in batches:
             with ExitStack() as stack:
-                workers = {
-                    name: stack.enter_context(
-                        Worker(checkout, arch, batch, threads)
-                    )
-                    for name, checkout in ((BEFORE, before), (AFTER, after))
-                }
-                entries = {
-                    name: Entry(process.forward)
-                    for name, process in workers.items()
-                }
+                entries = {}
+                for name, checkout in ((BEFORE, before), (AFTER, after)):
+                    process = Worker(checkout, arch, batch, threads)
+                    stack.enter_context(process)
+                    entries[name] = Entry(process.forward)
                 result = time_interleaved(
                     entries, repeats, torch.device('cpu')
                 )
-            found[f'{arch}, batch {batch}'] = result.ratio(AFTER, BEFORE)
+            ratio = result.ratio(AFTER, BEFORE)
+            found[f'{arch}, batch {batch}'] = tuple(ratio)
     return found
 
 
-def add_step(path: str | Path, step: dict) -> None:
-    """Put a step into the file of steps, in place of one of the same name.
+def add_step(path: str | Path, step: Step) -> None:
+    """Put a step into a file of steps, in place of one of the same name."""
+    steps = []
+    if Path(path).is_file():
+        steps = read_json(path, list[Step], 'analysis_tools/compare_speed.py')
+    by_name = {old.step: old for old in steps} | {step.step: step}
+    write_json(path, list(by_name.values()))
 
-    Args:
-        path (str | Path): JSON file with a list; made if it is not there.
-        step (dict): With 'step', its name.
-    """
-    path = Path(path)
-    steps = json.loads(path.read_text()) if path.is_file() else []
-    by_name = {old['step']: old for old in steps} | {step['step']: step}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(list(by_name.values()), indent=2) + '\n'
-    path.write_text(text, encoding='utf-8')
+
+def steps_section(steps: list[Step]) -> str:
+    """Format what each change was worth."""
+    names = dict.fromkeys(name for step in steps for name in step.ratios)
+    columns = [
+        Column('step', 'step'),
+        Column('predicted', 'predicted', '.2f'),
+        *(Column(name, name) for name in names),
+        Column('commits', 'commits'),
+    ]
+    rows = [
+        {
+            **asdict(step),
+            **{name: quartiles(q) for name, q in step.ratios.items()},
+            'commits': f'{step.before} to {step.after}',
+        }
+        for step in steps
+    ]
+    return format_table(rows, columns)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 
 from mmscope.analysis import StageCosts, mean_cost, model_costs
 from mmscope.analysis.detectors import sees_regions
-from mmscope.benchmark.exits import forced_run, gated_by
+from mmscope.benchmark.exits import forced_run
 from mmscope.benchmark.models import SCOPE, VIM
 from mmscope.benchmark.subjects import Subject, Subjects, weight_bytes
 from mmscope.errors import UserError
@@ -29,6 +30,7 @@ from mmscope.evaluation.loading import (
 from mmscope.models import (
     CoarseToFine,
     TokenBackbone,
+    at_threshold,
     attach_gate,
     is_two_stage,
     observe,
@@ -166,25 +168,28 @@ def config_subjects(
     exit_ratios: Sequence[float],
     thresholds: Sequence[float],
 ) -> Subjects:
-    """List the subjects of some configs.
-
-    Args:
-        sources (Sequence[ConfigModel]): Models.
-        exit_ratios (Sequence[float]): Forced on those that can exit.
-        thresholds (Sequence[float]): Exit thresholds, left to the gate.
-
-    Returns:
-        Subjects: Each model, those that can exit once for each ratio and
-        threshold.
-    """
+    """List each model, those that can exit once a ratio and threshold."""
     found = []
     for source in sources:
         if not is_two_stage(source.model):
             found.append(_subject(source))
             continue
-        found += [_forced(source, ratio) for ratio in exit_ratios]
-        found += [_gated(source, threshold) for threshold in thresholds]
+        for ratio in exit_ratios:
+            wrap = partial(forced_run, source.backbone, ratio)
+            name = f' {100 * ratio:g} %'
+            found.append(_subject(source, name, wrap, ratio))
+        for threshold in thresholds:
+            wrap = partial(_gated, source.model, threshold)
+            found.append(_subject(source, f' η {threshold:g}', wrap))
     return Subjects(found)
+
+
+def _gated(model: nn.Module, threshold: float, forward: Run) -> Run:
+    def run() -> None:
+        with at_threshold(model, threshold):
+            forward()
+
+    return run
 
 
 def _subject(
@@ -222,26 +227,6 @@ def _kind(backbone: nn.Module) -> str:
         return SCOPE
     ours = isinstance(backbone, TokenBackbone)
     return VIM if ours else type(backbone).__name__
-
-
-def _forced(source: ConfigModel, ratio: float) -> Subject:
-    return _subject(
-        source,
-        f' {100 * ratio:g} %',
-        lambda run: forced_run(source.backbone, ratio, run),
-        ratio,
-    )
-
-
-def _gated(source: ConfigModel, threshold: float) -> Subject:
-    def wrap(forward: Run) -> Run:
-        def run() -> None:
-            with gated_by(source.backbone, None, threshold):
-                forward()
-
-        return run
-
-    return _subject(source, f' η {threshold:g}', wrap)
 
 
 def _costs(source: ConfigModel) -> StageCosts | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 
 import torch
@@ -24,13 +22,7 @@ THRESHOLD = 0.5
 
 
 def as_fraction(ratio: float) -> Fraction:
-    """Round an exit ratio to a fraction with a short cycle.
-
-    Args:
-        ratio (float): In [0, 1].
-
-    Returns:
-        Fraction: With a denominator of at most 100.
+    """Round an exit ratio to a fraction with a denominator of at most 100.
 
     Raises:
         ValueError: If the ratio is outside [0, 1].
@@ -45,13 +37,7 @@ def as_fraction(ratio: float) -> Fraction:
 def cycle_length(ratio: float, batch: int) -> int:
     """Count the forwards after which a forced ratio is met exactly.
 
-    Args:
-        ratio (float): Exit ratio in [0, 1].
-        batch (int): Images of a forward.
-
-    Returns:
-        int: 1 where ratio * batch is whole; 2 for a half at batch 1, which
-        alternates.
+    1 where ratio * batch is whole; 2 for a half at batch 1, which alternates.
     """
     return (as_fraction(ratio) * batch).denominator
 
@@ -87,15 +73,7 @@ class ForcedGate(WrappedGate):
         """Accept any head: this gate does not decide by it."""
 
     def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
-        """Judge the images, and give the wanted verdict instead.
-
-        Args:
-            cls (Tensor): Coarse cls tokens, (B, D).
-            tokens (Tensor): Coarse patch tokens, (B, n, D).
-
-        Returns:
-            Tensor: (B,) float32, 1 for who exits, 0 for the others.
-        """
+        """Judge the images; give (B,) float32, 1 for who is to exit."""
         super().confidence(cls, tokens)
         before = int(self.images * self.ratio)
         self.images += len(cls)
@@ -107,58 +85,19 @@ class ForcedGate(WrappedGate):
 
 
 def forced_confidence(batch: int, exits: int, device: torch.device) -> Tensor:
-    """Draw who exits.
-
-    Args:
-        batch (int): Images B.
-        exits (int): How many of them exit.
-        device (torch.device): Of the result.
-
-    Returns:
-        Tensor: (B,) float32, ``exits`` ones in a fixed shuffled order.
-    """
+    """Let some of B images exit: (B,), ones in a fixed shuffled order."""
     order = torch.randperm(batch, generator=torch.Generator().manual_seed(0))
     confidence = torch.zeros(batch)
     confidence[order[:exits]] = 1.0
     return confidence.to(device)
 
 
-@contextmanager
-def gated_by(
-    backbone: TwoStage, gate: Gate | None, threshold: float | None
-) -> Iterator[None]:
-    """Swap a backbone's gate for the time of a forward.
-
-    Args:
-        backbone (TwoStage): Its own gate and threshold come back.
-        gate (Gate | None): Gate to use; None leaves its own.
-        threshold (float | None): Exit threshold to use.
-
-    Yields:
-        None: The others decide inside.
-    """
-    with at_threshold(backbone, threshold), decided_by(backbone, gate):
-        yield
-
-
 def forced_run(backbone: TwoStage, ratio: float, forward: Run) -> Run:
-    """Force an exit ratio on a run.
-
-    Args:
-        backbone (TwoStage): With a gate.
-        ratio (float): Exit ratio in [0, 1].
-        forward (Callable): One forward through it.
-
-    Returns:
-        Callable: The same with a gate of its own, see :class:`ForcedGate`.
-
-    Raises:
-        ValueError: If the ratio is outside [0, 1].
-    """
+    """Force an exit ratio on a forward through a backbone with a gate."""
     gate = ForcedGate(backbone.gate, ratio)
 
     def run() -> None:
-        with gated_by(backbone, gate, THRESHOLD):
+        with at_threshold(backbone, THRESHOLD), decided_by(backbone, gate):
             forward()
 
     return run

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from multiprocessing import get_context
@@ -21,13 +22,19 @@ from mmscope.benchmark.gpu_kernels import (
     record_of,
     unique,
 )
-from mmscope.benchmark.gpu_predictions import BATCHES, LENGTHS, case_name
+from mmscope.benchmark.gpu_predictions import (
+    BATCHES,
+    LENGTHS,
+    Kernel,
+    Side,
+    Work,
+    case_name,
+)
 
 # ViM-S (arXiv:2401.09417): d_inner 768, d_state 16, dt_rank 24. MambaScope-S
 # has the same mixers; each also scores its tokens.
 DIM, D_STATE, DT_RANK, CONV_WIDTH = 768, 16, 24, 4
 FORWARD, TRAINING = 'forward', 'training'
-SCANS = ('scan_kernel', 'both_kernel')
 # True of every launch of a model.
 COMMON_FLAGS = ('HAS_BIAS', 'SOFTPLUS', 'HAS_D', 'EVEN', 'PACKED')
 
@@ -45,34 +52,19 @@ def scan_launches(
     scored: bool = False,
     training: bool = False,
     gated: bool = True,
-    dim: int = DIM,
-    d_state: int = D_STATE,
 ) -> list[Launch]:
     """Record the launches of one scan, as a mixer of ViM calls it.
 
-    Args:
-        batch (int): Images.
-        seqlen (int): Tokens.
-        dtype (torch.dtype): Of the sequences. Defaults to bfloat16.
-        directions (int): 1 or 2. Defaults to 2.
-        scored (bool): Whether tokens are scored. Defaults to False.
-        training (bool): Whether states are saved and the backward follows.
-            Defaults to False.
-        gated (bool): Whether there is a gate. Defaults to True.
-        dim (int): Channels. Defaults to 768.
-        d_state (int): States. Defaults to 16.
-
-    Returns:
-        list[Launch]: In their order.
+    Where it is in ``training``, states are saved and the backward follows.
     """
     sizes = directions, batch, seqlen
-    u = _empty(*sizes, dim, dtype=dtype)
+    u = _empty(*sizes, DIM, dtype=dtype)
     # As x_proj writes them: behind the step size's rank.
-    selected = _empty(*sizes, DT_RANK + 2 * d_state, dtype=dtype)
-    _, B, C = selected.split((DT_RANK, d_state, d_state), -1)
-    z = _empty(batch, seqlen, 2 * dim, dtype=dtype)[..., dim:]
-    row = _empty(directions, dim)
-    A = _empty(directions, dim, d_state)
+    selected = _empty(*sizes, DT_RANK + 2 * D_STATE, dtype=dtype)
+    _, B, C = selected.split((DT_RANK, D_STATE, D_STATE), -1)
+    z = _empty(batch, seqlen, 2 * DIM, dtype=dtype)[..., DIM:]
+    row = _empty(directions, DIM)
+    A = _empty(directions, DIM, D_STATE)
     scan = u, u, A, B, C, row, z if gated else None, row, True, False
     return record_of(partial(_run_scan, scan, scored, training))
 
@@ -97,17 +89,7 @@ def conv_launches(
     dtype: torch.dtype = torch.bfloat16,
     directions: int = 2,
 ) -> list[Launch]:
-    """Record the launches of a convolution and its backward.
-
-    Args:
-        batch (int): Images.
-        seqlen (int): Tokens.
-        dtype (torch.dtype): Of the sequences. Defaults to bfloat16.
-        directions (int): 1 or 2. Defaults to 2.
-
-    Returns:
-        list[Launch]: In their order.
-    """
+    """Record the launches of a convolution and its backward."""
     x = _empty(batch, seqlen, 2 * DIM, dtype=dtype)[..., :DIM]
     weight = _empty(directions, DIM, CONV_WIDTH)
     bias = _empty(directions, DIM)
@@ -134,12 +116,8 @@ ALL_VARIANTS = Variants()
 def all_launches(wanted: Variants = ALL_VARIANTS) -> list[Launch]:
     """Record every kernel with every set of constants for ViM-S.
 
-    Args:
-        wanted (Variants): Defaults to all.
-
-    Returns:
-        list[Launch]: Whole and cut sequences, every width of a program, with
-        and without gate, score, saved states and backward.
+    Whole and cut sequences, every width of a program, with and without gate,
+    score, saved states and backward.
     """
     found = []
     for dtype, directions in product(wanted.dtypes, wanted.directions):
@@ -160,15 +138,10 @@ def all_launches(wanted: Variants = ALL_VARIANTS) -> list[Launch]:
 
 def count_all(
     wanted: Mapping[int, Variants], workers: int
-) -> list[tuple[Launch, dict]]:
-    """Compile and count all of :func:`all_launches`.
+) -> list[tuple[Launch, Kernel]]:
+    """Compile and count all of :func:`all_launches` in some processes.
 
-    Args:
-        wanted (Mapping[int, Variants]): By compute capability, such as 80.
-        workers (int): Processes.
-
-    Returns:
-        list[tuple[Launch, dict]]: Each launch with what :func:`count` says.
+    What is wanted stands by compute capability, such as 80.
     """
     tasks = [(c, x, key) for c, x in wanted.items() for key in _launches(x)]
     with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
@@ -184,22 +157,14 @@ def _launches(wanted: Variants) -> dict[str, Launch]:
     return unique(all_launches(wanted))
 
 
-def _count_one(task: tuple[int, Variants, str]) -> dict:
+def _count_one(task: tuple[int, Variants, str]) -> Kernel:
     # A launch holds what no process can send another: it is recorded again.
     capability, variants, key = task
     return count(_launches(variants)[key], capability)
 
 
-def case_counts(capability: int = 90) -> dict[str, object]:
-    """Compile and count what :func:`gpu_predictions.predict` needs.
-
-    Args:
-        capability (int): Of the GPU. Defaults to 90.
-
-    Returns:
-        dict[str, object]: ``kernels`` by key, ``cases`` (lists of launches
-        by name) and ``plans`` in words.
-    """
+def case_counts(commit: str, capability: int = 90) -> Side:
+    """Compile and count what :func:`gpu_predictions.predict` needs."""
     kernels, cases, plans = {}, {}, {}
     for scored in (False, True):
         for part in (FORWARD,) if scored else (FORWARD, TRAINING):
@@ -215,39 +180,35 @@ def case_counts(capability: int = 90) -> dict[str, object]:
         key: f'{x.name} {i}' for i, (key, x) in enumerate(kernels.items())
     }
     for work in (work for works in cases.values() for work in works):
-        work['kernel'] = names[work['kernel']]
-    return dict(
-        kernels={
-            names[key]: _counted(x, capability) for key, x in kernels.items()
-        },
-        cases=cases,
-        plans=plans,
-    )
+        work.kernel = names[work.kernel]
+    counted = {
+        names[key]: _counted(x, capability) for key, x in kernels.items()
+    }
+    return Side(commit, counted, cases, plans)
 
 
-def _counted(launch: Launch, capability: int) -> dict[str, object]:
+def _counted(launch: Launch, capability: int) -> Kernel:
     flags = [
         name
         for name, value in launch.constants.items()
         if value is True and name not in COMMON_FLAGS
     ]
-    return count(launch, capability) | dict(flags=' '.join(sorted(flags)))
+    return replace(count(launch, capability), flags=' '.join(sorted(flags)))
 
 
 def _plan(launches: list[Launch]) -> str:
-    scan = next(x for x in launches if x.name in SCANS)
+    scan = next(x for x in launches if x.name == 'scan_kernel')
     return f'{scan.constants["CHANNELS"]} channels, {scan.grid[2]} spans'
 
 
-def _work(launch: Launch, seqlen: int) -> dict[str, object]:
-    """Return programs, tokens of one, and bytes of a launch."""
+def _work(launch: Launch, seqlen: int) -> Work:
     names = inspect.signature(launch.kernel.fn).parameters
     sizes = {
         name: x.numel() * x.element_size()
         for name, x in zip(names, launch.args, strict=False)
         if isinstance(x, Tensor)
     }
-    if launch.constants.get('ADDS') or launch.name == 'both_kernel':
+    if launch.constants.get('ADDS'):
         sizes['other'] = sizes['out']  # written by one, read by the other
     if launch.name == 'span_kernel':
         unused = ('u', 'B') if 'grad' in sizes else ('C', 'z')
@@ -256,11 +217,10 @@ def _work(launch: Launch, seqlen: int) -> dict[str, object]:
     spans = launch.grid[2] if len(launch.grid) > 2 else 1
     tokens = math.ceil(seqlen / spans)
     tile = sizes.pop('scratch', 0) // CHUNK
-    both = 2 if launch.name == 'both_kernel' else 1
-    return dict(
+    return Work(
         kernel=launch.key,
         programs=programs,
-        tokens=both * tokens,
+        tokens=tokens,
         bytes=sum(sizes.values()),
         scratch=2 * tile * tokens,
     )

@@ -27,8 +27,8 @@ from mmscope.benchmark.gpu_disassembly import (
     kind_of,
     run_tool,
 )
+from mmscope.benchmark.gpu_predictions import WARP, Kernel
 
-WARP = 32
 POINTERS = {
     torch.float32: '*fp32',
     torch.bfloat16: '*bf16',
@@ -69,11 +69,7 @@ class Launch:
 
 @contextmanager
 def recorded() -> Iterator[list[Launch]]:
-    """Collect the launches of ``mmscope.ops.triton_kernels``.
-
-    Yields:
-        list[Launch]: Launches so far; nothing is started.
-    """
+    """Collect the launches of ``mmscope.ops.triton_kernels``; none starts."""
     from mmscope.ops import triton_kernels
 
     launches: list[Launch] = []
@@ -97,14 +93,7 @@ def recorded() -> Iterator[list[Launch]]:
 
 
 def why_unknown(capability: int) -> str | None:
-    """Say why Triton's assembler makes no code for a GPU; None if it does.
-
-    Args:
-        capability (int): Such as 90.
-
-    Returns:
-        str | None: What it lacks.
-    """
+    """Say why Triton's assembler makes no code for a GPU; None if it does."""
     from triton import knobs
 
     newest = capability >= 100 and hasattr(knobs.nvidia, 'ptxas_blackwell')
@@ -118,12 +107,8 @@ def why_unknown(capability: int) -> str | None:
 def build(launch: Launch, capability: int) -> object:
     """Compile a launch's kernel for a GPU that need not be there.
 
-    Args:
-        launch (Launch): The launch; its memory counts as aligned to 16 bytes.
-        capability (int): 80, 90 or 100.
-
-    Returns:
-        object: Triton's compiled kernel; ``asm['cubin']`` is machine code.
+    Its memory counts as aligned to 16 bytes; ``asm['cubin']`` of what Triton
+    returns is machine code.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -171,26 +156,15 @@ def _per_token(launch: Launch, found: list[str], jumps: list) -> Counter:
     if launch.name == 'scan_backward_kernel':  # over a chunk, and back
         return sum((c for c in counts if c['exponentials'] > 2), Counter())
     largest = max(counts, key=lambda c: sum(c.values()))
-    return _scaled(largest, group * (2 if launch.name == 'both_kernel' else 1))
+    return _scaled(largest, group)
 
 
 def _scaled(counts: Counter, by: float) -> Counter:
     return Counter({k: v / by for k, v in counts.items()})
 
 
-def count(launch: Launch, capability: int) -> dict[str, object]:
-    """Compile a launch's kernel and count.
-
-    Args:
-        launch (Launch): The launch.
-        capability (int): 80, 90 or 100.
-
-    Returns:
-        dict[str, object]: ``kernel``, ``capability``, ``channels`` of a warp,
-        ``registers`` of a thread, ``stack`` and ``shared`` bytes, and
-        ``per_token``: instructions of a warp for one token of its channels
-        and one direction, by kind.
-    """
+def count(launch: Launch, capability: int) -> Kernel:
+    """Compile a launch's kernel for a GPU such as 80, 90 or 100, and count."""
     built = build(launch, capability)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'kernel.cubin'
@@ -203,7 +177,7 @@ def count(launch: Launch, capability: int) -> dict[str, object]:
     per_token = {}
     if launch.name != 'carry_kernel':  # once a span, not a token
         per_token = dict(sorted(_per_token(launch, found, jumps).items()))
-    return dict(
+    return Kernel(
         kernel=launch.name,
         capability=capability,
         channels=launch.constants['CHANNELS'],
@@ -213,11 +187,6 @@ def count(launch: Launch, capability: int) -> dict[str, object]:
         shared=built.metadata.shared,
         per_token=per_token,
     )
-
-
-def instructions(counted: dict[str, object]) -> float:
-    """Return instructions a token and direction of 32 channels."""
-    return sum(counted['per_token'].values()) * WARP / counted['channels']
 
 
 def unique(launches: list[Launch]) -> dict[str, Launch]:

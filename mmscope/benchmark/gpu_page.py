@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import pandas as pd
 
 from mmscope.benchmark.gpu_disassembly import KINDS, OTHER
-from mmscope.benchmark.gpu_kernels import instructions
-from mmscope.benchmark.gpu_predictions import CARDS, predict
+from mmscope.benchmark.gpu_predictions import (
+    CARDS,
+    WARP,
+    Counts,
+    Side,
+    predict,
+)
 from mmscope.evaluation.tables import Column, format_table
 
 KERNEL_COLUMNS = (
@@ -34,51 +39,30 @@ PREDICTION_COLUMNS = (
 )
 
 
-def kernels_section(counts: dict) -> str:
-    """Format what was counted, before and after.
-
-    Args:
-        counts (dict): The file of counts.
-
-    Returns:
-        str: Markdown.
-    """
-    parts = []
-    for title, side in (('Before', 'before'), ('After', 'now')):
-        rows = [
-            _kernel_row(kernel)
-            for kernel in counts[side]['kernels'].values()
-            if kernel['per_token']
-        ]
-        rows.sort(key=lambda r: (r['kernel'], -r['channels'], r['total']))
-        table = format_table(rows, KERNEL_COLUMNS)
-        parts.append(
-            f'#### {title} (commit {counts[side]["commit"]})\n\n{table}'
-        )
-    return '\n\n'.join(parts)
+def kernels_section(counts: Counts) -> str:
+    """Format what was counted, before and after."""
+    return '\n\n'.join(
+        f'#### {title} (commit {side.commit})\n\n{_kernels_table(side)}'
+        for title, side in (('Before', counts.before), ('After', counts.now))
+    )
 
 
-def _kernel_row(kernel: dict) -> dict:
-    scale = 32 / kernel['channels']
-    kinds = {k: v * scale for k, v in kernel['per_token'].items()}
-    return {**kernel, **kinds, 'total': instructions(kernel)}
+def _kernels_table(side: Side) -> str:
+    kernels = [kernel for kernel in side.kernels.values() if kernel.per_token]
+    kernels.sort(key=lambda x: (x.kernel, -x.channels, x.total))
+    frame = pd.DataFrame(kernels)
+    frame['total'] = [x.total for x in kernels]
+    kinds = pd.DataFrame([x.per_token for x in kernels])
+    scaled = kinds.mul(WARP / frame.channels, axis=0)
+    return format_table(frame.join(scaled), KERNEL_COLUMNS)
 
 
-def predictions_section(counts: dict) -> str:
-    """Format the predicted times, a table a card.
-
-    Args:
-        counts (dict): The file of counts.
-
-    Returns:
-        str: Markdown.
-    """
+def predictions_section(counts: Counts) -> str:
+    """Format the predicted times, a table a card."""
     parts = []
     for card in CARDS:
-        rows = [
-            {**asdict(p), 'times': p.before_milliseconds / p.milliseconds}
-            for p in predict(card, counts)
-        ]
-        table = format_table(rows, PREDICTION_COLUMNS)
+        frame = pd.DataFrame(predict(card, counts))
+        frame['times'] = frame.before_milliseconds / frame.milliseconds
+        table = format_table(frame, PREDICTION_COLUMNS)
         parts.append(f'#### {card}\n\n{table}')
     return '\n\n'.join(parts)

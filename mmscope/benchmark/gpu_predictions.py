@@ -18,11 +18,11 @@ H100 and H200 data sheets; copy rates as given for them.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from mmscope.benchmark.files import read_json
 
 COUNTS = Path(__file__).parents[2] / 'docs/results/gpu_kernels.json'
 BATCHES, LENGTHS = (1, 8, 64, 256), (51, 197, 1025, 4097)
@@ -50,6 +50,65 @@ CARDS = {
 }
 
 
+@dataclass
+class Kernel:
+    """Machine code that was counted, for a GPU such as 90.
+
+    ``channels`` are a warp's, ``registers`` a thread's, ``stack`` spilled
+    bytes, ``shared`` bytes of shared memory; ``per_token`` a warp's
+    instructions for one token of its channels and one direction, by kind.
+    """
+
+    kernel: str
+    capability: int
+    channels: int
+    registers: int
+    stack: int
+    shared: int
+    per_token: dict[str, float]
+    flags: str = ''
+
+    @property
+    def total(self) -> float:
+        """Instructions a token and direction of 32 channels."""
+        return sum(self.per_token.values()) * WARP / self.channels
+
+
+@dataclass
+class Work:
+    """A launch: ``programs`` of one warp, each of so many ``tokens``.
+
+    ``kernel`` is a key of :class:`Side`; ``bytes`` are read or written,
+    ``scratch`` bytes written and read again.
+    """
+
+    kernel: str
+    programs: int
+    tokens: int
+    bytes: int
+    scratch: int
+
+
+@dataclass
+class Side:
+    """The kernels of a commit, the launches of each case, plans in words."""
+
+    commit: str
+    kernels: dict[str, Kernel]
+    cases: dict[str, list[Work]]
+    plans: dict[str, str]
+
+
+@dataclass
+class Counts:
+    """What the file of counts holds, for so many channels and states."""
+
+    dim: int
+    d_state: int
+    before: Side
+    now: Side
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One layer's scan of both directions, bfloat16, in milliseconds.
@@ -75,19 +134,11 @@ class Prediction:
     plan: str
 
 
-def launch_seconds(card: Card, launch: dict, kernel: dict) -> tuple:
-    """Predict one launch.
-
-    Args:
-        card (Card): The GPU.
-        launch (dict): ``programs``, ``tokens`` of a program, ``bytes`` and
-            ``scratch`` bytes.
-        kernel (dict): As :func:`mmscope.benchmark.gpu_kernels.count` returns.
-
-    Returns:
-        tuple: Seconds, and the name of the limit.
-    """
-    counts = kernel['per_token']
+def launch_seconds(
+    card: Card, launch: Work, kernel: Kernel
+) -> tuple[float, str]:
+    """Predict one launch: seconds, and the name of the limit."""
+    counts = kernel.per_token
     issue = sum(counts.values())
     special = counts.get('exponentials', 0) * WARP * SCHEDULERS
     moves = sum(counts.get(k, 0) for k in ('loads', 'stores', 'exchanges'))
@@ -96,34 +147,30 @@ def launch_seconds(card: Card, launch: dict, kernel: dict) -> tuple:
         'exponentials': special / LANES_OF_EXPONENTIALS,
         'loads and stores': moves * WARP * SCHEDULERS / LANES_OF_MEMORY,
     }
-    bound = max(slots, key=slots.get)
-    busiest = slots[bound]
+    bound = max(slots, key=slots.__getitem__)
     schedulers = card.multiprocessors * SCHEDULERS
-    held = REGISTERS // (max(kernel['registers'], 1) * WARP)
+    held = REGISTERS // (max(kernel.registers, 1) * WARP)
     held = max(min(held, MOST_PROGRAMS) // SCHEDULERS, 1)
-    turns = math.ceil(launch['programs'] / schedulers)
-    tokens = launch['tokens'] / card.clock
-    few = launch['programs'] < schedulers
-    rate = card.copy_rate
-    if launch['bytes'] < card.cache / 2:
-        rate = card.cache_rate
-    moved = launch['bytes'] / rate + launch['scratch'] / card.cache_rate
+    turns = math.ceil(launch.programs / schedulers)
+    tokens = launch.tokens / card.clock
+    cached = launch.bytes < card.cache / 2
+    rate = card.cache_rate if cached else card.copy_rate
+    few = launch.programs < schedulers
     chain = math.ceil(turns / held) * tokens * CYCLES_ALONE * issue
     limits = {
-        bound: turns * tokens * busiest,
+        bound: turns * tokens * slots[bound],
         'too few programs' if few else 'latency': chain,
-        'bytes': moved,
+        'bytes': launch.bytes / rate + launch.scratch / card.cache_rate,
     }
-    limit = max(limits, key=limits.get)
-    if limits[limit] < LAUNCH_SECONDS:
-        return limits[limit] + LAUNCH_SECONDS, 'launches'
-    return limits[limit] + LAUNCH_SECONDS, limit
+    limit = max(limits, key=limits.__getitem__)
+    seconds = limits[limit] + LAUNCH_SECONDS
+    return seconds, limit if limits[limit] >= LAUNCH_SECONDS else 'launches'
 
 
-def _case(counts: dict, card: Card, name: str) -> tuple[float, str]:
+def _case(side: Side, card: Card, name: str) -> tuple[float, str]:
     launches = [
-        launch_seconds(card, launch, counts['kernels'][launch['kernel']])
-        for launch in counts['cases'][name]
+        launch_seconds(card, launch, side.kernels[launch.kernel])
+        for launch in side.cases[name]
     ]
     return 1e3 * sum(x for x, _ in launches), max(launches)[1]
 
@@ -141,52 +188,42 @@ def least_bytes(part: str, batch: int, seqlen: int, dim: int, n: int) -> int:
     return 2 * (once if part == 'forward' else 3 * once)
 
 
-def read_counts(path: Path | None = None) -> dict:
+def read_counts(path: Path = COUNTS) -> Counts:
     """Read the file of counts, which tools/analysis_tools writes."""
-    return json.loads((path or COUNTS).read_text(encoding='utf-8'))
+    return read_json(path, Counts, 'analysis_tools/gpu_kernels.py --count')
 
 
 def predict(
-    card: str | None = None, counts: dict | None = None
+    card: str | None = None, counts: Counts | None = None
 ) -> list[Prediction]:
-    """Predict the scans of ViM-S and MambaScope-S.
+    """Predict the scans of ViM-S and MambaScope-S on a card, or on all.
 
-    Args:
-        card (str | None): One of ``CARDS``. Defaults to None: all.
-        counts (dict | None): As the file of counts has them. Defaults to
-            None: read from docs/results/gpu_kernels.json.
-
-    Returns:
-        list[Prediction]: A row a card, model, part, batch and length.
+    From counts, or those of docs/results/gpu_kernels.json: a row a card,
+    model, part, batch and length.
     """
-    counts = read_counts() if counts is None else counts
-    cards = CARDS if card is None else {card: CARDS[card]}
+    counts = counts or read_counts()
     return [
         _predict(counts, name, model, part, batch, seqlen)
-        for name in cards
-        for model in MODELS
-        for part in _parts(model)
+        for name in ([card] if card else CARDS)
+        for model, scored in MODELS.items()
+        # Training has no score: its launches are those of ViM.
+        for part in (('forward',) if scored else ('forward', 'training'))
         for batch in BATCHES
         for seqlen in LENGTHS
     ]
 
 
-def _parts(model: str) -> Sequence[str]:
-    # Training has no score: its launches are those of ViM.
-    return ('forward',) if MODELS[model] else ('forward', 'training')
-
-
 def _predict(
-    counts: dict, card: str, model: str, part: str, batch: int, seqlen: int
+    counts: Counts, card: str, model: str, part: str, batch: int, seqlen: int
 ) -> Prediction:
     name = case_name(part, MODELS[model], batch, seqlen)
-    dim, d_state = counts['dim'], counts['d_state']
-    now = _case(counts['now'], CARDS[card], name)
-    before = _case(counts['before'], CARDS[card], name)
+    dim, d_state = counts.dim, counts.d_state
+    now = _case(counts.now, CARDS[card], name)
+    before = _case(counts.before, CARDS[card], name)
     least = least_bytes(part, batch, seqlen, dim, d_state)
     return Prediction(
         *(card, model, part, batch, seqlen, dim, d_state),
         *(*now, *before),
         copy_milliseconds=1e3 * least / CARDS[card].copy_rate,
-        plan=counts['now']['plans'][name],
+        plan=counts.now.plans[name],
     )

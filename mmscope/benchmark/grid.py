@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
+from mmscope.benchmark.grid_rows import (
+    Grid,
+    GridRow,
+    Skipped,
+    add_predictions,
+)
 from mmscope.benchmark.memory import (
     free_bytes,
-    is_out_of_memory,
+    out_of_memory,
     peak_growth,
 )
-from mmscope.benchmark.predictions import add_predictions
 from mmscope.benchmark.subjects import Subject, Subjects
 from mmscope.evaluation.interleaved_timing import (
     MIN_ROUNDS,
     WARM_UP,
-    Entry,
     Run,
     over_budget,
     stopwatch,
     time_interleaved,
 )
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 # Step from one trial batch to the next: larger batches may cost less.
 GROWTH = 8
 
@@ -57,30 +61,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the grid.
-
-    Args:
-        arch (str): Architecture.
-        batch (int): Images of a forward.
-        resolution (int | str): Image side in pixels, or 'HEIGHTxWIDTH'.
-    """
+    """One place of the grid, see :class:`Place`."""
 
     arch: str
     batch: int
     resolution: int | str
-
-
-@dataclass
-class Grid:
-    """What was measured.
-
-    Args:
-        rows (list[dict]): One for each subject of each cell.
-        skipped (list[dict]): ``subject``, cell and ``reason``.
-    """
-
-    rows: list[dict] = field(default_factory=list)
-    skipped: list[dict] = field(default_factory=list)
 
 
 def measure_grid(
@@ -93,24 +78,16 @@ def measure_grid(
 ) -> Grid:
     """Measure all cells.
 
-    Args:
-        archs (Sequence[str]): Architectures.
-        batches (Sequence[int]): Images of a forward.
-        resolutions (Sequence[int]): Image sides in pixels.
-        build (Callable): Architecture and resolution to subjects.
-        limits (Limits): Budgets, repeats, device.
-        tell (Callable): Gets a line before each cell. Defaults to silence.
-
-    Returns:
-        Grid: Rows and who was skipped.
+    ``build`` maps architecture and image side to subjects; ``tell`` gets a
+    line before each cell.
     """
     grid = Grid()
     for arch in archs:
         for resolution in resolutions:
             subjects = build(arch, resolution)
             for batch in sorted(batches):
-                cell = Cell(arch, batch, resolution)
                 tell(f'{arch}, {resolution} px, batch {batch}')
+                cell = Cell(arch, batch, resolution)
                 measure_cell(cell, subjects, limits, grid)
     return grid
 
@@ -118,15 +95,7 @@ def measure_grid(
 def measure_cell(
     cell: Cell, subjects: Subjects, limits: Limits, grid: Grid
 ) -> None:
-    """Measure one cell.
-
-    Args:
-        cell (Cell): Where.
-        subjects (Subjects): Who.
-        limits (Limits): Budgets, repeats, device.
-        grid (Grid): Gets the rows.
-    """
-    where = vars(cell)
+    """Measure one cell; the grid gets its rows and who was skipped."""
     skipped = dict(subjects.absent)
     timed = []
     for subject in subjects.subjects:
@@ -136,9 +105,10 @@ def measure_cell(
         else:
             skipped[subject.name] = reason
     rows = list(race_cell(timed, cell, limits, skipped))
-    grid.rows += add_predictions([{**where, **row} for row in rows])
+    add_predictions(rows)
+    grid.rows += rows
     grid.skipped += [
-        {'subject': name, **where, 'reason': reason}
+        Skipped(name, **vars(cell), reason=reason)
         for name, reason in skipped.items()
     ]
 
@@ -148,71 +118,53 @@ def race_cell(
     cell: Cell,
     limits: Limits,
     skipped: dict[str, str],
-) -> Iterator[dict]:
-    """Time subjects that are known to run.
+) -> Iterator[GridRow]:
+    """Time subjects that are known to run, without predictions.
 
-    Args:
-        timed (Sequence[Subject]): Who.
-        cell (Cell): Where.
-        limits (Limits): Budgets, repeats, device.
-        skipped (dict[str, str]): Gets the reasons of those who were too slow.
-
-    Yields:
-        dict: A row of each who finished, without the cell and predictions.
+    ``skipped`` gets the reasons of those who were too slow.
     """
-    runs = {c.name: c.make(cell.batch) for c in timed}
+    entries = {c.name: c.entry(cell.batch) for c in timed}
     result = time_interleaved(
-        {c.name: Entry(runs[c.name], c.period(cell.batch)) for c in timed},
-        limits.repeats,
-        limits.device,
-        limits.budget_s,
+        entries, limits.repeats, limits.device, limits.budget_s
     )
     skipped.update(result.skipped)
     for subject in timed:
         if subject.name not in result.timings:
             continue
-        growth = peak_growth(runs[subject.name], limits.device)
-        timing = result.timings[subject.name]
-        yield {
-            'subject': subject.name,
-            'kind': subject.kind,
-            'model': subject.model or subject.kind,
-            'exit_ratio': subject.exit_ratio,
-            **timing.summary(cell.batch),
-            'memory_mib': _mebibytes(growth),
-            'weights_mib': _mebibytes(subject.weight_bytes),
-            'gmacs': subject.macs and subject.macs / 1e9,
+        growth = peak_growth(entries[subject.name].run, limits.device)
+        found = {
+            **result.timings[subject.name].summary(cell.batch),
+            'memory_mib': None if growth is None else growth / MIB,
             **(subject.details(cell.batch) if subject.details else {}),
         }
-
-
-def _mebibytes(number: int | None) -> float | None:
-    return None if number is None else number / 2**20
+        yield GridRow(
+            subject.name,
+            **vars(cell),
+            kind=subject.kind,
+            model=subject.model or subject.kind,
+            exit_ratio=subject.exit_ratio,
+            weights_mib=subject.weight_bytes / MIB,
+            gmacs=subject.macs and subject.macs / 1e9,
+            **found,
+        )
 
 
 def why_not(subject: Subject, batch: int, limits: Limits) -> str | None:
-    """Try smaller batches first, to learn whether the wanted one can run.
+    """Try smaller batches first; say why the wanted one cannot be timed.
 
     Running out of memory ends a process on a CPU, and an hour is lost before
     it is known to be one. A smaller batch tells the memory and an upper
     limit of the time.
-
-    Args:
-        subject (Subject): Who.
-        batch (int): Images of a forward.
-        limits (Limits): Budgets and device.
-
-    Returns:
-        str | None: The reason not to time it; None if it may.
     """
     try:
         return _try(subject, batch, limits)
     except RuntimeError as error:
-        if not is_out_of_memory(error):
+        reason = out_of_memory(error)
+        if not reason:
             raise
         if limits.device.type == 'cuda':
             torch.cuda.empty_cache()
-        return f'out of memory: {str(error).splitlines()[0]}'
+        return reason
 
 
 def _try(subject: Subject, batch: int, limits: Limits) -> str | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 import torch
 
-from mmscope.benchmark.grid import Cell, Grid, Limits, measure_cell
-from mmscope.benchmark.subjects import Subject, Subjects
+from mmscope.benchmark.grid import Cell, Limits, measure_cell
+from mmscope.benchmark.grid_report import paragraphs
+from mmscope.benchmark.grid_rows import Grid, Skipped
+from mmscope.benchmark.setting import Setting, setting_line
+from mmscope.benchmark.subjects import Subjects
+from mmscope.evaluation.tables import Column, format_table
 
 # Patches of 16 x 16 pixels: 196, 576, 1024, 2304, 4096 and 16,384 tokens.
 SIDES = (224, 384, 512, 768, 1024, 2048)
@@ -19,47 +24,66 @@ PATCH = 16
 MANY_TOKENS = 1000
 # What nobody has seen may grow with the square.
 WORST_EXPONENT = 2.0
+COLUMNS = (
+    Column('axis', 'over'),
+    Column('subject', 'subject'),
+    Column('time_exponent', 'p of time', '.2f'),
+    Column('time_exponent_large', f'from {MANY_TOKENS} tokens', '.2f'),
+    Column('memory_exponent', 'p of memory', '.2f'),
+    Column('memory_exponent_large', f'from {MANY_TOKENS} tokens', '.2f'),
+    Column('range', 'measured'),
+)
 
 
 @dataclass
 class Curve:
-    """One subject along one axis.
+    """One subject along 'tokens', 'batch' or 'threads'.
 
-    Args:
-        axis (str): 'tokens', 'batch' or 'threads'.
-        subject (str): Name.
-        x (list[float]): Positions.
-        ms (list[float]): Median milliseconds of a forward.
-        mib (list[float | None]): Memory of a forward.
+    At ``x`` a forward takes ``ms`` milliseconds and ``mib`` of memory.
+    Exponents are p of y = c * x ** p, None with fewer than two points;
+    ``..._large`` are over points with 1000 tokens or more.
     """
 
     axis: str
     subject: str
-    x: list[float]
-    ms: list[float]
-    mib: list[float | None]
+    x: list[float] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+    mib: list[float | None] = field(default_factory=list)
+    time_exponent: float | None = None
+    memory_exponent: float | None = None
+    time_exponent_large: float | None = None
+    memory_exponent_large: float | None = None
 
-    def summary(self) -> dict:
-        """Describe the curve with its fitted exponents.
-
-        Returns:
-            dict: Points, ``time_exponent`` and ``memory_exponent`` over all
-            points; along the tokens also ``..._large``, over those with
-            1000 or more. None where there are fewer than two.
-        """
+    def fitted(self) -> Curve:
+        """Return the same points with their exponents."""
         found = {
-            **vars(self),
             'time_exponent': fit_exponent(self.x, self.ms),
             'memory_exponent': fit_exponent(self.x, self.mib),
         }
         if self.axis == 'tokens':
             large = [i for i, x in enumerate(self.x) if x >= MANY_TOKENS]
-            x = [self.x[i] for i in large]
-            for name, y in (('time', self.ms), ('memory', self.mib)):
-                found[f'{name}_exponent_large'] = fit_exponent(
-                    x, [y[i] for i in large]
-                )
-        return found
+            x, ms, mib = (
+                [y[i] for i in large] for y in (self.x, self.ms, self.mib)
+            )
+            found['time_exponent_large'] = fit_exponent(x, ms)
+            found['memory_exponent_large'] = fit_exponent(x, mib)
+        return replace(self, **found)
+
+
+@dataclass
+class Curves:
+    """What was measured, and who has no point where and why."""
+
+    curves: list[Curve]
+    skipped: list[Skipped]
+
+
+@dataclass
+class GrowthFile:
+    """What a file of growth holds."""
+
+    growth: Curves
+    setting: Setting
 
 
 def fit_exponent(
@@ -81,49 +105,33 @@ def fit_exponent(
     return float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
 
 
-def expected_seconds(
-    x: Sequence[float], ms: Sequence[float], to: float
-) -> float:
+def expected_seconds(curve: Curve, to: float) -> float:
     """Extrapolate a curve carefully.
 
-    Args:
-        x (Sequence[float]): Positions so far, ascending.
-        ms (Sequence[float]): Milliseconds there.
-        to (float): Next position.
-
-    Returns:
-        float: Seconds there by the exponent between the last two points, at
-        least 1; by the square after one point; 0 before the first.
+    By the exponent between the last two points, at least 1; by the square
+    after one point; 0 before the first.
     """
-    if not x:
+    if not curve.x:
         return 0.0
     slope = WORST_EXPONENT
-    if len(x) > 1:
-        slope = max(fit_exponent(x[-2:], ms[-2:]) or 1.0, 1.0)
-    return ms[-1] / 1e3 * (to / x[-1]) ** slope
+    if len(curve.x) > 1:
+        slope = max(fit_exponent(curve.x[-2:], curve.ms[-2:]) or 1.0, 1.0)
+    return curve.ms[-1] / 1e3 * (to / curve.x[-1]) ** slope
 
 
+@dataclass
 class Growth:
-    """Measures curves and keeps what was skipped.
+    """Measures curves of an architecture, and keeps what was skipped.
 
-    Args:
-        arch (str): Architecture, for the report.
-        build (Callable): Image side to subjects.
-        limits (Limits): Budgets of each point, repeats, device.
-        tell (Callable): Gets a line before each point. Defaults to silence.
+    ``build`` maps an image side to subjects; ``tell`` gets a line a point.
     """
 
-    def __init__(
-        self,
-        arch: str,
-        build: Callable[[int], Subjects],
-        limits: Limits,
-        tell: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self.arch, self.build = arch, build
-        self.limits, self.tell = limits, tell
-        self.curves: dict[tuple[str, str], Curve] = {}
-        self.skipped: list[dict] = []
+    arch: str
+    build: Callable[[int], Subjects]
+    limits: Limits
+    tell: Callable[[str], None] = lambda text: None
+    _curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
+    _skipped: list[Skipped] = field(default_factory=list)
 
     def tokens(self, sides: Sequence[int] = SIDES) -> None:
         """Measure one image of growing size; x counts its patches."""
@@ -154,30 +162,25 @@ class Growth:
         finally:
             torch.set_num_threads(before)
 
+    def _curve(self, axis: str, subject: str) -> Curve:
+        return self._curves.setdefault((axis, subject), Curve(axis, subject))
+
     def _affordable(
         self, axis: str, to: float, subjects: Subjects
     ) -> Subjects:
         """Leave out who would overrun the budget with its first forward."""
-        budget = self.limits.budget_s
-
-        def reason(subject: Subject) -> str | None:
-            curve = self.curves.get((axis, subject.name))
-            if curve is None:
-                return None
-            seconds = expected_seconds(curve.x, curve.ms, to)
+        budget, kept = self.limits.budget_s, []
+        absent = dict(subjects.absent)
+        for subject in subjects.subjects:
+            seconds = expected_seconds(self._curve(axis, subject.name), to)
             if seconds <= budget:
-                return None
-            return (
+                kept.append(subject)
+                continue
+            absent[subject.name] = (
                 f'over the time budget: about {seconds:.3g} s expected from '
                 f'the points before, {budget:.3g} s are there for everybody'
             )
-
-        absent = {c.name: reason(c) for c in subjects.subjects}
-        absent = {name: why for name, why in absent.items() if why}
-        kept = [c for c in subjects.subjects if c.name not in absent]
-        return replace(
-            subjects, subjects=kept, absent={**subjects.absent, **absent}
-        )
+        return Subjects(kept, absent)
 
     def _point(
         self, axis: str, x: float, subjects: Subjects, cell: Cell
@@ -186,21 +189,16 @@ class Growth:
         grid = Grid()
         measure_cell(cell, subjects, self.limits, grid)
         for row in grid.rows:
-            name = row['subject']
-            curve = self.curves.setdefault(
-                (axis, name), Curve(axis, name, [], [], [])
-            )
+            curve = self._curve(axis, row.subject)
             curve.x.append(x)
-            curve.ms.append(1e3 * cell.batch / row['images_per_s'])
-            curve.mib.append(row['memory_mib'])
-        self.skipped += [{**x_, 'axis': axis, 'x': x} for x_ in grid.skipped]
+            curve.ms.append(1e3 * cell.batch / row.images_per_s)
+            curve.mib.append(row.memory_mib)
+        self._skipped += [replace(s, axis=axis, x=x) for s in grid.skipped]
 
-    def result(self) -> dict:
-        """Return ``curves`` with fitted exponents and what was ``skipped``."""
-        return {
-            'curves': [curve.summary() for curve in self.curves.values()],
-            'skipped': self.skipped,
-        }
+    def result(self) -> Curves:
+        """Return curves with fitted exponents, and what was skipped."""
+        curves = [curve.fitted() for curve in self._curves.values() if curve.x]
+        return Curves(curves, self._skipped)
 
 
 def thread_counts(most: int) -> list[int]:
@@ -209,47 +207,14 @@ def thread_counts(most: int) -> list[int]:
     return [*counts, most]
 
 
-def growth_report(result: dict) -> str:
-    """Format the fitted exponents and what was skipped.
-
-    Args:
-        result (dict): From :meth:`Growth.result`.
-
-    Returns:
-        str: One line a curve.
-    """
-    lines = ['exponents p of y = c * x ** p (1: linear)']
-    for curve in result['curves']:
-        points = ', '.join(
-            f'{x:g}: {ms:.1f} ms' + (f' {mib:.0f} MiB' if mib else '')
-            for x, ms, mib in zip(
-                curve['x'], curve['ms'], curve['mib'], strict=True
-            )
-        )
-        lines.append(
-            f'- {curve["axis"]}, {curve["subject"]}: '
-            f'{_exponents(curve)} ({points})'
-        )
-    return '\n'.join([*lines, *skipped_lines(result)])
-
-
-def skipped_lines(result: dict) -> list[str]:
-    """Say what has no point in the curves, and why."""
-    return [
-        f'- skipped: {x["subject"]}, {x["axis"]} {x["x"]:g}: {x["reason"]}'
-        for x in result['skipped']
-    ]
-
-
-def _exponents(curve: dict) -> str:
-    found = []
-    for name in ('time', 'memory'):
-        value = curve[f'{name}_exponent']
-        large = curve.get(f'{name}_exponent_large')
-        if value is None:
-            continue
-        text = f'{name} {value:.2f}'
-        if large is not None:
-            text += f' ({large:.2f} from {MANY_TOKENS} tokens on)'
-        found.append(text)
-    return ', '.join(found) or 'one point only'
+def growth_section(file: GrowthFile) -> str:
+    """Format the exponents, and what was skipped."""
+    frame = pd.DataFrame(file.growth.curves)
+    frame['range'] = [f'{min(x):g} to {max(x):g}' for x in frame.get('x', [])]
+    skipped = '\n'.join(
+        f'- skipped: {s.subject}, {s.axis} {s.x:g}: {s.reason}'
+        for s in file.growth.skipped
+    )
+    return paragraphs(
+        format_table(frame, COLUMNS), skipped, setting_line(file.setting)
+    )

@@ -6,19 +6,61 @@ import io
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from threading import Lock, Thread
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
+from mmscope.evaluation.tables import Column, format_table
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.http import DEADLINE, PredictionServer
 from mmscope.inference.serving import EngineServer
 
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5)
 OUTCOMES = {200: 'answered', 503: 'refused', 504: 'late'}
+COLUMNS = (
+    Column('factor', 'rate / capacity', '.2f'),
+    Column('rate', 'requests/s', '.1f'),
+    Column('sent', 'sent', '.0f'),
+    Column('answered', 'answered', '.0f'),
+    Column('refused', 'refused', '.0f'),
+    Column('late', 'late', '.0f'),
+    Column('failed', 'failed', '.0f'),
+    Column('lost', 'lost', '.0f'),
+    Column('p50_ms', 'p50, ms', '.0f'),
+    Column('p99_ms', 'p99, ms', '.0f'),
+)
+
+
+@dataclass
+class Rate:
+    """What became of the requests at one rate, a factor of the capacity.
+
+    Of those ``sent`` some were ``answered`` (latencies in milliseconds),
+    ``refused`` at once, ``late``, ``lost`` without an answer, or ``failed``.
+    """
+
+    factor: float
+    rate: float
+    sent: int
+    answered: int
+    refused: int
+    late: int
+    lost: int
+    failed: int
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+@dataclass
+class Load:
+    """A server that can do ``capacity`` requests/s, at rates around that."""
+
+    capacity: float
+    rates: list[Rate]
 
 
 def make_pictures(number: int, side: int) -> list[bytes]:
@@ -36,12 +78,7 @@ def make_pictures(number: int, side: int) -> list[bytes]:
 
 
 class Client:
-    """Posts pictures at given times, and notes what became of them.
-
-    Args:
-        address (tuple[str, int]): Of the server.
-        deadline (float): Seconds that a request may take.
-    """
+    """Posts pictures to a server, and notes what became of them."""
 
     def __init__(self, address: tuple[str, int], deadline: float) -> None:
         self._address, self._deadline = address, deadline
@@ -50,12 +87,7 @@ class Client:
         self.seconds: list[float] = []
 
     def run(self, pictures: Sequence[bytes], times: Sequence[float]) -> None:
-        """Post picture after picture, whether others are answered or not.
-
-        Args:
-            pictures (Sequence[bytes]): Taken in turns.
-            times (Sequence[float]): Seconds after the start.
-        """
+        """Post pictures in turns at given seconds, answered or not."""
         start = time.monotonic()
         threads = []
         for number, moment in enumerate(times):
@@ -96,7 +128,7 @@ def measure_load(
     max_pending: int,
     deadline: float,
     factors: Sequence[float] = FACTORS,
-) -> dict[str, Any]:
+) -> Load:
     """Offer a server more and less than it can do.
 
     Args:
@@ -108,11 +140,6 @@ def measure_load(
         max_pending (int): See :class:`EngineServer`.
         deadline (float): Seconds that a request may take.
         factors (Sequence[float]): Arrival rates, in parts of the capacity.
-
-    Returns:
-        dict: ``capacity`` in requests/s, of a first run at which there is
-        always a request waiting, and ``rates``: for each factor the number
-        of requests by outcome and the latencies of those answered.
     """
     pictures = make_pictures(64, side)
     rng = np.random.default_rng(0)
@@ -131,7 +158,7 @@ def measure_load(
         finally:
             http.shutdown()
             http.server_close()
-    return {'capacity': round(capacity, 2), 'rates': rates}
+    return Load(round(capacity, 2), rates)
 
 
 def _capacity(
@@ -157,13 +184,23 @@ def _capacity(
     return client.outcomes['answered'] / (time.monotonic() - start)
 
 
-def _summary(factor: float, rate: float, client: Client) -> dict[str, Any]:
-    sent = sum(client.outcomes.values())
-    row = {'factor': factor, 'rate': round(rate, 2), 'sent': sent}
-    names = ('answered', 'refused', 'late', 'lost')
-    row.update({name: client.outcomes.pop(name, 0) for name in names})
-    row['failed'] = sum(client.outcomes.values())
+def _summary(factor: float, rate: float, client: Client) -> Rate:
+    outcomes = client.outcomes
+    sent = sum(outcomes.values())
+    known = {
+        name: outcomes.pop(name, 0)
+        for name in ('answered', 'refused', 'late', 'lost')
+    }
+    failed = sum(outcomes.values())
+    row = Rate(factor, round(rate, 2), sent, **known, failed=failed)
     if client.seconds:
-        p50, p99 = np.percentile(client.seconds, (50, 99))
-        row['p50_ms'], row['p99_ms'] = round(1e3 * p50, 1), round(1e3 * p99, 1)
+        row.p50_ms, row.p99_ms = (
+            round(1e3 * x, 1) for x in np.percentile(client.seconds, (50, 99))
+        )
     return row
+
+
+def load_section(load: Load) -> str:
+    """Format capacity and rates."""
+    table = format_table(pd.DataFrame(load.rates), COLUMNS)
+    return f'Capacity: {load.capacity:.1f} requests/s.\n\n{table}'

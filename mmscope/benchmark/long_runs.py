@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+import pandas as pd
 import torch
 from mmengine.config import Config
 
 from mmscope.benchmark.load_test import make_pictures
 from mmscope.benchmark.streams import CLASSES, build, classifier
+from mmscope.evaluation.tables import Column, format_table
 from mmscope.inference.engine import TwoStageEngine
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
@@ -27,21 +29,43 @@ STEPS = [
     {'type': 'mmpretrain.PackInputs'},
 ]
 RUN = 'from mmscope.cli.main import main; main()'
+COLUMNS = (
+    Column('images', 'images', ',.0f'),
+    Column('mib', 'resident, MiB', '.1f'),
+)
 
 
-def measure_memory(number: int, steps: int = 10) -> dict[str, Any]:
+@dataclass
+class MemoryRun:
+    """The resident set of a process that predicted so many ``images``."""
+
+    images: list[int] = field(default_factory=list)
+    mib: list[float] = field(default_factory=list)
+    images_per_s: float = 0.0
+
+
+@dataclass
+class Kills:
+    """What is left of ``images`` after so many ``kills``.
+
+    ``rows_after`` each, and at the end ``rows``, some there ``twice``, and
+    images ``lost``.
+    """
+
+    images: int
+    kills: int
+    rows_after: list[int]
+    rows: int
+    twice: int
+    lost: int
+
+
+def measure_memory(number: int, steps: int = 10) -> MemoryRun:
     """Follow the memory of a process that predicts many images.
 
     A small model, since what may grow is around it: files are decoded in a
-    process of their own, a quarter of the images exits.
-
-    Args:
-        number (int): Images.
-        steps (int): Times that memory is looked at. Defaults to 10.
-
-    Returns:
-        dict: ``images`` and ``mib``, the resident set after so many, and
-        ``images_per_s``.
+    process of their own, a quarter of the images exits. Memory is looked at
+    after each of so many ``steps``.
     """
     model = build('classifier', 'MambaScope', ARCH, SIDE)
     with TemporaryDirectory() as folder:
@@ -52,15 +76,15 @@ def measure_memory(number: int, steps: int = 10) -> dict[str, Any]:
             for one in TwoStageEngine(model, 2.0, **options)(paths)
         ]
         engine = TwoStageEngine(model, sorted(sure)[48], **options)
-        found = {'images': [], 'mib': []}
+        found = MemoryRun()
         start = time.monotonic()
         stream = itertools.islice(itertools.cycle(paths), number)
         for count, _ in enumerate(engine(stream), start=1):
             if count % (number // steps) == 0:
-                found['images'].append(count)
-                found['mib'].append(round(_resident(), 1))
-    speed = number / (time.monotonic() - start)
-    return {**found, 'images_per_s': round(speed, 1)}
+                found.images.append(count)
+                found.mib.append(round(_resident(), 1))
+    found.images_per_s = round(number / (time.monotonic() - start), 1)
+    return found
 
 
 def _resident() -> float:
@@ -76,20 +100,11 @@ def _write(folder: Path, number: int) -> list[Path]:
     return paths
 
 
-def measure_kills(number: int, kills: int) -> dict[str, Any]:
+def measure_kills(number: int, kills: int) -> Kills:
     """Kill ``mmscope infer`` at random moments, and count rows at the end.
 
-    Args:
-        number (int): Images.
-        kills (int): SIGKILLs; each comes after a random part of the images
-            that are left.
-
-    Returns:
-        dict: ``images``, ``kills``, ``rows_after`` each kill, and at the end
-        ``rows``, ``twice`` and ``lost``.
+    Each SIGKILL comes after a random part of the images that are left.
     """
-    import pandas as pd
-
     rng = random.Random(0)
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -106,14 +121,14 @@ def measure_kills(number: int, kills: int) -> dict[str, Any]:
             rows_after.append(len(pd.read_parquet(out, columns=['name'])))
         subprocess.run(command, check=True, capture_output=True)
         names = pd.read_parquet(out, columns=['name'])['name']
-    return {
-        'images': number,
-        'kills': kills,
-        'rows_after': rows_after,
-        'rows': len(names),
-        'twice': int(names.duplicated().sum()),
-        'lost': len({path.name for path in paths} - set(names)),
-    }
+    return Kills(
+        number,
+        kills,
+        rows_after,
+        rows=len(names),
+        twice=int(names.duplicated().sum()),
+        lost=len({path.name for path in paths} - set(names)),
+    )
 
 
 def _command(folder: Path, out: Path) -> list[str]:
@@ -151,3 +166,23 @@ def _kill_at(command: list[str], out: Path, rows: int) -> None:
 
 def _parts(out: Path) -> int:
     return sum(1 for _ in out.glob('part-*.parquet'))
+
+
+def memory_section(run: MemoryRun) -> str:
+    """Format memory, and what it grew by."""
+    frame = pd.DataFrame({'images': run.images, 'mib': run.mib})
+    return (
+        f'{format_table(frame, COLUMNS)}\n\nGrowth after the first '
+        f'{run.images[0]:,} images: {run.mib[-1] - run.mib[0]:.1f} MiB, at '
+        f'{run.images_per_s:.0f} images/s.'
+    )
+
+
+def kills_section(found: Kills) -> str:
+    """Say what was killed when, and what was lost."""
+    after = ', '.join(f'{rows:,}' for rows in found.rows_after)
+    return (
+        f'{found.images:,} images, {found.kills} SIGKILLs (rows after each: '
+        f'{after}). At the end {found.rows:,} rows, {found.twice} of them '
+        f'twice, {found.lost} images lost.'
+    )

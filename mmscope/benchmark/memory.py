@@ -22,17 +22,11 @@ USABLE = 0.7
 
 
 def peak_growth(run: Run, device: torch.device) -> int | None:
-    """Measure what one forward needs beside weights and images.
+    """Measure the bytes that one forward needs beside weights and images.
 
-    On a GPU that is the growth of the allocator's peak; on Linux CPUs that of
-    the resident set, after freed memory went back to the kernel.
-
-    Args:
-        run (Callable): One forward, run once before.
-        device (torch.device): Where it works.
-
-    Returns:
-        int | None: Bytes, None where they cannot be measured.
+    On a GPU that is the growth of the allocator's peak; on Linux CPUs that
+    of the resident set, after freed memory went back to the kernel; else
+    None. It ran once before.
     """
     if device.type == 'cuda':
         synchronize(device)
@@ -57,14 +51,7 @@ def memory_method(device: torch.device) -> str:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Measure how much memory a forward may take.
-
-    Args:
-        device (torch.device): Where it works.
-
-    Returns:
-        int | None: Seven tenths of what is free now; None if unknown.
-    """
+    """Measure what a forward may take: seven tenths of what is free."""
     if device.type == 'cuda':
         return int(USABLE * torch.cuda.mem_get_info(device)[0])
     info = Path('/proc/meminfo')
@@ -74,10 +61,13 @@ def free_bytes(device: torch.device) -> int | None:
     return int(USABLE * 1024 * int(found[1])) if found else None
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell a lack of memory from any other failure."""
-    text = str(error).lower()
-    return 'out of memory' in text or "can't allocate memory" in text
+def out_of_memory(error: Exception) -> str:
+    """Say that memory lacked, and where; '' for any other failure."""
+    text = str(error)
+    lacks = re.search("out of memory|can't allocate memory", text.lower())
+    if not (lacks and isinstance(error, RuntimeError)):
+        return ''
+    return f'out of memory: {text.splitlines()[0]}'
 
 
 def _reset_peak() -> bool:

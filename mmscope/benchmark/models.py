@@ -63,14 +63,7 @@ class BenchmarkModel(nn.Module):
         return self.head(feats) if self.neck is None else self.neck(feats)
 
     def forward(self, imgs: Tensor) -> object:
-        """Run everything.
-
-        Args:
-            imgs (Tensor): Normalised images, (B, 3, H, W).
-
-        Returns:
-            object: Logits (B, 1000), or the tuple of a pyramid's maps.
-        """
+        """Map images (B, 3, H, W) to logits (B, 1000), or a pyramid's maps."""
         return self.behind(self.backbone(imgs))
 
 
@@ -90,16 +83,7 @@ def why_no_deit() -> str | None:
 def build_deit(
     arch: str | dict, resolution: int, neck: str = 'none'
 ) -> BenchmarkModel:
-    """Build mmpretrain's DeiT.
-
-    Args:
-        arch (str | dict): 'tiny', 'small', 'base', or mmpretrain's dict.
-        resolution (int): Image side, which its position embedding fits.
-        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
-
-    Returns:
-        BenchmarkModel: With random weights.
-    """
+    """Build mmpretrain's DeiT of a name or dict of sizes, random weights."""
     return BenchmarkModel(
         MODELS.build(
             dict(
@@ -120,18 +104,7 @@ def build_vim(
     backend: str = 'auto',
     reduction: dict | None = None,
 ) -> BenchmarkModel:
-    """Build ViM.
-
-    Args:
-        arch (str | dict): Of :class:`VisionMamba`.
-        resolution (int): Image side, which its position embedding fits.
-        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
-        backend (str): Of the scan. Defaults to 'auto'.
-        reduction (dict | None): Token reduction. Defaults to None.
-
-    Returns:
-        BenchmarkModel: With random weights.
-    """
+    """Build ViM with random weights, and a token reduction if wanted."""
     backbone = VisionMamba(
         arch=arch,
         img_size=resolution,
@@ -149,19 +122,7 @@ def build_scope(
     backend: str = 'auto',
     refine_ratio: float = 0.8,
 ) -> BenchmarkModel:
-    """Build MambaScope with a gate that has something to judge by.
-
-    Args:
-        arch (str | dict): Of :class:`MambaScope`.
-        resolution (int): Image side, which its position embeddings fit.
-        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
-        backend (str): Of the scan. Defaults to 'auto'.
-        refine_ratio (float): Fraction of the regions refined. Defaults to
-            0.8.
-
-    Returns:
-        BenchmarkModel: With random weights.
-    """
+    """Build MambaScope with a gate that has something to judge by."""
     head = dict(type='mmscope.MultiLabelExitHead', num_classes=DENSE_CLASSES)
     backbone = MambaScope(
         arch=arch,
@@ -183,16 +144,7 @@ def _out_type(neck: str) -> str:
 def cast(
     model: nn.Module, dtype: torch.dtype, device: torch.device
 ) -> nn.Module:
-    """Move a model, and cast all weights but those of the scan's state.
-
-    Args:
-        model (nn.Module): Changed in place.
-        dtype (torch.dtype): Of weights and images.
-        device (torch.device): Where it will run.
-
-    Returns:
-        nn.Module: The model in evaluation mode.
-    """
+    """Move a model in place, and cast all weights but the scan's state."""
     model.to(device=device, dtype=dtype)
     for name, param in model.named_parameters():
         if name.rpartition('.')[2] in STATE_PARAMETERS:
@@ -203,15 +155,7 @@ def cast(
 
 
 def model_macs(model: BenchmarkModel, resolution: int) -> StageCosts:
-    """Compute what one image costs; both scan directions, as they run.
-
-    Args:
-        model (BenchmarkModel): ViM or MambaScope.
-        resolution (int): Image side in pixels.
-
-    Returns:
-        StageCosts: MACs.
-    """
+    """Compute the MACs of one image; both scan directions, as they run."""
     shape = (resolution, resolution)
     backbone = model.backbone
     weight = next(model.parameters())

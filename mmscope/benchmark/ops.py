@@ -7,12 +7,15 @@ that it has to read and to write.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from mmscope.evaluation.interleaved_timing import Entry, Run, time_interleaved
+from mmscope.evaluation.tables import Column, format_table
 from mmscope.models.layers import BidirectionalMamba
 from mmscope.ops import (
     available_backends,
@@ -33,6 +36,33 @@ WIDTH = 4
 CPU = torch.device('cpu')
 SCAN, CONV, MIXER = 'selective_scan', 'causal_conv1d', 'mixer'
 COPY = 'copy of its bytes'
+Function = Callable[..., Tensor]
+Inputs = dict[str, Tensor]
+COLUMNS = (
+    Column('op', 'operator'),
+    Column('run', 'pass'),
+    Column('shape', 'shape'),
+    Column('rival', 'by'),
+    Column('milliseconds', 'median, ms', '.2f'),
+    Column('ratio', 'over the first', '.1f'),
+)
+
+
+@dataclass
+class OpTime:
+    """What a rival takes for an operator's 'forward' or 'training'.
+
+    ``shape`` is that of its first input, ``ratio`` the time over that of the
+    ``first``, a compiled operator.
+    """
+
+    op: str
+    run: str
+    shape: str
+    rival: str
+    milliseconds: float
+    first: str
+    ratio: float
 
 
 def discretised_scan(
@@ -49,20 +79,8 @@ def discretised_scan(
 
     Mamba (arXiv:2312.00752), Algorithm 2: the discretised parameters of all
     tokens, (batch, seqlen, dim, d_state), are formed before the recurrence.
-    Our own reference forms them token by token, which is faster on CPUs.
-
-    Args:
-        u (Tensor): Input sequence, (batch, seqlen, dim).
-        delta (Tensor): Step sizes before softplus, (batch, seqlen, dim).
-        A (Tensor): Decay rates, (dim, d_state).
-        B (Tensor): Input maps, (batch, seqlen, d_state).
-        C (Tensor): Output maps, (batch, seqlen, d_state).
-        D (Tensor): Skip weights, (dim,).
-        z (Tensor): Gate, (batch, seqlen, dim).
-        delta_bias (Tensor): Bias of the step sizes, (dim,).
-
-    Returns:
-        Tensor: Output, (batch, seqlen, dim).
+    Our own reference, whose arguments these are, forms them token by token,
+    which is faster on CPUs.
     """
     delta = torch.nn.functional.softplus(delta + delta_bias)
     decay = torch.exp(torch.einsum('bld,dn->bldn', delta, A))
@@ -76,25 +94,7 @@ def discretised_scan(
     return y * torch.nn.functional.silu(z)
 
 
-def interleaved_medians(
-    runs: dict[str, Run], repeats: int, device: torch.device
-) -> dict:
-    """Time rivals in turns.
-
-    Args:
-        runs (dict[str, Callable]): What to time, by name.
-        repeats (int): Timed rounds.
-        device (torch.device): Where they work.
-
-    Returns:
-        dict[str, float]: Median wall-clock milliseconds by name.
-    """
-    entries = {name: Entry(run) for name, run in runs.items()}
-    timings = time_interleaved(entries, repeats, device).timings
-    return {name: 1e3 * timing.median for name, timing in timings.items()}
-
-
-def forward(function: Callable[..., Tensor], inputs: dict[str, Tensor]) -> Run:
+def forward(function: Function, inputs: Inputs) -> Run:
     """Return a run of the forward alone."""
 
     def run() -> None:
@@ -104,9 +104,7 @@ def forward(function: Callable[..., Tensor], inputs: dict[str, Tensor]) -> Run:
     return run
 
 
-def training(
-    function: Callable[..., Tensor], inputs: dict[str, Tensor]
-) -> Run:
+def training(function: Function, inputs: Inputs) -> Run:
     """Return a run of the forward and the backward to every input."""
     leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
 
@@ -117,15 +115,13 @@ def training(
     return run
 
 
-def copying(inputs: dict[str, Tensor]) -> Run:
+PASSES = {'forward': forward, 'training': training}
+
+
+def copying(inputs: Inputs) -> Run:
     """Return a run that moves as many bytes as an operator has to.
 
-    Args:
-        inputs (dict[str, Tensor]): Those of the operator, the first as large
-            as its output; smaller ones are left out.
-
-    Returns:
-        Callable: Copies, each of which reads and writes one tensor.
+    Its first input is as large as its output; smaller ones are left out.
     """
     first = next(iter(inputs.values()))
     large = [x for x in inputs.values() if x.shape == first.shape]
@@ -141,21 +137,12 @@ def copying(inputs: dict[str, Tensor]) -> Run:
 
 def rivals(
     dim: int, d_state: int, device: torch.device
-) -> dict[str, dict[str, Callable[..., Tensor]]]:
-    """List what computes each operator, by operator and name.
-
-    Args:
-        dim (int): Channels inside a mixer.
-        d_state (int): States of a channel.
-        device (torch.device): Where they work.
-
-    Returns:
-        dict[str, dict[str, Callable]]: Compiled backends first.
-    """
+) -> dict[str, dict[str, Function]]:
+    """List what computes each operator, by both names; compiled ones first."""
     names = [x for x in available_backends(device) if x != 'reference']
     scan = partial(selective_scan, delta_softplus=True)
 
-    def mixer(backend: str = 'auto') -> Callable[..., Tensor]:
+    def mixer(backend: str = 'auto') -> Function:
         layer = BidirectionalMamba(
             dim // 2, 1, d_state, scan_backend=backend
         ).to(device)
@@ -186,7 +173,7 @@ def rivals(
 
 def op_inputs(
     batch: int, seqlen: int, dim: int, d_state: int, device: torch.device
-) -> dict[str, dict[str, Tensor]]:
+) -> dict[str, Inputs]:
     """Draw the inputs of each operator for one shape."""
     scan = {
         name: x.to(device)
@@ -202,7 +189,7 @@ def benchmark_ops(
     repeats: int,
     shapes: tuple[tuple[int, ...], ...] = SHAPES,
     device: torch.device = CPU,
-) -> list[dict]:
+) -> list[OpTime]:
     """Compare the compiled operators with what PyTorch alone offers.
 
     Args:
@@ -210,58 +197,38 @@ def benchmark_ops(
         shapes (tuple): (batch, tokens, channels, states) each. Defaults to
             those of ViM-S at 224 x 224 pixels.
         device (torch.device): Where they work. Defaults to the CPU.
-
-    Returns:
-        list[dict]: One row per operator, pass and shape: median milliseconds
-        of each rival and their ratios to the first, a compiled operator.
     """
     rows = []
     for shape in shapes:
         inputs = op_inputs(*shape, device)
         for op, functions in rivals(*shape[2:], device).items():
-            for name, make in (('forward', forward), ('training', training)):
+            for name, make in PASSES.items():
                 runs = {k: make(f, inputs[op]) for k, f in functions.items()}
                 if name == 'forward' and op != MIXER:
                     runs[COPY] = copying(inputs[op])
-                medians = interleaved_medians(runs, repeats, device)
-                rows.append(_row(op, name, inputs[op], medians))
+                rows += _race(op, name, inputs[op], runs, repeats, device)
     return rows
 
 
-def _row(
-    op: str, name: str, inputs: dict[str, Tensor], medians: dict[str, float]
-) -> dict:
-    (first, base), *others = medians.items()
-    return dict(
-        op=op,
-        run=name,
-        shape=tuple(inputs[next(iter(inputs))].shape),
-        milliseconds=medians,
-        first=first,
-        ratios={rival: value / base for rival, value in others},
-    )
+def _race(
+    op: str,
+    name: str,
+    inputs: Inputs,
+    runs: dict[str, Run],
+    repeats: int,
+    device: torch.device,
+) -> list[OpTime]:
+    entries = {rival: Entry(run) for rival, run in runs.items()}
+    timings = time_interleaved(entries, repeats, device).timings
+    first = next(iter(runs))
+    shape = ' x '.join(map(str, next(iter(inputs.values())).shape))
+    base = timings[first].median
+    return [
+        OpTime(op, name, shape, rival, 1e3 * x.median, first, x.median / base)
+        for rival, x in timings.items()
+    ]
 
 
-def ops_table(rows: list[dict]) -> str:
-    """Format one line per row.
-
-    Args:
-        rows (list[dict]): From :func:`benchmark_ops`.
-
-    Returns:
-        str: Milliseconds of each rival, and its ratio to the compiled
-        operator.
-    """
-    lines = ['medians in milliseconds; in brackets the ratio to the first']
-    for row in rows:
-        times = '  '.join(
-            f'{name} {value:.2f}'
-            + (
-                f' ({row["ratios"][name]:.1f}x)'
-                if name in row['ratios']
-                else ''
-            )
-            for name, value in row['milliseconds'].items()
-        )
-        lines.append(f'{row["op"]:<15}{row["run"]:<9}{row["shape"]}  {times}')
-    return '\n'.join(lines)
+def ops_section(rows: list[OpTime]) -> str:
+    """Format median milliseconds, and ratios to the compiled operator."""
+    return format_table(pd.DataFrame(rows), COLUMNS)

@@ -10,6 +10,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from mmscope.benchmark.grid_rows import GridRow
+from mmscope.benchmark.growth import Curve
 from mmscope.benchmark.models import DEIT, SCOPE, VIM
 from mmscope.benchmark.subjects import PRODUCTS
 from mmscope.visualization.style import (
@@ -31,17 +33,17 @@ AXIS_LABELS = {
 }
 
 
-def grid_figure(rows: Sequence[dict]) -> Figure:
-    """Draw log10 images/s against resolution.
+def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    size = (PANEL[0] * columns, PANEL[1] * rows)
+    figure = Figure(figsize=size, layout='constrained')
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def grid_figure(rows: Sequence[GridRow]) -> Figure:
+    """Draw log10 images/s against resolution, quartiles as bars.
 
     MambaScope (arXiv:2512.00647), Figure 6, has log-scaled FPS over
     resolutions; here there is a panel for each architecture and batch.
-
-    Args:
-        rows (Sequence[dict]): Rows of a grid.
-
-    Returns:
-        Figure: Quartiles are bars; MambaScope darker the fewer exit.
 
     Raises:
         ValueError: If there is no row.
@@ -51,20 +53,12 @@ def grid_figure(rows: Sequence[dict]) -> Figure:
             'nothing was measured, so there is nothing to draw: raise '
             '--budget-s or choose smaller cells'
         )
-    archs = list(dict.fromkeys(row['arch'] for row in rows))
-    batches = sorted({row['batch'] for row in rows})
-    figure = Figure(
-        figsize=(PANEL[0] * len(batches), PANEL[1] * len(archs)),
-        layout='constrained',
-    )
-    panels = figure.subplots(len(archs), len(batches), squeeze=False)
+    archs = list(dict.fromkeys(row.arch for row in rows))
+    batches = sorted({row.batch for row in rows})
+    figure, panels = _panels(len(archs), len(batches))
     for i, arch in enumerate(archs):
         for j, batch in enumerate(batches):
-            cell = [
-                row
-                for row in rows
-                if (row['arch'], row['batch']) == (arch, batch)
-            ]
+            cell = [r for r in rows if (r.arch, r.batch) == (arch, batch)]
             _draw_speeds(plain_axes(panels[i][j]), cell)
             panels[i][j].set_title(f'{arch}, batch {batch}', color=INK)
     lines = panels[0][0].get_legend_handles_labels()
@@ -72,14 +66,14 @@ def grid_figure(rows: Sequence[dict]) -> Figure:
     return figure
 
 
-def _draw_speeds(axes: Axes, rows: Sequence[dict]) -> None:
-    sizes = list(dict.fromkeys(row['resolution'] for row in rows))
-    for name in dict.fromkeys(row['subject'] for row in rows):
-        own = [row for row in rows if row['subject'] == name]
-        speed = np.log10([row['images_per_s'] for row in own])
-        spread = np.log10([row['images_per_s_iqr'] for row in own]).T
+def _draw_speeds(axes: Axes, rows: Sequence[GridRow]) -> None:
+    sizes = list(dict.fromkeys(row.resolution for row in rows))
+    for name in dict.fromkeys(row.subject for row in rows):
+        own = [row for row in rows if row.subject == name]
+        speed = np.log10([row.images_per_s for row in own])
+        spread = np.log10([row.images_per_s_iqr for row in own]).T
         axes.errorbar(
-            [sizes.index(row['resolution']) for row in own],
+            [sizes.index(row.resolution) for row in own],
             speed,
             yerr=np.abs(spread - speed),
             marker='o',
@@ -93,84 +87,70 @@ def _draw_speeds(axes: Axes, rows: Sequence[dict]) -> None:
     axes.set_ylabel('log10 (images/s)')
 
 
-def _colour(row: dict) -> str:
+def _colour(row: GridRow) -> str:
     """One hue for MambaScope, from dark (none exits) to light."""
-    if row['kind'] != SCOPE:
-        return KIND_COLOURS.get(row['kind'], PURPLE)
-    ratio = row['exit_ratio']
+    if row.kind != SCOPE:
+        return KIND_COLOURS.get(row.kind, PURPLE)
+    ratio = row.exit_ratio
     if ratio is None:
-        ratio = row.get('exited') or 0.0
+        ratio = row.exited or 0.0
     blue = np.array([0, 0x72, 0xB2]) / 255
     return to_hex(blue * (1 - ratio) + np.array([0.62, 0.85, 0.95]) * ratio)
 
 
-def growth_figure(result: dict) -> Figure:
+def growth_figure(curves: Sequence[Curve]) -> Figure:
     """Draw curves of growth on logarithmic axes.
 
-    Args:
-        result (dict): ``curves`` with their exponents.
-
-    Returns:
-        Figure: Time above memory, a column for each axis; a grey line is
-        linear (time against threads: inversely).
+    Time above memory, a column for each axis; a grey line is linear (time
+    against threads: inversely).
 
     Raises:
         ValueError: If there is no curve.
     """
-    curves = result['curves']
     if not curves:
         raise ValueError('no point of growth was measured: raise --budget-s')
-    axes = list(dict.fromkeys(curve['axis'] for curve in curves))
-    figure = Figure(
-        figsize=(PANEL[0] * len(axes), 2 * PANEL[1]), layout='constrained'
-    )
-    panels = figure.subplots(2, len(axes), squeeze=False)
-    for column, axis in enumerate(axes):
-        own = [curve for curve in curves if curve['axis'] == axis]
-        for row, (key, label) in enumerate(
-            (('ms', 'milliseconds a forward'), ('mib', 'MiB a forward'))
-        ):
-            _draw_growth(plain_axes(panels[row][column]), own, key)
-            panels[row][column].set_xlabel(AXIS_LABELS[axis])
-            panels[row][column].set_ylabel(label)
+    names = list(dict.fromkeys(curve.axis for curve in curves))
+    figure, panels = _panels(2, len(names))
+    for (time, memory), axis in zip(panels.T, names, strict=True):
+        own = [curve for curve in curves if curve.axis == axis]
+        power = -1 if axis == 'threads' else 1
+        points = [(c, c.x, c.ms, c.time_exponent) for c in own]
+        _draw_growth(plain_axes(time), points, power)
+        time.set_ylabel('milliseconds a forward')
+        points = [(c, c.x, c.mib, c.memory_exponent) for c in own]
+        _draw_growth(plain_axes(memory), points, max(power, 0))
+        memory.set_ylabel('MiB a forward')
+        for panel in (time, memory):
+            panel.set_xlabel(AXIS_LABELS[axis])
     return figure
 
 
-def _draw_growth(axes: Axes, curves: Sequence[dict], key: str) -> None:
-    name = {'ms': 'time', 'mib': 'memory'}[key]
+def _draw_growth(
+    axes: Axes,
+    points: Sequence[tuple[Curve, list, list, float | None]],
+    power: int,
+) -> None:
+    """Draw points and exponents, and a line of a power unless that is 0."""
     start = None
-    for index, curve in enumerate(curves):
-        known = [
-            (x, y) for x, y in zip(curve['x'], curve[key], strict=True) if y
-        ]
-        exponent = curve[f'{name}_exponent']
+    for index, (curve, *places, exponent) in enumerate(points):
+        known = [(x, y) for x, y in zip(*places, strict=True) if y]
         if not known:
             continue
         start = start or known[0]
         fitted = '' if exponent is None else f', p = {exponent:.2f}'
-        colour = KIND_COLOURS.get(
-            curve['subject'], SERIES[index % len(SERIES)]
-        )
         axes.plot(
             *zip(*known, strict=True),
             'o-',
             markersize=4,
-            color=colour,
-            label=f'{curve["subject"]}{fitted}',
+            color=KIND_COLOURS.get(curve.subject, SERIES[index % len(SERIES)]),
+            label=f'{curve.subject}{fitted}',
         )
     axes.set_xscale('log')
     axes.set_yscale('log')
-    positions = sorted({x for curve in curves for x in curve['x']})
+    positions = sorted({x for curve, *_ in points for x in curve.x})
     axes.set_xticks(positions, [f'{x:g}' for x in positions])
     axes.xaxis.set_minor_locator(NullLocator())
-    in_threads = curves[0]['axis'] == 'threads'
-    if start and not (in_threads and key == 'mib'):
-        _draw_linear(axes, start, positions, -1 if in_threads else 1)
+    if start and power:
+        y = start[1] * (np.array(positions) / start[0]) ** power
+        axes.plot(positions, y, ':', color=GREY, label=f'p = {power}')
     axes.legend(frameon=False, fontsize=8)
-
-
-def _draw_linear(
-    axes: Axes, start: tuple[float, float], x: Sequence[float], power: int
-) -> None:
-    y = start[1] * (np.array(x) / start[0]) ** power
-    axes.plot(x, y, ':', color=GREY, label=f'p = {power}')

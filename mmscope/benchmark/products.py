@@ -15,13 +15,9 @@ from mmscope.evaluation.interleaved_timing import Run
 
 @dataclass(frozen=True)
 class Product:
-    """One linear layer, or the patch convolution, on all its tokens.
+    """One linear layer, or the patch convolution, on all tokens of an image.
 
-    Args:
-        weight (Tensor): (out, in), or the convolution's.
-        bias (Tensor | None): (out,).
-        shape (tuple[int, ...]): One image's input: (tokens, in), or (C, H,
-            W).
+    ``shape`` is its input's: (tokens, in), or (C, H, W).
     """
 
     weight: Tensor
@@ -46,16 +42,9 @@ class Product:
 
 
 def vim_products(model: BenchmarkModel, resolution: int) -> list[Product]:
-    """List the matrix products of one forward of ViM.
+    """List the matrix products of one forward of ViM, in its order.
 
     The depthwise convolutions and the scan are none.
-
-    Args:
-        model (BenchmarkModel): ViM with a classifier's head or none.
-        resolution (int): Image side in pixels.
-
-    Returns:
-        list[Product]: In the order in which the model has them.
     """
     vim = model.backbone
     tokens = math.prod(vim.grid_of((resolution, resolution)))
@@ -85,15 +74,7 @@ def vim_products(model: BenchmarkModel, resolution: int) -> list[Product]:
 
 
 def products_run(products: list[Product], batch: int) -> Run:
-    """Run matrix products on inputs that lie ready.
-
-    Args:
-        products (list[Product]): What to multiply.
-        batch (int): Images.
-
-    Returns:
-        Callable: One forward; products of equal shape share their input.
-    """
+    """Run matrix products on inputs that those of equal shape share."""
     inputs: dict[tuple[int, ...], Tensor] = {}
     for product in products:
         if product.shape not in inputs:

@@ -39,16 +39,7 @@ SETTINGS = {
 def unpublished(
     arch: str | dict, settings: Mapping[str, dict] | None
 ) -> dict[str, str]:
-    """Say who is missing in the settings of an architecture.
-
-    Args:
-        arch (str | dict): Architecture.
-        settings (Mapping[str, dict] | None): Reductions by name; None where
-            nobody asked for any.
-
-    Returns:
-        dict[str, str]: Reason by name.
-    """
+    """Say who is missing in an architecture's settings, if any were wanted."""
     reason = f'no setting was published for ViM {arch}'
     known = REDUCTIONS if settings is None else settings
     return {name: reason for name in REDUCTIONS if name not in known}
@@ -61,19 +52,10 @@ def build_reduced(
     neck: str = 'none',
     backend: str = 'auto',
 ) -> BenchmarkModel:
-    """Build ViM with a token reduction.
+    """Build ViM with a token reduction, random weights.
 
-    Args:
-        arch (str | dict): See :func:`build_vim`.
-        resolution (int): Image side, which its position embedding fits.
-        reduction (dict): Such as an entry of ``SETTINGS``.
-        neck (str): See :class:`BenchmarkModel`. Defaults to 'none'.
-        backend (str): Of the scan. Defaults to 'auto'.
-
-    Returns:
-        BenchmarkModel: With random weights. The share of directions that a
-        DyVM runs is rounded to a whole number of them, so that its MACs are
-        those of what :func:`reduced_run` runs.
+    The share of directions that a DyVM runs is rounded to a whole number of
+    them, so that its MACs are those of what :func:`reduced_run` runs.
     """
     model = build_vim(arch, resolution, neck, backend, reduction)
     found, number = model.backbone.reduction, 2 * model.backbone.num_layers
@@ -90,15 +72,6 @@ def reduced_run(model: BenchmarkModel, batch: int, forward: Run) -> Run:
     Which patches are merged or pruned costs the same with any weights, how
     many directions a DyVM runs does not: its share is forced. The heads that
     would decide about them are left out, from the time as from the MACs.
-
-    Args:
-        model (BenchmarkModel): Of :func:`build_reduced`.
-        batch (int): Images of a forward.
-        forward (Callable): One forward through it.
-
-    Returns:
-        Callable: The same, with directions that are always the same where a
-        DyVM runs; else ``forward`` itself.
     """
     backbone = model.backbone
     if not isinstance(backbone.reduction, DyVM):
@@ -113,15 +86,10 @@ def reduced_run(model: BenchmarkModel, batch: int, forward: Run) -> Run:
 
 
 def draw_directions(backbone: TokenBackbone, batch: int) -> Tensor:
-    """Draw which scan directions run.
+    """Draw which scan directions of a DyVM run: (layers, B, 2) bool.
 
-    Args:
-        backbone (TokenBackbone): With a DyVM.
-        batch (int): Images B.
-
-    Returns:
-        Tensor: (layers, B, 2) bool, the same each time; every image runs the
-        same number of directions, in blocks of its own.
+    The same each time; every image runs the same number of directions, in
+    blocks of its own.
     """
     number = 2 * backbone.num_layers
     running = round(number * backbone.reduction.direction_share())

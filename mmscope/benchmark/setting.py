@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from mmscope.benchmark.files import Setting
 from mmscope.ops import available_backends, cpu_isa
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,13 +24,15 @@ DTYPES = {
 BUSY = 0.5
 SOURCES = ('.py', '.cpp', '.h', '.cu')
 HOSTS = ('onedl-mmpretrain', 'mmpretrain')
+# Two results belong together if these facts are equal.
+SAME = ('device', 'source', 'torch', 'dry_run')
 
 
 def describe_setting(
     device: torch.device | str = 'cpu',
     dtype: str = 'float32',
     backend: str = 'auto',
-) -> dict:
+) -> Setting:
     """Describe machine, versions and commit.
 
     Args:
@@ -64,36 +67,21 @@ def describe_setting(
 
 
 def describe_run(
-    device: torch.device, dry_run: bool, commit: str | None
-) -> dict:
-    """Describe machine, code and kind of a run.
-
-    Args:
-        device (torch.device): Where it works.
-        dry_run (bool): Whether its numbers mean nothing.
-        commit (str | None): Its name, where the code is no repository; None
-            asks git.
-
-    Returns:
-        dict: As :func:`describe_setting`, with ``source`` (of the code) and
-        ``dry_run``.
-    """
+    device: torch.device, dry_run: bool, name: str | None
+) -> Setting:
+    """Describe a run that may be gone on with: ``source`` is of its code."""
     setting = describe_setting(device, 'bfloat16')
-    setting['source'], setting['dry_run'] = source_hash(), dry_run
-    if commit is not None:
-        setting['commit'] = commit
-    return setting
+    setting |= {'source': source_hash(), 'dry_run': dry_run}
+    return setting if name is None else setting | {'commit': name}
+
+
+def is_same_setting(old: Setting, new: Setting) -> bool:
+    """Tell whether card, code, torch and kind of run are equal."""
+    return all(old.get(key) == new.get(key) for key in SAME)
 
 
 def commit(checkout: str | Path = ROOT) -> str:
-    """Name the commit of a checkout, '-dirty' if it was edited.
-
-    Args:
-        checkout (str | Path): Its folder. Defaults to our own.
-
-    Returns:
-        str: 'unknown' outside a repository, and without git.
-    """
+    """Name a checkout's commit, '-dirty' if it was edited, or 'unknown'."""
     try:
         described = subprocess.run(
             ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
@@ -111,12 +99,7 @@ def commit(checkout: str | Path = ROOT) -> str:
 def source_hash(checkout: str | Path = ROOT) -> str:
     """Tell versions of the package apart, in a repository or not.
 
-    Args:
-        checkout (str | Path): Folder that holds ``mmscope``. Defaults to our
-            own.
-
-    Returns:
-        str: Twelve digits of a SHA-256 over its Python and C++ files.
+    Twelve digits of a SHA-256 over its Python and C++ files.
     """
     digest = hashlib.sha256()
     package = Path(checkout) / 'mmscope'
@@ -143,7 +126,7 @@ def _version() -> str | None:
     return None
 
 
-def setting_line(setting: dict) -> str:
+def setting_line(setting: Setting) -> str:
     """Format a setting, lists joined."""
     return ', '.join(
         f'{key}: {"+".join(value) if isinstance(value, list) else value}'
@@ -151,20 +134,13 @@ def setting_line(setting: dict) -> str:
     )
 
 
-def noise_note(setting: dict) -> str:
-    """Warn if the machine was busy when the measurement began.
-
-    Args:
-        setting (dict): From :func:`describe_setting`.
-
-    Returns:
-        str: A sentence, '' on a quiet machine.
-    """
-    limit = BUSY * (setting['cores'] or 1)
-    if setting['load'] <= limit:
+def noise_note(setting: Setting) -> str:
+    """Warn if the machine was busy when it was described; else ''."""
+    load, cores = setting['load'], setting['cores']
+    if load <= BUSY * (cores or 1):
         return ''
     return (
-        f'NOISY MACHINE: load average {setting["load"]} on '
-        f'{setting["cores"]} cores before the first measurement; ratios hold '
-        'better than times, neither is worth publishing'
+        f'NOISY MACHINE: load average {load} on {cores} cores before the '
+        'first measurement; ratios hold better than times, neither is worth '
+        'publishing'
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
@@ -18,6 +20,7 @@ from mmscope.evaluation.interleaved_timing import (
     Timing,
     time_interleaved,
 )
+from mmscope.evaluation.tables import Column, format_table
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.samples import new_sample
 from mmscope.models import at_threshold, observe
@@ -28,19 +31,38 @@ CLASSES = 1000
 DENSE_CLASSES = 21
 VIM, NONE, ALL = 'ViM', 'nobody exits', 'all exit'
 LOOP, ENGINE = 'loop', 'engine'
+COLUMNS = (
+    Column('host', 'model'),
+    Column('subject', 'how'),
+    Column('batch', 'batch', '.0f'),
+    Column('percent', 'exits %', '.0f'),
+    Column('speed', 'images/s'),
+    Column('times_vim', 'x ViM', '.2f'),
+    Column('share', 'share won %', '.0f'),
+)
+
+
+@dataclass
+class StreamRow:
+    """One way to predict a stream: ViM, loop, engine, nobody or all exit.
+
+    ``exits`` is a fraction of the images; ``times_vim`` the speed over ViM's
+    at the same batch; ``share`` the percent of the saving that is promised
+    against nobody exiting at the largest batch, where some may exit.
+    """
+
+    host: str
+    subject: str
+    batch: int
+    exits: float
+    images_per_s: float
+    images_per_s_iqr: tuple[float, float]
+    times_vim: float
+    share: float | None = None
 
 
 def classifier(backbone: str, arch: str | dict, side: int) -> dict[str, Any]:
-    """Config of a classifier of 1000 classes with random weights.
-
-    Args:
-        backbone (str): 'VisionMamba' or 'MambaScope'.
-        arch (str | dict): Of the backbone.
-        side (int): Pixels.
-
-    Returns:
-        dict: Of mmpretrain's ImageClassifier.
-    """
+    """Config of mmpretrain's ImageClassifier of 1000 classes."""
     sizes = {'tiny': 192, 'small': 384, 'base': 768}
     dims = sizes[arch] if isinstance(arch, str) else arch['embed_dims']
     return dict(
@@ -54,16 +76,7 @@ def classifier(backbone: str, arch: str | dict, side: int) -> dict[str, Any]:
 
 
 def segmentor(backbone: str, arch: str | dict, side: int) -> dict[str, Any]:
-    """Config of an UperNet of 21 classes with random weights.
-
-    Args:
-        backbone (str): 'VisionMamba' or 'MambaScope'.
-        arch (str | dict): Of the backbone.
-        side (int): Pixels.
-
-    Returns:
-        dict: Of mmseg's EncoderDecoder.
-    """
+    """Config of mmseg's EncoderDecoder: an UperNet of 21 classes."""
     dims = classifier(backbone, arch, side)['head']['in_channels']
     depth = 24 if isinstance(arch, str) else arch['num_layers']
     levels = [depth * part // 4 - 1 for part in (1, 2, 3, 4)]
@@ -112,17 +125,14 @@ HOSTS: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
 
 
 def build(host: str, backbone: str, arch: str | dict, side: int) -> nn.Module:
-    """Build a model for timing.
+    """Build a model for timing, in evaluation mode, with random weights.
 
     Args:
         host (str): 'classifier' or 'segmentor'.
-        backbone (str): 'VisionMamba' or 'MambaScope'.
+        backbone (str): 'VisionMamba' or 'MambaScope', whose exit head then
+            says that it was trained.
         arch (str | dict): Of the backbone.
         side (int): Pixels.
-
-    Returns:
-        nn.Module: In evaluation mode, with random weights, whose exit head
-        says that it was trained.
     """
     scope, config = HOSTS[host]
     register = import_module(f'{scope}.utils').register_all_modules
@@ -156,11 +166,7 @@ def run_loop(
 ) -> None:
     """Predict in batches as they come, as a host's own loop does.
 
-    Args:
-        model (nn.Module): Host model.
-        images (Sequence[Tensor]): Preprocessed.
-        batch (int): Images of a batch.
-        threshold (float | None): None for a model of one stage.
+    The threshold is None for a model of one stage.
     """
     for first in range(0, len(images), batch):
         imgs = torch.stack(images[first : first + batch])
@@ -176,16 +182,7 @@ def run_loop(
 def exit_thresholds(
     model: nn.Module, images: Sequence[Tensor], exits: Sequence[float]
 ) -> list[float]:
-    """Choose thresholds at which given fractions of the images exit.
-
-    Args:
-        model (nn.Module): With its gate.
-        images (Sequence[Tensor]): Preprocessed.
-        exits (Sequence[float]): Fractions in (0, 1).
-
-    Returns:
-        list[float]: Midway between two confidences.
-    """
+    """Choose thresholds midway between confidences, so that parts exit."""
     with observe(model) as records:
         run_loop(model, images, 1, 0.0)
     sure = np.sort([float(record.confidence) for record in records])[::-1]
@@ -200,8 +197,8 @@ def measure_streams(
     number: int,
     rounds: int,
     exits: Sequence[float] = EXITS,
-) -> list[dict[str, Any]]:
-    """Time ViM, plain gated loops and the engine in turns.
+) -> list[StreamRow]:
+    """Time ViM, plain gated loops and the engine in turns: a row each.
 
     Args:
         host (str): 'classifier' or 'segmentor'.
@@ -210,12 +207,6 @@ def measure_streams(
         number (int): Images of a run.
         rounds (int): Timed runs of each.
         exits (Sequence[float]): Exit ratios. Defaults to 25, 50 and 75 %.
-
-    Returns:
-        list[dict]: One row a subject: ``host``, ``subject``, ``batch``,
-        ``exits``, ``images_per_s`` with ``images_per_s_iqr``; where images
-        may exit also ``share``, of the saving that is promised against
-        nobody exiting at the largest batch, in percent.
     """
     images = make_images(number, side)
     vim = build(host, 'VisionMamba', arch, side)
@@ -261,26 +252,30 @@ def _row(
     key: tuple[str, int, float],
     found: dict[tuple[str, int, float], Timing],
     number: int,
-) -> dict[str, Any]:
+) -> StreamRow:
     subject, batch, exits = key
     speeds = number / found[key].means
-    low, middle, high = np.percentile(speeds, (25, 50, 75))
-    row = {
-        'host': host,
-        'subject': subject,
-        'batch': batch,
-        'exits': exits,
-        'images_per_s': round(float(middle), 3),
-        'images_per_s_iqr': [round(float(low), 3), round(float(high), 3)],
-        'times_vim': round(
-            found[VIM, batch, 0.0].median / found[key].median, 3
-        ),
-    }
+    low, middle, high = (
+        round(float(x), 3) for x in np.percentile(speeds, (25, 50, 75))
+    )
+    times = found[VIM, batch, 0.0].median / found[key].median
+    share = None
     if subject in (LOOP, ENGINE) and batch == max(BATCHES):
         none, everyone = (
             found[end].median
             for end in ((NONE, batch, 0.0), (ALL, batch, 1.0))
         )
         won = none - found[key].median
-        row['share'] = round(100 * won / (exits * (none - everyone)), 1)
-    return row
+        share = round(100 * won / (exits * (none - everyone)), 1)
+    return StreamRow(host, *key, middle, (low, high), round(times, 3), share)
+
+
+def streams_section(rows: list[StreamRow]) -> str:
+    """Format all ways beside each other."""
+    frame = pd.DataFrame(rows)
+    frame['percent'] = 100 * frame.exits
+    frame['speed'] = [
+        '{:.1f} ({:.1f} to {:.1f})'.format(x.images_per_s, *x.images_per_s_iqr)
+        for x in rows
+    ]
+    return format_table(frame, COLUMNS)

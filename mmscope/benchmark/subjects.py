@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -17,7 +17,6 @@ from mmscope.benchmark.models import (
     REDUCED,
     SCOPE,
     VIM,
-    BenchmarkModel,
     build_deit,
     build_scope,
     build_vim,
@@ -31,10 +30,12 @@ from mmscope.benchmark.reductions import (
     reduced_run,
     unpublished,
 )
-from mmscope.evaluation.interleaved_timing import Run
+from mmscope.evaluation.interleaved_timing import Entry, Run
 
 PRODUCTS = 'matrix products of ViM'
 EXIT_RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Number of images B to images (B, 3, H, W).
+Draw = Callable[[int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Subject:
             ''.
         images (int): Different images that its forwards go through; 0 if
             they see the same batch again. Defaults to 0.
-        details (Callable | None): Number of images to further entries of its
+        details (Callable | None): Number of images to further fields of its
             row, asked for after the timing. Defaults to None.
     """
 
@@ -66,7 +67,7 @@ class Subject:
     weight_bytes: int = 0
     model: str = ''
     images: int = 0
-    details: Callable[[int], dict] | None = None
+    details: Callable[[int], dict[str, float | None]] | None = None
 
     def period(self, batch: int) -> int:
         """Forwards of a round: all images, and the exit ratio is met."""
@@ -75,15 +76,14 @@ class Subject:
             return batches
         return math.lcm(batches, cycle_length(self.exit_ratio, batch))
 
+    def entry(self, batch: int) -> Entry:
+        """Make what is timed."""
+        return Entry(self.make(batch), self.period(batch))
+
 
 @dataclass(frozen=True)
 class Subjects:
-    """Subjects of one architecture and resolution.
-
-    Args:
-        subjects (list[Subject]): In the order of the table.
-        absent (dict[str, str]): Who is missing, and why.
-    """
+    """Who is timed in a cell, in the order of the table, and who is absent."""
 
     subjects: list[Subject]
     absent: dict[str, str] = field(default_factory=dict)
@@ -96,17 +96,8 @@ def scope_name(exit_ratio: float) -> str:
 
 def images_of(
     resolution: int, dtype: torch.dtype, device: torch.device
-) -> Callable[[int], Tensor]:
-    """Share random images among subjects.
-
-    Args:
-        resolution (int): Side in pixels.
-        dtype (torch.dtype): Of the images.
-        device (torch.device): Where they lie.
-
-    Returns:
-        Callable: Number B to images (B, 3, side, side), the same each time.
-    """
+) -> Draw:
+    """Share random images, the same each time, among subjects."""
 
     @cache
     def draw(batch: int) -> Tensor:
@@ -159,12 +150,21 @@ def make_subjects(
         absent[DEIT] = reason
     else:
         deit = build_deit(deit_arch or arch, resolution, neck)
-        found.append(_plain(DEIT, cast(deit, dtype, device), draw))
+        found.append(plain_subject(DEIT, cast(deit, dtype, device), draw))
     vim = cast(build_vim(arch, resolution, neck, backend), dtype, device)
     macs = model_macs(vim, resolution).full
-    found.append(_plain(VIM, vim, draw, macs))
+    found.append(plain_subject(VIM, vim, draw, macs))
     if matmuls:
-        found.append(_products(vim, resolution))
+        products = vim_products(vim, resolution)
+        found.append(
+            Subject(
+                PRODUCTS,
+                PRODUCTS,
+                lambda batch: products_run(products, batch),
+                macs=sum(product.macs for product in products),
+                weight_bytes=_bytes(product.weight for product in products),
+            )
+        )
     absent.update(unpublished(arch, reductions))
     for name, reduction in (reductions or {}).items():
         model = build_reduced(arch, resolution, reduction, neck, backend)
@@ -177,29 +177,24 @@ def make_subjects(
     return Subjects(found, absent)
 
 
-def _plain(
-    name: str,
-    model: nn.Module,
-    draw: Callable[[int], Tensor],
-    macs: float | None = None,
+def plain_subject(
+    name: str, model: nn.Module, draw: Draw, macs: float | None = None
 ) -> Subject:
-    def make(batch: int) -> Run:
-        return forward_run(model, draw(batch))
-
+    """Make a subject, also its own kind, of a model that runs as it is."""
     return Subject(
-        name, name, make, macs=macs, weight_bytes=weight_bytes(model)
+        name,
+        name,
+        lambda batch: forward_run(model, draw(batch)),
+        macs=macs,
+        weight_bytes=weight_bytes(model),
     )
 
 
 def _reduced(
-    name: str,
-    model: BenchmarkModel,
-    resolution: int,
-    draw: Callable[[int], Tensor],
+    name: str, model: nn.Module, resolution: int, draw: Draw
 ) -> Subject:
     def make(batch: int) -> Run:
-        forward = forward_run(model, draw(batch))
-        return reduced_run(model, batch, forward)
+        return reduced_run(model, batch, forward_run(model, draw(batch)))
 
     return Subject(
         name,
@@ -212,44 +207,28 @@ def _reduced(
 
 
 def _gated(
-    model: BenchmarkModel,
+    model: nn.Module,
     resolution: int,
     exit_ratios: Sequence[float],
-    draw: Callable[[int], Tensor],
+    draw: Draw,
 ) -> list[Subject]:
-    costs = model_macs(model, resolution)
-    return [
-        Subject(
+    costs, size = model_macs(model, resolution), weight_bytes(model)
+
+    def subject(ratio: float) -> Subject:
+        def make(batch: int) -> Run:
+            forward = forward_run(model, draw(batch))
+            return forced_run(model.backbone, ratio, forward)
+
+        return Subject(
             scope_name(ratio),
             SCOPE,
-            _maker(model, ratio, draw),
+            make,
             exit_ratio=ratio,
             macs=mean_cost(costs, ratio),
-            weight_bytes=weight_bytes(model),
+            weight_bytes=size,
         )
-        for ratio in exit_ratios
-    ]
 
-
-def _maker(
-    model: BenchmarkModel, ratio: float, draw: Callable[[int], Tensor]
-) -> Callable[[int], Run]:
-    def make(batch: int) -> Run:
-        forward = forward_run(model, draw(batch))
-        return forced_run(model.backbone, ratio, forward)
-
-    return make
-
-
-def _products(vim: BenchmarkModel, resolution: int) -> Subject:
-    products = vim_products(vim, resolution)
-    return Subject(
-        PRODUCTS,
-        PRODUCTS,
-        lambda batch: products_run(products, batch),
-        macs=sum(product.macs for product in products),
-        weight_bytes=sum(_bytes(product.weight) for product in products),
-    )
+    return [subject(ratio) for ratio in exit_ratios]
 
 
 def forward_run(model: nn.Module, images: Tensor) -> Run:
@@ -264,8 +243,8 @@ def forward_run(model: nn.Module, images: Tensor) -> Run:
 
 def weight_bytes(model: nn.Module) -> int:
     """Count the bytes of a model's parameters."""
-    return sum(_bytes(param) for param in model.parameters())
+    return _bytes(model.parameters())
 
 
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)

@@ -7,20 +7,14 @@ version has.
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 
 def main() -> None:
     """Answer every line of stdin with a forward and an empty line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkout')
-    parser.add_argument('arch')
-    parser.add_argument('batch', type=int)
-    parser.add_argument('threads', type=int)
-    args = parser.parse_args()
+    checkout, arch, batch, threads = sys.argv[1:]
     # In place of this file's own folder.
-    sys.path[0] = args.checkout
+    sys.path[0] = checkout
     answers, sys.stdout = sys.stdout, sys.stderr
 
     import torch
@@ -30,12 +24,12 @@ def main() -> None:
     from mmscope.runtime.memory import keep_freed_memory
 
     if reason := why_unavailable('cpu'):
-        sys.exit(f'{args.checkout}: {reason}')
+        sys.exit(f'{checkout}: {reason}')
     keep_freed_memory()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(int(threads))
     torch.manual_seed(0)
-    model = VisionMamba(arch=args.arch, img_size=224).eval()
-    imgs = torch.randn(args.batch, 3, 224, 224)
+    model = VisionMamba(arch=arch, img_size=224).eval()
+    imgs = torch.randn(int(batch), 3, 224, 224)
     with torch.inference_mode():
         for _ in sys.stdin:
             model(imgs)

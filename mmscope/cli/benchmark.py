@@ -25,42 +25,46 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from mmscope import ops
 from mmscope.benchmark.configs import config_subjects, open_config_model
-from mmscope.benchmark.grid import (
-    Cell,
-    Grid,
-    Limits,
-    measure_cell,
-    measure_grid,
+from mmscope.benchmark.files import plain, write_json
+from mmscope.benchmark.grid import Cell, Limits, measure_cell, measure_grid
+from mmscope.benchmark.grid_report import (
+    grid_section,
+    paragraphs,
+    reductions_section,
 )
+from mmscope.benchmark.grid_rows import Grid, slower_cases
 from mmscope.benchmark.growth import (
     BATCHES,
     SIDES,
     Growth,
-    growth_report,
+    GrowthFile,
+    growth_section,
     thread_counts,
 )
 from mmscope.benchmark.memory import memory_method
-from mmscope.benchmark.ops import benchmark_ops, ops_table
-from mmscope.benchmark.page import reductions_section
+from mmscope.benchmark.ops import benchmark_ops, ops_section
 from mmscope.benchmark.picture import grid_figure, growth_figure
-from mmscope.benchmark.predictions import slower_cases
 from mmscope.benchmark.ratios import (
+    RatiosFile,
+    changes,
     growth_exponents,
     model_ratios,
     op_ratios,
-    write_ratios,
+    rounded,
 )
 from mmscope.benchmark.reductions import SETTINGS
-from mmscope.benchmark.report import grid_report
 from mmscope.benchmark.setting import (
     DTYPES,
+    Setting,
     describe_setting,
     noise_note,
     setting_line,
@@ -80,17 +84,12 @@ GPU_GRID = {
     'batch_sizes': (1, 8, 64, 256),
     'resolutions': (224, 384, 512, 640, 768, 1024, 1248),
 }
+# What goes into the file, the same for people, and as a picture.
+Found = tuple[Any, str, Callable[[], Figure] | None]
 
 
 def check_device(args: argparse.Namespace) -> None:
-    """Refuse a device or a backend that cannot run.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Raises:
-        UserError: With the reason.
-    """
+    """Refuse, by a UserError, a device or a backend that cannot run."""
     if args.device.type == 'cuda' and not torch.cuda.is_available():
         raise UserError(
             f'--device {args.device}, but torch sees no GPU: use --device cpu'
@@ -132,10 +131,10 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run_grid(args: argparse.Namespace) -> dict:
+def run_grid(args: argparse.Namespace) -> Grid:
     """Measure the grid of architectures, batches and resolutions."""
     default = GPU_GRID if args.device.type == 'cuda' else CPU_GRID
-    grid = measure_grid(
+    return measure_grid(
         args.arch or ('tiny', 'small'),
         args.batch_sizes or default['batch_sizes'],
         args.resolutions or default['resolutions'],
@@ -143,10 +142,9 @@ def run_grid(args: argparse.Namespace) -> dict:
         limits_of(args),
         tell,
     )
-    return describe_grid(args, grid)
 
 
-def run_configs(args: argparse.Namespace) -> dict:
+def run_configs(args: argparse.Namespace) -> Grid:
     """Time the models of configs in turns."""
     batches = args.batch_sizes or CPU_GRID['batch_sizes']
     number = max(args.images, *batches)
@@ -170,37 +168,38 @@ def run_configs(args: argparse.Namespace) -> dict:
         tell(f'configs, batch {batch}')
         cell = Cell('config', batch, ' and '.join(sizes))
         measure_cell(cell, field, limits_of(args), grid)
-    return describe_grid(args, grid)
+    return grid
 
 
-def describe_grid(args: argparse.Namespace, grid: Grid) -> dict:
-    """Turn a grid into what is written: rows, skipped, losses."""
-    return {
-        'neck': args.neck,
-        'memory': memory_method(args.device),
-        'rows': grid.rows,
-        'skipped': grid.skipped,
-        'slower_cases': slower_cases(grid.rows),
-    }
+def grid(args: argparse.Namespace, setting: Setting) -> Found:
+    """Measure a grid, of configs or not, and describe it."""
+    found = run_configs(args) if args.config else run_grid(args)
+    found.setting, found.neck = setting, args.neck
+    found.memory = memory_method(args.device)
+    found.slower_cases = slower_cases(found.rows)
+    section = reductions_section if args.reductions else grid_section
+    return found, section(found), partial(grid_figure, found.rows)
 
 
-def run_growth(args: argparse.Namespace) -> dict:
+def growth(args: argparse.Namespace, setting: Setting) -> Found:
     """Measure growth with tokens, batch and, on CPU, threads."""
     arch = (args.arch or ('tiny',))[0]
-    growth = Growth(arch, partial(builder, args, arch), limits_of(args), tell)
+    curves = Growth(arch, partial(builder, args, arch), limits_of(args), tell)
     sides = args.resolutions or SIDES
-    growth.tokens(sides)
-    growth.batch(args.batch_sizes or BATCHES, sides[0])
+    curves.tokens(sides)
+    curves.batch(args.batch_sizes or BATCHES, sides[0])
     if args.device.type == 'cpu':
-        growth.threads(thread_counts(torch.get_num_threads()), side=sides[0])
-    return growth.result()
+        curves.threads(thread_counts(torch.get_num_threads()), side=sides[0])
+    found = GrowthFile(curves.result(), setting)
+    draw = partial(growth_figure, found.growth.curves)
+    return found, growth_section(found), draw
 
 
-def run_ratios(args: argparse.Namespace, setting: dict) -> str:
-    """Write the file of ratios; returns what changed."""
+def ratios(args: argparse.Namespace, setting: Setting) -> Found:
+    """Measure ratios, and write them beside what they were."""
     args.matmuls, args.exit_ratios = True, [0.5]
     build = partial(builder, args)
-    found: dict = {}
+    found = {}
     if ops.why_unavailable('cpu', args.device) is None:
         found.update(op_ratios(min(args.repeats, 5)))
     for arch in args.arch or ('tiny', 'small'):
@@ -211,46 +210,26 @@ def run_ratios(args: argparse.Namespace, setting: dict) -> str:
             )
     args.exit_ratios = []
     found.update(growth_exponents('tiny', build, args.repeats, args.device))
-    return write_ratios(setting, found, args.ratios)
+    file = RatiosFile(setting, {k: rounded(x) for k, x in found.items()})
+    text = paragraphs(changes(file, args.ratios), setting_line(setting))
+    write_json(args.ratios, file)
+    return file, text, None
 
 
-def measure(args: argparse.Namespace, setting: dict) -> tuple[dict, str]:
-    """Run what the command line asks for.
+def operators(args: argparse.Namespace, setting: Setting) -> Found:
+    """Compare operators."""
+    rows = benchmark_ops(args.repeats, device=args.device)
+    text = paragraphs(ops_section(rows), setting_line(setting))
+    return {'setting': setting, 'ops': rows}, text, None
 
-    Args:
-        args (argparse.Namespace): Command line.
-        setting (dict): Machine, versions, commit.
 
-    Returns:
-        tuple[dict, str]: Result for JSON, and the same for people.
-    """
+def measure(args: argparse.Namespace, setting: Setting) -> Found:
+    """Run what the command line asks for."""
     if args.ops:
-        rows = benchmark_ops(args.repeats, device=args.device)
-        return {'ops': rows}, ops_table(rows)
+        return operators(args, setting)
     if args.growth:
-        result = run_growth(args)
-        return {'growth': result}, growth_report(result)
-    if args.ratios:
-        text = run_ratios(args, setting)
-        written = json.loads(Path(args.ratios).read_text(encoding='utf-8'))
-        return {'ratios': written['ratios']}, text
-    result = run_configs(args) if args.config else run_grid(args)
-    if args.reductions:
-        return result, reductions_section({**result, 'setting': setting})
-    return result, grid_report(result)
-
-
-def write(args: argparse.Namespace, result: dict) -> None:
-    """Write the JSON file and the picture that were asked for."""
-    if args.json and args.json != '-':
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(result, indent=2) + '\n'
-        Path(args.json).write_text(text, encoding='utf-8')
-    if args.plot:
-        if args.growth:
-            save(growth_figure(result['growth']), args.plot)
-        else:
-            save(grid_figure(result['rows']), args.plot)
+        return growth(args, setting)
+    return ratios(args, setting) if args.ratios else grid(args, setting)
 
 
 @ending_cleanly()
@@ -271,12 +250,13 @@ def main(arguments: list[str] | None = None) -> None:
             # As tools/test.py does; it serves every subject.
             keep_freed_memory()
         setting = describe_setting(args.device, args.dtype, args.backend)
-        found, text = measure(args, setting)
-        result = {'setting': setting, **found}
+        result, text, draw = measure(args, setting)
         with disk_errors('.', 'Name another file with --json or --plot'):
-            write(args, result)
+            if args.json and args.json != '-':
+                write_json(args.json, result)
+            if args.plot:
+                save(draw(), args.plot)
     if args.json == '-':
-        print(json.dumps(result, indent=2))
-        return
-    parts = [setting_line(setting), noise_note(setting), text]
-    print('\n\n'.join(filter(None, parts)))
+        print(json.dumps(plain(result), indent=1))
+    else:
+        print(paragraphs(noise_note(setting), text))

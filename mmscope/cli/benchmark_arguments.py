@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
 from mmengine.config import DictAction
@@ -26,157 +27,76 @@ REPEATS = {'cpu': 10, 'cuda': 30}
 def add_what(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what is measured."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        '--ops',
-        action='store_true',
-        help='compare the compiled scan and convolution with plain PyTorch',
-    )
-    what.add_argument(
-        '--growth',
-        action='store_true',
-        help='time and memory against tokens, batch and threads',
-    )
-    what.add_argument(
-        '--ratios',
-        metavar='FILE',
-        help='write the ratios that are comparable between machines as JSON',
-    )
-    what.add_argument(
-        '--reductions',
-        action='store_true',
-        help='the grid with R-MeeTo, HiddenAlign and DyVM on ViM',
-    )
-    what.add_argument(
-        '--config',
-        nargs='+',
-        metavar='FILE',
-        help='time whole models by their test_step on their test data',
-    )
+    flag = partial(what.add_argument, action='store_true')
+    text = 'compare the compiled scan and convolution with plain PyTorch'
+    flag('--ops', help=text)
+    flag('--growth', help='time and memory against tokens, batch and threads')
+    text = 'the grid with R-MeeTo, HiddenAlign and DyVM on ViM'
+    flag('--reductions', help=text)
+    text = 'write the ratios that are comparable between machines as JSON'
+    what.add_argument('--ratios', metavar='FILE', help=text)
+    files = dict(nargs='+', metavar='FILE')
+    text = 'time whole models by their test_step on their test data'
+    what.add_argument('--config', **files, help=text)
     add_gpu_modes(what)
-    parser.add_argument(
-        '--checkpoint',
-        nargs='+',
-        default=[],
-        metavar='FILE',
-        help='weights, one for each --config (default: random)',
-    )
-    parser.add_argument(
-        '--images',
-        type=positive,
-        default=16,
-        help='images of a config that are timed (default: 16)',
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config overrides'
-    )
-    parser.add_argument(
-        '--matmuls',
-        action='store_true',
-        help="time ViM's matrix products alone, too: the floor",
-    )
+    add = parser.add_argument
+    text = 'weights, one for each --config (default: random)'
+    add('--checkpoint', **files, default=[], help=text)
+    text = 'images of a config that are timed (default: 16)'
+    add('--images', type=positive, default=16, help=text)
+    text = 'config overrides'
+    add('--cfg-options', nargs='+', action=DictAction, help=text)
+    text = "time ViM's matrix products alone, too: the floor"
+    add('--matmuls', action='store_true', help=text)
 
 
 def add_grid(parser: argparse.ArgumentParser) -> None:
     """Add the options that span the grid."""
-    parser.add_argument(
-        '--arch',
-        nargs='+',
-        choices=list(ARCHS),
-        help='default: tiny and small; with --growth: tiny',
-    )
-    parser.add_argument(
-        '--batch-sizes',
-        nargs='+',
-        type=positive,
-        help='default: 1 8 on CPU, 1 8 64 256 on a GPU',
-    )
-    parser.add_argument(
-        '--resolutions',
-        nargs='+',
-        type=positive,
-        metavar='PIXELS',
-        help='default: 224 512 on CPU, up to 1248 on a GPU; with --growth: '
-        f'{SIDES[0]} to {SIDES[-1]}; with --reductions: 224',
-    )
-    parser.add_argument(
-        '--exit-ratios',
-        nargs='*',
-        type=fraction,
-        metavar='R',
-        help='fractions of the images that exit (default: 0 0.25 0.5 0.75 1; '
-        'with --growth or --reductions: 0.5)',
-    )
-    parser.add_argument(
-        '--exit-thresholds',
-        nargs='+',
-        type=float,
-        default=[],
-        metavar='ETA',
-        help="with --config: leave the exits to the model's gate",
-    )
-    parser.add_argument(
-        '--refine-ratio', type=fraction, default=0.8, help='default: 0.8'
-    )
-    parser.add_argument(
-        '--neck',
-        choices=NECKS,
-        default='none',
-        help='put a feature pyramid on every backbone (default: a classifier)',
-    )
+    add = parser.add_argument
+    text = 'default: tiny and small; with --growth: tiny'
+    add('--arch', nargs='+', choices=list(ARCHS), help=text)
+    numbers = dict(nargs='+', type=positive)
+    text = 'default: 1 8 on CPU, 1 8 64 256 on a GPU'
+    add('--batch-sizes', **numbers, help=text)
+    text = 'default: 224 512 on CPU, up to 1248 on a GPU; with --growth: '
+    text += f'{SIDES[0]} to {SIDES[-1]}; with --reductions: 224'
+    add('--resolutions', **numbers, metavar='PIXELS', help=text)
+    text = 'fractions of the images that exit (default: 0 0.25 0.5 0.75 1; '
+    text += 'with --growth or --reductions: 0.5)'
+    add('--exit-ratios', nargs='*', type=fraction, metavar='R', help=text)
+    etas = dict(nargs='+', type=float, default=[], metavar='ETA')
+    text = "with --config: leave the exits to the model's gate"
+    add('--exit-thresholds', **etas, help=text)
+    add('--refine-ratio', type=fraction, default=0.8, help='default: 0.8')
+    text = 'put a feature pyramid on every backbone (default: a classifier)'
+    add('--neck', choices=NECKS, default='none', help=text)
 
 
 def add_how(parser: argparse.ArgumentParser) -> None:
     """Add the options of device, precision, budget and output."""
-    parser.add_argument(
-        '--device',
-        type=device,
-        help='such as cpu or cuda:0 (default: the GPU if any)',
-    )
-    parser.add_argument('--dtype', choices=list(DTYPES), default='float32')
-    parser.add_argument(
-        '--backend', choices=['auto', *BACKENDS], default='auto'
-    )
-    parser.add_argument(
-        '--threads', type=positive, help='threads of torch (default: its own)'
-    )
-    parser.add_argument(
-        '--repeats',
-        type=positive,
-        help='timed rounds at most (default: 10 on CPU, 30 on a GPU)',
-    )
-    parser.add_argument(
-        '--budget-s',
-        type=float,
-        help='seconds of each cell (default: 60; with --growth: 20); the '
-        'slowest subjects are skipped until three rounds of the others fit',
-    )
-    parser.add_argument(
-        '--budget-gib',
-        type=float,
-        help='memory of a forward (default: seven tenths of what is free)',
-    )
-    parser.add_argument(
-        '--json',
-        nargs='?',
-        const='-',
-        metavar='FILE',
-        help='write the numbers as JSON; without FILE instead of the table',
-    )
-    parser.add_argument('--plot', metavar='FILE', help='draw them (PNG)')
+    add = parser.add_argument
+    text = 'such as cpu or cuda:0 (default: the GPU if any)'
+    add('--device', type=device, help=text)
+    add('--dtype', choices=list(DTYPES), default='float32')
+    add('--backend', choices=['auto', *BACKENDS], default='auto')
+    text = 'threads of torch (default: its own)'
+    add('--threads', type=positive, help=text)
+    text = 'timed rounds at most (default: 10 on CPU, 30 on a GPU)'
+    add('--repeats', type=positive, help=text)
+    text = 'seconds of each cell (default: 60; with --growth: 20); the '
+    text += 'slowest subjects are skipped until three rounds of the others fit'
+    add('--budget-s', type=float, help=text)
+    text = 'memory of a forward (default: seven tenths of what is free)'
+    add('--budget-gib', type=float, help=text)
+    text = 'write the numbers as JSON; without FILE instead of the table'
+    add('--json', nargs='?', const='-', metavar='FILE', help=text)
+    add('--plot', metavar='FILE', help='draw them (PNG)')
 
 
 def parse_args(
     arguments: list[str] | None, description: str
 ) -> argparse.Namespace:
-    """Read the command line, and fill in what depends on the device.
-
-    Args:
-        arguments (list[str] | None): None for those of the process.
-        description (str): Shown by --help.
-
-    Returns:
-        argparse.Namespace: Complete but for the grid.
-    """
+    """Read the command line, and fill in what depends on the device."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

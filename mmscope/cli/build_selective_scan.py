@@ -1,11 +1,11 @@
 """Build mamba-ssm's selective_scan_cuda alone, for the card at hand.
 
-    python tools/misc/build_selective_scan.py FOLDER [--source ARCHIVE]
+    python tools/misc/build_selective_scan.py FOLDER --source ARCHIVE
     PYTHONPATH=FOLDER python tools/benchmark.py --gpu-first --json FILE
 
 It needs nvcc of torch's CUDA version, ninja and a few minutes on all cores.
-Without --source the source package is downloaded by pip. Nothing of mmscope
-needs it: it is the rival that the benchmark compares with.
+docs/gpu_first_minute.md has the command that downloads the archive. Nothing of
+mmscope needs it: it is the rival that the benchmark compares with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--source',
         metavar='PATH',
-        help=f'archive or folder of {PACKAGE} (default: downloaded)',
+        required=True,
+        help=f'archive or folder of {PACKAGE}',
     )
     parser.add_argument(
         '--capability', help='such as 9.0 (default: that of the card here)'

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmscope.benchmark.checkouts import add_step, compare_checkouts
+from mmscope.benchmark.checkouts import Step, add_step, compare_checkouts
 from mmscope.benchmark.setting import ROOT, commit, describe_setting
 from mmscope.cli.arguments import positive
 from mmscope.errors import user_errors
@@ -67,15 +67,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name, (low, median, high) in ratios.items():
         print(f'{name}: {median:.3f} ({low:.3f} to {high:.3f}) of the time')
     if args.json:
-        step = dict(
-            step=args.step,
-            predicted=args.predicted,
-            before=commit(args.before),
-            after=commit(args.after),
-            ratios={
-                name: [round(x, 4) for x in quartiles]
-                for name, quartiles in ratios.items()
-            },
-            setting=setting,
-        )
+        rounded = {
+            name: tuple(round(x, 4) for x in quartiles)
+            for name, quartiles in ratios.items()
+        }
+        commits = commit(args.before), commit(args.after)
+        step = Step(args.step, args.predicted, *commits, rounded, setting)
         add_step(args.json, step)

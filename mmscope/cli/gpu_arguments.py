@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+
+import torch
 
 from mmscope.benchmark.gpu.parts import PARTS
 from mmscope.cli.arguments import positive
+from mmscope.errors import UserError
 
 # Larger than a config's, which are made for CPUs: a GPU is idle otherwise.
 TRAIN_BATCH = 512
@@ -13,11 +17,7 @@ CONFIGS = ('configs/cifar10/vim_mini.py', 'configs/cifar10/mambascope_mini.py')
 
 
 def add_gpu_modes(what: argparse._MutuallyExclusiveGroup) -> None:
-    """Add what is done, beside the other things that are measured.
-
-    Args:
-        what (argparse._MutuallyExclusiveGroup): Extended in place.
-    """
+    """Add what is done, beside the other things that are measured."""
     what.add_argument(
         '--gpu-first',
         action='store_true',
@@ -33,69 +33,34 @@ def add_gpu_modes(what: argparse._MutuallyExclusiveGroup) -> None:
 
 
 def add_gpu_options(parser: argparse.ArgumentParser) -> None:
-    """Add how it is done.
-
-    Args:
-        parser (argparse.ArgumentParser): Extended in place.
-    """
+    """Add how it is done."""
     group = parser.add_argument_group('with --gpu-first or --train-minutes')
-    group.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='run every line on the CPU in seconds: tiny, numbers are '
-        'worthless',
-    )
-    group.add_argument(
-        '--again',
-        action='store_true',
-        help='forget what --json FILE holds; without it what was done on the '
-        'same card and commit is kept',
-    )
-    group.add_argument(
-        '--parts',
-        nargs='+',
-        choices=list(PARTS),
-        default=list(PARTS),
-        help='of --gpu-first (default: all)',
-    )
-    group.add_argument(
-        '--commit',
-        metavar='NAME',
-        help='of the code, where it is a copy without its repository '
-        '(default: git says it)',
-    )
-    group.add_argument(
-        '--data',
-        metavar='FOLDER',
-        help='images of --train-minutes: FOLDER/train and FOLDER/test with '
-        'one folder a class, or a tar archive of these two',
-    )
-    group.add_argument(
-        '--train-config',
-        nargs='+',
-        default=list(CONFIGS),
-        metavar='FILE',
-        help='configs of classifiers (default: both of CIFAR-10)',
-    )
-    group.add_argument(
-        '--train-batch',
-        type=positive,
-        default=TRAIN_BATCH,
-        metavar='B',
-        help="images of a step; the config's rate grows by the square root "
-        f'(default: {TRAIN_BATCH})',
-    )
+    add = group.add_argument
+    flag = partial(add, action='store_true')
+    text = 'run every line on the CPU in seconds: tiny, numbers are worthless'
+    flag('--dry-run', help=text)
+    text = 'forget what --json FILE holds; without it what was done on the '
+    flag('--again', help=f'{text}same card and commit is kept')
+    names, text = list(PARTS), 'of --gpu-first (default: all)'
+    add('--parts', nargs='+', choices=names, default=names, help=text)
+    text = 'of the code, where it is a copy without its repository (default: '
+    add('--commit', metavar='NAME', help=f'{text}git says it)')
+    text = 'images of --train-minutes: FOLDER/train and FOLDER/test with one '
+    text += 'folder a class, or a tar archive of these two'
+    add('--data', metavar='FOLDER', help=text)
+    text = 'configs of classifiers (default: both of CIFAR-10)'
+    many = partial(add, nargs='+', metavar='FILE')
+    many('--train-config', default=list(CONFIGS), help=text)
+    text = "images of a step; the config's rate grows by the square root "
+    text += f'(default: {TRAIN_BATCH})'
+    number = partial(add, type=positive, default=TRAIN_BATCH, metavar='B')
+    number('--train-batch', help=text)
 
 
 def check_gpu(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> None:
-    """End with a message if options are missing or contradict each other.
-
-    Args:
-        parser (argparse.ArgumentParser): To end with.
-        args (argparse.Namespace): Command line.
-    """
+    """End with a message if options are missing or contradict each other."""
     training = args.train_minutes is not None
     if not (args.gpu_first or training):
         for name in ('dry_run', 'again', 'data', 'commit'):
@@ -117,3 +82,16 @@ def check_gpu(
         parser.error('--train-minutes needs images: --data FOLDER')
     if args.data and not training:
         parser.error('--data belongs to --train-minutes')
+
+
+def gpu_device(args: argparse.Namespace) -> torch.device:
+    """Return the GPU, or the CPU for a dry run; else raise a UserError."""
+    if args.dry_run:
+        return torch.device('cpu')
+    if not torch.cuda.is_available():
+        mode = '--gpu-first' if args.gpu_first else '--train-minutes'
+        raise UserError(
+            f'{mode}, but torch sees no GPU: run it on a machine with one and '
+            'its driver, or try it with --dry-run'
+        )
+    return torch.device('cuda')

@@ -7,35 +7,19 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from mmscope.benchmark.gpu.record import RecordError
 from mmscope.benchmark.gpu.report import summary
 from mmscope.benchmark.gpu.supervisor import Order, run
 from mmscope.benchmark.setting import describe_run
-from mmscope.errors import UserError
+from mmscope.cli.gpu_arguments import gpu_device
 
 
 def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
-    """Run all parts and describe what came out.
-
-    Args:
-        args (argparse.Namespace): Command line.
-        tell (Callable): Gets a line an event.
-
-    Returns:
-        str: A summary for people; the numbers are in the file.
+    """Run all parts; the summary is for people, the numbers are in the file.
 
     Raises:
         UserError: If there is no GPU, or the file of results is none.
     """
-    device = torch.device('cpu' if args.dry_run else 'cuda')
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise UserError(
-            '--gpu-first, but torch sees no GPU: run it on a machine with one '
-            'and its driver, or try it with --dry-run'
-        )
-    setting = describe_run(device, args.dry_run, args.commit)
+    setting = describe_run(gpu_device(args), args.dry_run, args.commit)
     order = Order(
         Path(args.json),
         setting,
@@ -49,8 +33,6 @@ def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return summary(run(order, tell))
-    except RecordError as error:
-        raise UserError(str(error)) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -13,16 +13,16 @@ if a page is not what the file says.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
+from mmscope.benchmark.files import write_json
 from mmscope.benchmark.gpu_page import (
     kernels_section,
     predictions_section,
 )
-from mmscope.benchmark.gpu_predictions import COUNTS
+from mmscope.benchmark.gpu_predictions import COUNTS, read_counts
+from mmscope.benchmark.setting import commit
 from mmscope.errors import UserError, user_errors
 
 SECTIONS = {
@@ -49,11 +49,9 @@ def count_again(path: Path) -> None:
     """Compile the kernels of this checkout; write the file of counts."""
     from mmscope.benchmark.gpu_cases import case_counts
 
-    counts = json.loads(path.read_text(encoding='utf-8'))
-    commit = ['git', 'rev-parse', '--short', 'HEAD']
-    done = subprocess.run(commit, capture_output=True, text=True, check=True)
-    counts['now'] = {'commit': done.stdout.strip(), **case_counts()}
-    path.write_text(json.dumps(counts, indent=1) + '\n', encoding='utf-8')
+    counts = read_counts(path)
+    counts.now = case_counts(commit())
+    write_json(path, counts)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,9 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError(f'{args.counts} does not exist: see --help')
         if args.count:
             count_again(args.counts)
-        counts = json.loads(args.counts.read_text(encoding='utf-8'))
+        counts = read_counts(args.counts)
         for section, (page, write) in SECTIONS.items():
-            update_document(
-                *(args.counts.parent / page, f'gpu_kernels {section}'),
-                *(write(counts), args.check),
-            )
+            path, tool = args.counts.parent / page, f'gpu_kernels {section}'
+            update_document(path, tool, write(counts), args.check)

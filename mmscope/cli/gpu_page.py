@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
-from mmscope.benchmark.gpu.page import page_section
+from mmscope.benchmark.gpu.report import page_section
 from mmscope.errors import user_errors
 
 TOOL = 'gpu_first measurements'
@@ -46,6 +46,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments)
-    with user_errors(ValueError):
+    with user_errors():
         path = args.json or args.page.with_suffix('.json')
         update_document(args.page, TOOL, page_section(path), args.check)

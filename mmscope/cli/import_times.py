@@ -40,18 +40,11 @@ print('\\n' + json.dumps({'seconds': seconds, 'loaded': loaded}))
 
 
 def measure(checkout: Path, target: str) -> tuple[float, list[str]]:
-    """Import once.
-
-    Args:
-        checkout (Path): Its root.
-        target (str): Module, or tool by its path below the root.
+    """Import a module, or a tool by its path below the checkout, once.
 
     Returns:
         tuple[float, list[str]]: Processor seconds, and which of ``WATCHED``
         are loaded afterwards.
-
-    Raises:
-        subprocess.CalledProcessError: If the import fails.
     """
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', CODE, target, *WATCHED],

@@ -15,18 +15,19 @@ Parts that are not measured keep what the file says of them.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmscope.benchmark.load_test import measure_load
+from mmscope.benchmark.files import read_json, write_json
+from mmscope.benchmark.load_test import Load, measure_load
 from mmscope.benchmark.long_runs import STEPS, measure_kills, measure_memory
-from mmscope.benchmark.many_images_page import WRITERS
+from mmscope.benchmark.many_images import PARTS, Part
 from mmscope.benchmark.setting import describe_setting, noise_note
 from mmscope.benchmark.streams import (
     CLASSES,
     HOSTS,
+    StreamRow,
     build,
     exit_thresholds,
     make_images,
@@ -49,7 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('--json', type=Path, default=Path('docs/results/many_images.json'))
-    add('--parts', nargs='+', choices=[*WRITERS], default=[*WRITERS])
+    add('--parts', nargs='+', choices=[*PARTS], default=[*PARTS])
     text = 'models of the streams'
     add('--hosts', nargs='+', choices=[*HOSTS], default=[*HOSTS], help=text)
     add('--arch', default='tiny', help='of streams and load')
@@ -78,35 +79,21 @@ def main(argv: list[str] | None = None) -> None:
             if note := noise_note(setting):
                 print(note)
             result = measure[part]()
-            write(args.json, part, setting, result)
-            print(WRITERS[part](result))
+            put(args.json, part, Part(result, setting))
+            print(PARTS[part][1](result))
 
 
-def write(path: Path, part: str, setting: dict, result: Any) -> None:
-    """Put one part into the file, and leave the others.
-
-    Args:
-        path (Path): JSON file, made if it is missing.
-        part (str): Its name.
-        setting (dict): Of ``describe_setting``.
-        result (Any): What was measured.
-    """
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    found[part] = {'setting': setting, 'result': result}
-    found = {name: found[name] for name in WRITERS if name in found}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + '\n')
+def put(path: Path, name: str, part: Part) -> None:
+    """Put one part into the file, which is made if missing."""
+    found = {}
+    if path.is_file():
+        found = read_json(path, dict, 'analysis_tools/many_images.py')
+    found[name] = part
+    write_json(path, {name: found[name] for name in PARTS if name in found})
 
 
-def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the streams of all hosts.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        list[dict]: See :func:`measure_streams`.
-    """
+def streams(args: argparse.Namespace) -> list[StreamRow]:
+    """Measure the streams of all hosts."""
     return [
         row
         for host in args.hosts
@@ -116,15 +103,8 @@ def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def load(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure a classifier's server at which half of the images exit.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        dict: See :func:`measure_load`.
-    """
+def load(args: argparse.Namespace) -> Load:
+    """Measure a classifier's server at which half of the images exit."""
     model = build('classifier', 'MambaScope', args.arch, args.side)
     options = {'max_wait': MAX_WAIT, 'pipeline': STEPS}
     TwoStageEngine(model, 0.5)

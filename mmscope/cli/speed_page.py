@@ -20,38 +20,50 @@ page is not what the files say.
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from mmscope.analysis.markers import update_document
-from mmscope.benchmark.many_images_page import section as many_images_section
-from mmscope.benchmark.page import (
+from mmscope.benchmark.checkouts import Step, steps_section
+from mmscope.benchmark.files import read_json
+from mmscope.benchmark.grid_report import (
     exits_section,
     grid_section,
-    growth_section,
-    ratios_section,
     reductions_section,
-    steps_section,
 )
+from mmscope.benchmark.grid_rows import Grid
+from mmscope.benchmark.growth import GrowthFile, growth_section
+from mmscope.benchmark.many_images import PARTS, Part, part_section
+from mmscope.benchmark.ratios import RatiosFile, ratios_section
 from mmscope.errors import UserError, user_errors
 
-TOOL = 'speed_page'
-# Section to file and writer, by the name of the page.
+
+class Section(NamedTuple):
+    """File beside the page, what it holds, and that as Markdown."""
+
+    file: str
+    kind: Any
+    write: Callable[[Any], str]
+
+
 PAGES = {
     'speed.md': {
-        'ratios': ('bench.json', ratios_section),
-        'steps': ('speed_steps.json', steps_section),
-        'exits': ('speed_grid.json', exits_section),
-        'growth': ('speed_growth.json', growth_section),
-        'grid': ('speed_grid.json', grid_section),
-        'bfloat16': ('speed_bf16.json', grid_section),
+        'ratios': Section('bench.json', RatiosFile, ratios_section),
+        'steps': Section('speed_steps.json', list[Step], steps_section),
+        'exits': Section('speed_grid.json', Grid, exits_section),
+        'growth': Section('speed_growth.json', GrowthFile, growth_section),
+        'grid': Section('speed_grid.json', Grid, grid_section),
+        'bfloat16': Section('speed_bf16.json', Grid, grid_section),
     },
     'token_reduction_speed.md': {
-        'reductions': ('token_reduction_speed.json', reductions_section),
+        'reductions': Section(
+            'token_reduction_speed.json', Grid, reductions_section
+        ),
     },
     'many_images.md': {
-        part: ('many_images.json', many_images_section(part))
-        for part in ('streams', 'memory', 'kills', 'load')
+        part: Section('many_images.json', dict[str, Part], part_section(part))
+        for part in PARTS
     },
 }
 
@@ -81,12 +93,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments)
     with user_errors():
-        for section, (name, write) in PAGES[args.page.name].items():
-            path = args.page.parent / name
+        for name, section in PAGES[args.page.name].items():
+            path = args.page.parent / section.file
             if not path.is_file():
                 raise UserError(
                     f'{path} does not exist: measure it, see --help'
                 )
-            report = write(json.loads(path.read_text(encoding='utf-8')))
-            tool = f'{TOOL} {section}'
-            update_document(args.page, tool, report, args.check)
+            content = read_json(path, section.kind, 'benchmark.py')
+            text = section.write(content)
+            update_document(args.page, f'speed_page {name}', text, args.check)

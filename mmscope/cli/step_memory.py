@@ -42,15 +42,9 @@ step takes about a third more arithmetic.
 
 
 def measure(kind: str, side: int, with_cp: bool) -> int:
-    """Run a step here.
+    """Run a step here: bytes beside the weights and their gradients.
 
-    Args:
-        kind (str): Type of the backbone.
-        side (int): Pixels.
-        with_cp (bool): Whether blocks are computed again.
-
-    Returns:
-        int: Bytes that it needs beside the weights and their gradients.
+    ``with_cp`` says whether blocks are computed again.
     """
     torch.manual_seed(0)
     model = MODELS.build(

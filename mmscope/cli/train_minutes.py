@@ -16,9 +16,9 @@ from mmscope.benchmark.timed_training.session import (
     USUAL,
     Pace,
     Session,
-    device_of,
 )
 from mmscope.benchmark.timed_training.state import State, open_state
+from mmscope.cli.gpu_arguments import gpu_device
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import open_config
 from mmscope.evaluation.tables import Column, format_table
@@ -40,14 +40,7 @@ RESULT = (
 def train_minutes(
     args: argparse.Namespace, tell: Callable[[str], None]
 ) -> str:
-    """Train the models in turns and describe what came out.
-
-    Args:
-        args (argparse.Namespace): Command line.
-        tell (Callable): Gets a line an event.
-
-    Returns:
-        str: A table for people; curves and sweeps are in the files.
+    """Train the models in turns; curves and sweeps are in the files.
 
     Raises:
         UserError: If there is no GPU, or data or a config is at fault.
@@ -56,7 +49,7 @@ def train_minutes(
     deadline = time.monotonic() + 60 * minutes
     # A line for each parameter of each optimizer.
     MMLogger.get_current_instance().setLevel('WARNING')
-    device = device_of(args.dry_run)
+    device = gpu_device(args)
     splits = read_splits(args.data)
     if args.dry_run:
         splits = {k: _some(images) for k, images in splits.items()}
@@ -96,14 +89,7 @@ def _learner(
 
 
 def result_table(state: State) -> str:
-    """Format what became of each model.
-
-    Args:
-        state (State): Of a session.
-
-    Returns:
-        str: Markdown.
-    """
+    """Format what became of each model."""
     rows = []
     for run in state.runs.values():
         last = run.curve[-1] if run.curve else None

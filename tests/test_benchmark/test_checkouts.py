@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from mmscope.benchmark.checkouts import Worker, add_step, compare_checkouts
+from mmscope.benchmark.checkouts import (
+    Step,
+    Worker,
+    add_step,
+    compare_checkouts,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,9 +34,8 @@ def test_a_folder_without_the_package_is_named_with_the_reason(tmp_path):
 
 def test_steps_are_added_and_replaced_by_name(tmp_path):
     path = tmp_path / 'new' / 'steps.json'
-    add_step(path, dict(step='one', predicted=0.5))
-    add_step(path, dict(step='two', predicted=0.5))
-    add_step(path, dict(step='one', predicted=0.6))
+    for name, predicted in (('one', 0.5), ('two', 0.5), ('one', 0.6)):
+        add_step(path, Step(name, predicted, 'old', 'new', {}))
     steps = json.loads(path.read_text())
     assert [(x['step'], x['predicted']) for x in steps] == [
         ('one', 0.6),

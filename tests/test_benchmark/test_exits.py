@@ -8,10 +8,9 @@ from mmscope.benchmark.exits import (
     cycle_length,
     forced_confidence,
     forced_run,
-    gated_by,
 )
 from mmscope.benchmark.models import build_scope
-from mmscope.models import observe
+from mmscope.models import at_threshold, observe
 from mmscope.models.scoping import ExitHeadGate, HostGate
 
 TINY = dict(embed_dims=16, num_layers=2)
@@ -74,7 +73,7 @@ def test_the_model_itself_still_refuses_an_untrained_gate(scope):
     assert type(scope.backbone.gate) is not ForcedGate
     assert scope.backbone.exit_threshold is None
     with (
-        gated_by(scope.backbone, None, 0.5),
+        at_threshold(scope, 0.5),
         pytest.raises(RuntimeError, match='never trained'),
     ):
         scope(torch.randn(1, 3, 64, 64))

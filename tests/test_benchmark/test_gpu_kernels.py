@@ -8,7 +8,7 @@ import torch
 from mmscope.benchmark import gpu_cases
 from mmscope.benchmark.gpu_cases import ALL_VARIANTS, Variants
 from mmscope.benchmark.gpu_disassembly import count_loops, kind_of
-from mmscope.benchmark.gpu_kernels import instructions, why_unknown
+from mmscope.benchmark.gpu_kernels import why_unknown
 from mmscope.ops import triton_backend
 
 if reason := triton_backend.probe():
@@ -57,7 +57,7 @@ def counted():
 
 @pytest.mark.slow
 def test_every_kernel_compiles_without_spills(counted):
-    assert {x['kernel'] for _, x in counted} == {
+    assert {x.kernel for _, x in counted} == {
         'scan_kernel',
         'span_kernel',
         'carry_kernel',
@@ -66,17 +66,17 @@ def test_every_kernel_compiles_without_spills(counted):
         'conv_backward_kernel',
     }
     for launch, x in counted:
-        assert x['stack'] == 0, (x, launch.key)
-        assert x['shared'] <= MOST_SHARED, (x, launch.key)
+        assert x.stack == 0, (x, launch.key)
+        assert x.shared <= MOST_SHARED, (x, launch.key)
 
 
 @pytest.mark.slow
 def test_kernels_of_the_newest_gpus_are_among_the_compiled(counted):
     if reason := why_unknown(NEWEST):
         pytest.skip(reason)
-    found = [x for _, x in counted if x['capability'] == NEWEST]
-    assert {x['channels'] for x in found} == {8, 16, 32, 64}
-    assert len({x['kernel'] for x in found}) == 6
+    found = [x for _, x in counted if x.capability == NEWEST]
+    assert {x.channels for x in found} == {8, 16, 32, 64}
+    assert len({x.kernel for x in found}) == 6
 
 
 def test_an_assembler_that_is_too_old_is_named():
@@ -88,10 +88,10 @@ def test_an_assembler_that_is_too_old_is_named():
 @pytest.mark.slow
 def test_instructions_and_registers_stay_below_their_limits(counted):
     for launch, x in counted:
-        if x['per_token'] and x['capability'] in CAPABILITIES:
-            registers, most = LIMITS[x['kernel'], x['channels']]
-            assert x['registers'] <= registers, (x, launch.key)
-            assert instructions(x) <= most, (x, launch.key)
+        if x.per_token and x.capability in CAPABILITIES:
+            registers, most = LIMITS[x.kernel, x.channels]
+            assert x.registers <= registers, (x, launch.key)
+            assert x.total <= most, (x, launch.key)
 
 
 def is_plain(launch):
@@ -111,10 +111,10 @@ def is_plain(launch):
 def test_both_directions_of_a_batch_reach_the_goal(counted, channels):
     for capability in CAPABILITIES:
         found = [
-            instructions(x)
+            x.total
             for launch, x in counted
             if is_plain(launch)
-            and (x['capability'], x['channels']) == (capability, channels)
+            and (x.capability, x.channels) == (capability, channels)
         ]
         assert len(found) == 2
         assert sum(found) / 2 <= GOAL
@@ -125,10 +125,10 @@ def test_counts_hold_what_a_token_needs(counted):
     # 16 exponentials of the states and at least one of the step size; a loop
     # that the compiler unrolled would show a multiple.
     for launch, x in counted:
-        if x['kernel'] in ('scan_kernel', 'span_kernel'):
-            exact = x['per_token']['exponentials']
-            states = 16 * x['channels'] / 32
-            threads = max(x['channels'] / 32, 1)
+        if x.kernel in ('scan_kernel', 'span_kernel'):
+            exact = x.per_token['exponentials']
+            states = 16 * x.channels / 32
+            threads = max(x.channels / 32, 1)
             assert states < exact <= states + 3 * threads, launch.key
 
 
@@ -136,15 +136,15 @@ def test_counts_hold_what_a_token_needs(counted):
 def test_a_channel_of_32_or_more_stays_in_its_thread(counted):
     for launch, x in counted:
         scans = ('scan_kernel', 'span_kernel')
-        if x['kernel'] not in scans or x['channels'] < 32:
+        if x.kernel not in scans or x.channels < 32:
             continue
         # The largest channel of a warp takes one; what is read of B and C
         # goes once through shared memory, four values a load.
-        shares = x['channels'] == 32 and launch.constants['PACKED']
+        shares = x.channels == 32 and launch.constants['PACKED']
         is_scan = launch.name == 'scan_kernel'
         most = 10 * (shares and is_scan)
         most += bool(launch.constants.get('SCORED'))
-        assert x['per_token'].get('exchanges', 0) <= most, launch.key
+        assert x.per_token.get('exchanges', 0) <= most, launch.key
 
 
 def test_recorded_launches_are_not_started_and_the_launcher_comes_back():

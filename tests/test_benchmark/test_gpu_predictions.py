@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from mmscope.benchmark import gpu_predictions
-from mmscope.benchmark.gpu_predictions import Card, launch_seconds, predict
+from mmscope.benchmark.gpu_predictions import (
+    Card,
+    Kernel,
+    Work,
+    launch_seconds,
+    predict,
+)
 
 # Four schedulers, a cycle a second, a byte a second.
 SLOW = Card(1, 1.0, 1.0, 10.0, 50)
@@ -11,8 +17,10 @@ GAP = gpu_predictions.LAUNCH_SECONDS
 
 
 def seconds(launch, registers=32, **per_token):
-    launch = dict(programs=8, tokens=10, bytes=0, scratch=0) | launch
-    kernel = dict(per_token=per_token, registers=registers)
+    launch = Work(
+        **dict(kernel='a', programs=8, tokens=10, bytes=0, scratch=0) | launch
+    )
+    kernel = Kernel('a', 90, 32, registers, 0, 0, per_token)
     return launch_seconds(SLOW, launch, kernel)
 
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from mmscope.benchmark.grid import Cell, Grid, measure_cell, measure_grid
+from mmscope.benchmark.grid import Cell, measure_cell, measure_grid
+from mmscope.benchmark.grid_report import grid_section
+from mmscope.benchmark.grid_rows import (
+    Grid,
+    GridRow,
+    add_predictions,
+    slower_cases,
+)
 from mmscope.benchmark.memory import CPU_METHOD, memory_method, peak_growth
 from mmscope.benchmark.models import (
     DEIT,
@@ -16,12 +23,6 @@ from mmscope.benchmark.models import (
     build_vim,
     cast,
 )
-from mmscope.benchmark.predictions import (
-    add_predictions,
-    shares_won,
-    slower_cases,
-)
-from mmscope.benchmark.report import grid_report
 from mmscope.benchmark.subjects import Subject, Subjects, make_subjects
 from mmscope.models import VisionMamba
 from mmscope.runtime.memory import keep_freed_memory
@@ -33,19 +34,18 @@ CELL = Cell('small', 8, 224)
 
 
 def row(name, kind, speed, exit_ratio=None, gmacs=1.0, spread=0.0):
-    return {
+    return GridRow(
+        name,
         **vars(CELL),
-        'subject': name,
-        'kind': kind,
-        'model': kind,
-        'images_per_s': speed,
-        'images_per_s_iqr': [speed - spread, speed + spread],
-        'exit_ratio': exit_ratio,
-        'gmacs': gmacs,
-        'latency_ms_p50': 1.0,
-        'latency_ms_p95': 1.0,
-        'memory_mib': None,
-    }
+        kind=kind,
+        model=kind,
+        images_per_s=speed,
+        images_per_s_iqr=(speed - spread, speed + spread),
+        exit_ratio=exit_ratio,
+        gmacs=gmacs,
+        latency_ms_p50=1.0,
+        latency_ms_p95=1.0,
+    )
 
 
 def test_a_slower_subject_has_the_smaller_speed(sleeper, limits):
@@ -53,10 +53,10 @@ def test_a_slower_subject_has_the_smaller_speed(sleeper, limits):
     field = Subjects([sleeper('fast', 0.001), sleeper('slow', 0.01)])
     measure_cell(CELL, field, limits, grid)
     fast, slow = grid.rows
-    assert (fast['subject'], slow['subject']) == ('fast', 'slow')
-    assert slow['images_per_s'] == pytest.approx(100)
-    assert fast['images_per_s'] == pytest.approx(1000)
-    assert slow['latency_ms_p50'] == pytest.approx(80)
+    assert (fast.subject, slow.subject) == ('fast', 'slow')
+    assert slow.images_per_s == pytest.approx(100)
+    assert fast.images_per_s == pytest.approx(1000)
+    assert slow.latency_ms_p50 == pytest.approx(80)
 
 
 def test_who_is_over_budget_is_listed_and_the_others_are_measured(
@@ -65,11 +65,11 @@ def test_who_is_over_budget_is_listed_and_the_others_are_measured(
     limits = replace(limits, budget_s=2.0)
     field = Subjects([sleeper('fast', 1e-4), sleeper('endless', 0.05)])
     grid = measure_grid(['small'], [1, 500], [224], lambda *_: field, limits)
-    measured = {(r['subject'], r['batch']) for r in grid.rows}
+    measured = {(r.subject, r.batch) for r in grid.rows}
     assert measured == {('fast', 1), ('fast', 500), ('endless', 1)}
     (skipped,) = grid.skipped
-    assert (skipped['subject'], skipped['batch']) == ('endless', 500)
-    assert 'over the time budget' in skipped['reason']
+    assert (skipped.subject, skipped.batch) == ('endless', 500)
+    assert 'over the time budget' in skipped.reason
 
 
 def test_what_would_not_fit_in_memory_is_not_begun(limits):
@@ -87,7 +87,7 @@ def test_what_would_not_fit_in_memory_is_not_begun(limits):
     field = Subjects([Subject('large', 'large', make)])
     measure_cell(Cell('small', 64, 224), field, limits, grid)
     assert memory_method(CPU) == CPU_METHOD
-    assert 'over the memory budget' in grid.skipped[0]['reason']
+    assert 'over the memory budget' in grid.skipped[0].reason
     assert max(sizes) < 64
 
 
@@ -101,7 +101,7 @@ def test_running_out_of_memory_is_listed(limits):
     grid = Grid()
     field = Subjects([Subject('large', 'large', make)], {'DeiT': 'absent'})
     measure_cell(CELL, field, limits, grid)
-    reasons = {x['subject']: x['reason'] for x in grid.skipped}
+    reasons = {x.subject: x.reason for x in grid.skipped}
     assert reasons['DeiT'] == 'absent'
     assert reasons['large'].startswith('out of memory')
 
@@ -135,7 +135,7 @@ def test_cells_are_timed_where_memory_cannot_be_measured(
     monkeypatch.setattr('mmscope.benchmark.memory._reset_peak', lambda: False)
     grid = Grid()
     measure_cell(CELL, Subjects([sleeper('one', 1e-3)]), limits, grid)
-    assert grid.rows[0]['memory_mib'] is None
+    assert grid.rows[0].memory_mib is None
     assert memory_method(CPU).startswith('not measured')
 
 
@@ -158,12 +158,12 @@ def test_the_line_up_runs_with_every_neck_and_dtype(limits):
         measure_cell(
             cell, field, replace(limits, repeats=1, budget_s=600), grid
         )
-        names = {r['subject'] for r in grid.rows}
+        names = {r.subject for r in grid.rows}
         assert {VIM, 'matrix products of ViM'} <= names
         assert {f'{SCOPE} 0 %', f'{SCOPE} 50 %'} <= names
-        absent = {x['subject'] for x in grid.skipped}
+        absent = {x.subject for x in grid.skipped}
         assert DEIT in names | absent
-        assert all(r['images_per_s'] > 0 for r in grid.rows)
+        assert all(r.images_per_s > 0 for r in grid.rows)
 
 
 def test_a_head_is_as_wide_as_the_backbones_vector():
@@ -190,24 +190,24 @@ def test_the_state_of_the_scan_stays_float32():
 
 
 def test_half_the_cost_is_promised_half_the_time():
-    rows = add_predictions(
-        [
-            row('ViM', VIM, 100.0, gmacs=4.0),
-            row('MambaScope 0 %', SCOPE, 80.0, 0.0, gmacs=5.0),
-            row('MambaScope 50 %', SCOPE, 160.0, 0.5, gmacs=2.0),
-        ]
-    )
+    rows = [
+        row('ViM', VIM, 100.0, gmacs=4.0),
+        row('MambaScope 0 %', SCOPE, 80.0, 0.0, gmacs=5.0),
+        row('MambaScope 50 %', SCOPE, 160.0, 0.5, gmacs=2.0),
+    ]
+    add_predictions(rows)
     nobody, half = rows[1:]
-    assert half['predicted_images_per_s'] == pytest.approx(200)
-    assert half['saving_promised'] == pytest.approx(0.5)
+    assert half.predicted_images_per_s == pytest.approx(200)
+    assert half.saving_promised == pytest.approx(0.5)
     # 10 ms became 6.25 ms, of the 5 ms promised.
-    assert half['saving_won'] == pytest.approx(0.375)
-    assert half['share_won'] == pytest.approx(0.75)
+    assert half.saving_won == pytest.approx(0.375)
+    assert half.share_won == pytest.approx(0.75)
     # From 12.5 ms to 6.25 ms where 60 % were promised.
-    assert half['exit_share_won'] == pytest.approx(0.5 / 0.6)
-    assert nobody['share_won'] is None
-    assert nobody['saving_promised'] < 0
-    assert shares_won(rows) == {8: pytest.approx(0.5 / 0.6)}
+    assert half.exit_share_won == pytest.approx(0.5 / 0.6)
+    assert nobody.share_won is None
+    assert nobody.saving_promised < 0
+    text = grid_section(Grid(rows))
+    assert 'exit saving that was won, by batch: 8: 83 %' in text
 
 
 def test_every_loss_is_named_and_nothing_else():
@@ -218,16 +218,15 @@ def test_every_loss_is_named_and_nothing_else():
         row('MambaScope 0 %', SCOPE, 50.0, 0.0),
     ]
     (loss,) = slower_cases(rows)
-    assert (loss['rival'], loss['times']) == ('DeiT', pytest.approx(1.2))
-    assert loss['clear']
-    rows[0]['images_per_s_iqr'] = [101.0, 130.0]
-    assert not slower_cases(rows)[0]['clear']
-    text = grid_report({'rows': rows, 'skipped': [], 'memory': 'none'})
+    assert (loss.rival, loss.times) == ('DeiT', pytest.approx(1.2))
+    assert loss.clear
+    rows[0].images_per_s_iqr = (101.0, 130.0)
+    assert not slower_cases(rows)[0].clear
+    text = grid_section(Grid(rows))
     assert 'MambaScope 50 % takes 1.20 x the time of DeiT' in text
 
 
 def test_no_loss_is_claimed_only_where_half_exits_ran():
     rows = [row('ViM', VIM, 90.0), row('MambaScope 50 %', SCOPE, 99.0, 0.5)]
-    result = {'rows': rows, 'skipped': [], 'memory': 'none'}
-    assert 'nowhere' in grid_report(result)
-    assert 'unknown' in grid_report({**result, 'rows': rows[:1]})
+    assert 'nowhere' in grid_section(Grid(rows))
+    assert 'unknown' in grid_section(Grid(rows[:1]))

@@ -7,9 +7,10 @@ from mmscope.benchmark.grid import Limits
 from mmscope.benchmark.growth import (
     Curve,
     Growth,
+    GrowthFile,
     expected_seconds,
     fit_exponent,
-    growth_report,
+    growth_section,
     thread_counts,
 )
 from mmscope.benchmark.subjects import Subject, Subjects
@@ -30,15 +31,21 @@ def test_what_was_not_measured_does_not_bend_the_fit():
 
 
 def test_fixed_costs_show_at_few_tokens_only():
-    curve = Curve('tokens', 'ViM', X, [1000 + x for x in X], X).summary()
-    assert curve['time_exponent'] < curve['time_exponent_large'] < 1
-    assert curve['memory_exponent_large'] == pytest.approx(1.0)
+    curve = Curve('tokens', 'ViM', X, [1000 + x for x in X], X).fitted()
+    assert curve.time_exponent < curve.time_exponent_large < 1
+    assert curve.memory_exponent_large == pytest.approx(1.0)
+
+
+def curve(*points):
+    x, ms = [x for x, _ in points], [y for _, y in points]
+    return Curve('tokens', 'ViM', x, ms)
 
 
 def test_what_comes_next_is_feared_to_be_quadratic():
-    assert expected_seconds([], [], 100) == 0
-    assert expected_seconds([10], [1e3], 100) == pytest.approx(100)
-    assert expected_seconds([10, 20], [1e3, 2e3], 200) == pytest.approx(20)
+    assert expected_seconds(curve(), 100) == 0
+    assert expected_seconds(curve((10, 1e3)), 100) == pytest.approx(100)
+    found = expected_seconds(curve((10, 1e3), (20, 2e3)), 200)
+    assert found == pytest.approx(20)
 
 
 def test_points_over_the_budget_are_not_begun(clock):
@@ -55,12 +62,13 @@ def test_points_over_the_budget_are_not_begun(clock):
     growth.tokens((16, 32, 16384))
     assert clock.now < 10
     result = growth.result()
-    (curve,) = result['curves']
-    assert curve['x'] == [1, 4]
-    assert curve['time_exponent'] == pytest.approx(2)
-    assert result['skipped'][-1]['x'] == 1024**2
-    assert 'expected from the points before' in result['skipped'][-1]['reason']
-    assert 'skipped: square, tokens' in growth_report(result)
+    (found,) = result.curves
+    assert found.x == [1, 4]
+    assert found.time_exponent == pytest.approx(2)
+    assert result.skipped[-1].x == 1024**2
+    assert 'expected from the points before' in result.skipped[-1].reason
+    text = growth_section(GrowthFile(result, {}))
+    assert 'skipped: square, tokens' in text
 
 
 def test_threads_are_given_back():

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 
 from mmscope.benchmark import load_test, long_runs, streams
-from mmscope.benchmark.many_images_page import section
+from mmscope.benchmark.many_images import part_section
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 PAGE = Path(__file__).parents[2] / 'docs/results/many_images.md'
@@ -19,11 +19,11 @@ PAGE = Path(__file__).parents[2] / 'docs/results/many_images.md'
 def test_streams_are_compared_at_the_same_exits(host):
     pytest.importorskip(streams.HOSTS[host][0])
     rows = streams.measure_streams(host, ARCH, 64, 16, 1)
-    kinds = [(row['subject'], row['batch']) for row in rows]
+    kinds = [(row.subject, row.batch) for row in rows]
     loops = [('ViM', 1), *[('loop', 1)] * 3, ('ViM', 8), *[('loop', 8)] * 3]
     ends = [('nobody exits', 8), ('all exit', 8)]
     assert kinds == [*ends, *loops, *[('engine', 8)] * 3]
-    shared = {row['subject'] for row in rows if 'share' in row}
+    shared = {row.subject for row in rows if row.share is not None}
     assert shared == {'loop', 'engine'}
 
 
@@ -50,9 +50,9 @@ def test_a_share_is_that_of_the_time_that_exits_promise():
     found['ViM', 8, 0.0] = Timing([[9.6]])
     row = streams._row('classifier', ('engine', 8, 0.5), found, 16)
     # Half of them exit: 4 of 8 seconds are promised, 3.6 are won.
-    assert row['share'] == 90.0
-    assert row['times_vim'] == 1.5
-    assert row['images_per_s'] == 2.5
+    assert row.share == 90.0
+    assert row.times_vim == 1.5
+    assert row.images_per_s == 2.5
 
 
 def test_every_request_of_a_load_is_accounted_for():
@@ -64,17 +64,17 @@ def test_every_request_of_a_load_is_accounted_for():
     found = load_test.measure_load(
         engine, 'mmpretrain', classes, 64, 0.5, 4, 5.0, (0.5, 1.5)
     )
-    assert found['capacity'] > 0
-    for row in found['rates']:
-        assert row['sent'] == sum(row[k] for k in ('answered', 'refused'))
-        assert row['late'] == row['lost'] == row['failed'] == 0
-        assert row['p50_ms'] <= row['p99_ms']
+    assert found.capacity > 0
+    for row in found.rates:
+        assert row.sent == row.answered + row.refused
+        assert row.late == row.lost == row.failed == 0
+        assert row.p50_ms <= row.p99_ms
 
 
 def test_memory_is_looked_at_as_often_as_asked():
     found = long_runs.measure_memory(300, 3)
-    assert found['images'] == [100, 200, 300]
-    assert found['mib'][2] - found['mib'][0] < 20
+    assert found.images == [100, 200, 300]
+    assert found.mib[2] - found.mib[0] < 20
 
 
 def test_the_tool_measures_one_part_and_leaves_the_others(tmp_path, capsys):
@@ -108,4 +108,4 @@ def test_the_page_shows_what_the_file_says(tmp_path):
     text = (tmp_path / PAGE.name).read_text()
     assert '10 images, 1 SIGKILLs (rows after each: 4)' in text
     assert 'Growth after the first 5 images: 0.5 MiB' in text
-    assert section('streams')(result) == 'Not measured yet.'
+    assert part_section('streams')({}) == 'Not measured yet.'

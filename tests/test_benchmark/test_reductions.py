@@ -6,9 +6,14 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscope.benchmark.grid_report import reductions_section
+from mmscope.benchmark.grid_rows import (
+    Grid,
+    GridRow,
+    Skipped,
+    add_predictions,
+)
 from mmscope.benchmark.models import REDUCED, VIM
-from mmscope.benchmark.page import reductions_section
-from mmscope.benchmark.predictions import add_predictions
 from mmscope.benchmark.reductions import (
     DYVM,
     HIDDEN_ALIGN,
@@ -110,35 +115,32 @@ def test_the_line_up_has_them_with_fewer_macs_than_vim():
         found[name].make(2)()
 
 
-def measured(name, kind, speed, gmacs, exit_ratio=None):
-    return {
-        'arch': 'small',
-        'resolution': 224,
-        'batch': 8,
-        'subject': name,
-        'kind': kind,
-        'model': name,
-        'exit_ratio': exit_ratio,
-        'images_per_s': speed,
-        'images_per_s_iqr': [speed - 1, speed + 1],
-        'gmacs': gmacs,
-    }
+CELL = {'arch': 'small', 'resolution': 224, 'batch': 8}
+
+
+def measured(name, kind, speed, gmacs):
+    return GridRow(
+        name,
+        **CELL,
+        kind=kind,
+        model=name,
+        images_per_s=speed,
+        images_per_s_iqr=(speed - 1, speed + 1),
+        gmacs=gmacs,
+    )
 
 
 def test_the_share_of_the_promised_saving_is_told():
-    rows = add_predictions(
-        [
-            measured('ViM', VIM, 100.0, 4.0),
-            measured(R_MEETO, REDUCED, 125.0, 3.0),
-        ]
-    )
+    rows = [
+        measured('ViM', VIM, 100.0, 4.0),
+        measured(R_MEETO, REDUCED, 125.0, 3.0),
+    ]
+    add_predictions(rows)
     # 10 ms became 8 ms; 25 % were promised.
-    assert rows[1]['saving_promised'] == pytest.approx(0.25)
-    assert rows[1]['share_won'] == pytest.approx(0.8)
-    skipped = [{**rows[0], 'subject': DYVM, 'reason': 'over the time budget'}]
-    text = reductions_section(
-        {'rows': rows, 'skipped': skipped, 'setting': {'commit': 'abc'}}
-    )
+    assert rows[1].saving_promised == pytest.approx(0.25)
+    assert rows[1].share_won == pytest.approx(0.8)
+    skipped = [Skipped(DYVM, **CELL, reason='over the time budget')]
+    text = reductions_section(Grid(rows, skipped, {'commit': 'abc'}))
     lines = [
         [cell.strip() for cell in line.split('|')[2:-1]]
         for line in text.splitlines()

@@ -106,7 +106,7 @@ def test_growth_fits_exponents_of_time_and_memory(tool, tmp_path, capsys):
     assert vim['batch']['x'] == [1, 2]
     assert vim['threads']['x'] == [1]
     assert vim['tokens']['time_exponent'] is not None
-    assert 'tokens, ViM: time' in capsys.readouterr().out
+    assert '| tokens  | ViM' in capsys.readouterr().out
     assert picture.stat().st_size > 10_000
 
 

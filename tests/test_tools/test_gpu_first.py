@@ -50,7 +50,7 @@ def test_the_dry_run_executes_every_step(tool, tmp_path, capsys):
     reasons = {
         row['subject']: row['reason']
         for row in rows
-        if 'subject' in row and 'reason' in row
+        if 'subject' in row and row['reason']
     }
     assert set(reasons) <= {'DeiT'}
     text = capsys.readouterr().out

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import types
 from pathlib import Path
 
 import pytest
 
-from mmscope.benchmark.gpu import page as gpu_page
+from mmscope.benchmark import gpu_predictions
 from mmscope.benchmark.gpu.record import DONE, Outcome, Record
 
 from .conftest import load_tool
@@ -55,10 +54,8 @@ def test_a_measurement_makes_the_page_out_of_date(page):
 
 def test_predictions_stand_beside_measurements(page, monkeypatch):
     measure(page)
-    module = types.ModuleType(gpu_page.PREDICTIONS)
-    module.CARDS = ('H200', 'H100')
     sizes = {k: ROW[k] for k in ('batch', 'seqlen', 'dim', 'd_state')}
-    module.predict = lambda card: [
+    predictions = [
         types.SimpleNamespace(
             model=model, part=part, milliseconds=milliseconds, **sizes
         )
@@ -67,10 +64,9 @@ def test_predictions_stand_beside_measurements(page, monkeypatch):
             ('ViM-S', 'training', 9.0),
             ('MambaScope-S', 'forward', 9.0),
         )
-        if card == 'H100'
     ]
-    monkeypatch.setitem(sys.modules, gpu_page.PREDICTIONS, module)
-    monkeypatch.setattr(gpu_page, 'find_spec', lambda name: True)
+    found = {'H200': [], 'H100': predictions}
+    monkeypatch.setattr(gpu_predictions, 'predict', found.__getitem__)
     tool.main(['--page', str(page)])
     line = next(x for x in page.read_text().splitlines() if '12.0' in x)
     assert '2.00' in line

@@ -10,7 +10,7 @@ from .conftest import load_tool
 
 RESULTS = Path(__file__).parents[2] / 'docs' / 'results'
 speed_page = load_tool('analysis_tools/speed_page.py')
-FILES = {name for name, _ in speed_page.PAGES['speed.md'].values()}
+FILES = {section.file for section in speed_page.PAGES['speed.md'].values()}
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def page(tmp_path):
 
 @pytest.mark.parametrize('name', speed_page.PAGES)
 def test_pages_of_the_repository_are_what_their_files_say(name):
-    for file, _ in speed_page.PAGES[name].values():
-        if not (RESULTS / file).exists():
-            pytest.skip(f'{file} has not been measured')
+    for section in speed_page.PAGES[name].values():
+        if not (RESULTS / section.file).exists():
+            pytest.skip(f'{section.file} has not been measured')
     speed_page.main(['--page', str(RESULTS / name), '--check'])
 
 

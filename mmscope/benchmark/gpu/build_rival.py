@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,8 +19,7 @@ from mmscope.benchmark.gpu.rival import MODULE
 from mmscope.errors import UserError
 
 # The newest release whose scan is plain CUDA and whose wheels have it.
-VERSION = '2.2.6.post3'
-PACKAGE = f'mamba-ssm=={VERSION}'
+PACKAGE = 'mamba-ssm==2.2.6.post3'
 FOLDER = Path('csrc') / 'selective_scan'
 TYPES = ('fp32', 'fp16', 'bf16')
 SOURCES = (
@@ -50,46 +46,7 @@ NVCC_FLAGS = (
 )
 
 
-@dataclass(frozen=True)
-class Build:
-    """What is to be built.
-
-    Args:
-        sources (tuple[Path, ...]): C++ and CUDA files.
-        target (Path): Folder that gets the module.
-        capability (str): Of the card, such as '9.0'.
-        jobs (int): Compilers at once.
-    """
-
-    sources: tuple[Path, ...]
-    target: Path
-    capability: str
-    jobs: int
-
-    @property
-    def options(self) -> dict:
-        """Arguments of :func:`torch.utils.cpp_extension.load`."""
-        return dict(
-            name=MODULE,
-            sources=[str(path) for path in self.sources],
-            extra_cflags=['-O3'],
-            extra_cuda_cflags=list(NVCC_FLAGS),
-            extra_include_paths=[str(self.sources[0].parent)],
-            build_directory=str(self.target),
-            with_cuda=True,
-            verbose=True,
-        )
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables that PyTorch's builder reads."""
-        return {
-            'TORCH_CUDA_ARCH_LIST': self.capability,
-            'MAX_JOBS': str(self.jobs),
-        }
-
-
-def why_no_build() -> str | None:
+def why_no_build(capability: str | None) -> str | None:
     """Say why nothing can be built here; None if it can."""
     from torch.utils.cpp_extension import CUDA_HOME
 
@@ -102,25 +59,15 @@ def why_no_build() -> str | None:
         )
     if shutil.which('ninja') is None:
         return 'there is no ninja: pip install ninja'
-    if not torch.cuda.is_available():
+    if capability is None and not torch.cuda.is_available():
         return 'torch sees no GPU to build for: name one with --capability 9.0'
     return None
 
 
-def capability_here() -> str:
-    """Return the capability of the first card, such as '9.0'."""
-    return '.'.join(map(str, torch.cuda.get_device_capability()))
-
-
 def find_sources(source: str | Path, scratch: str | Path) -> tuple[Path, ...]:
-    """Find the files of the scan in the source package.
+    """Find the files of the scan in a source package or its archive.
 
-    Args:
-        source (str | Path): Unpacked folder, or the archive of the sources.
-        scratch (str | Path): Folder to unpack into.
-
-    Returns:
-        tuple[Path, ...]: All that the module is made of.
+    An archive is unpacked into the folder ``scratch``.
 
     Raises:
         UserError: If there is no such thing, or a file is missing.
@@ -150,55 +97,9 @@ def find_sources(source: str | Path, scratch: str | Path) -> tuple[Path, ...]:
     return paths
 
 
-def download_command(folder: str | Path) -> list[str]:
-    """Return pip's command for the source package.
-
-    Args:
-        folder (str | Path): Where it is put.
-
-    Returns:
-        list[str]: Needs the network.
-    """
-    return [
-        *(sys.executable, '-m', 'pip', 'download', '--no-deps', '--quiet'),
-        *('--no-binary', ':all:', '--no-build-isolation'),
-        *('--dest', str(folder), PACKAGE),
-    ]
-
-
-def download(folder: str | Path) -> Path:
-    """Fetch the source package.
-
-    Args:
-        folder (str | Path): Where it is put.
-
-    Returns:
-        Path: The archive.
-
-    Raises:
-        UserError: If pip cannot.
-    """
-    # pip asks the package for its metadata, which would want nvcc.
-    environment = {**os.environ, 'MAMBA_SKIP_CUDA_BUILD': 'TRUE'}
-    done = subprocess.run(
-        download_command(folder),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = sorted(Path(folder).glob('mamba_ssm-*.tar.gz'))
-    if done.returncode or not found:
-        raise UserError(
-            f'pip cannot download {PACKAGE}, give its archive with --source: '
-            f'{done.stderr.strip()[-300:]}'
-        )
-    return found[0]
-
-
 def build(
     target: str | Path,
-    source: str | Path | None = None,
+    source: str | Path,
     capability: str | None = None,
     jobs: int | None = None,
     compile_: Callable[..., object] | None = None,
@@ -207,14 +108,13 @@ def build(
 
     Args:
         target (str | Path): Folder that gets it, made if it is not there.
-        source (str | Path | None): See :func:`find_sources`; None downloads.
-            Defaults to None.
-        capability (str | None): Of the card; None for the one at hand.
-            Defaults to None.
+        source (str | Path): See :func:`find_sources`.
+        capability (str | None): Of the card, such as '9.0'; None for the one
+            at hand. Defaults to None.
         jobs (int | None): Compilers at once, None for all cores. Defaults to
             None.
-        compile_ (Callable | None): Called with :attr:`Build.options`; None
-            for :func:`torch.utils.cpp_extension.load`. Defaults to None.
+        compile_ (Callable | None): None for
+            :func:`torch.utils.cpp_extension.load`. Defaults to None.
 
     Returns:
         Path: The folder, to be put on PYTHONPATH.
@@ -223,27 +123,32 @@ def build(
         UserError: If sources are missing or it cannot be compiled here.
     """
     if compile_ is None:
-        reason = why_no_build()
-        if reason and not (capability and 'sees no GPU' in reason):
+        if reason := why_no_build(capability):
             raise UserError(f'{MODULE} cannot be built here: {reason}')
         from torch.utils.cpp_extension import load as compile_
     target = Path(target).resolve()
-    target.mkdir(parents=True, exist_ok=True)
+    # Out of the scratch folder: the objects are kept, and with them a second
+    # build takes seconds.
+    kept = target / 'sources'
     with tempfile.TemporaryDirectory() as scratch:
-        sources = find_sources(source or download(scratch), scratch)
-        # Out of the scratch folder: the objects are kept, and with them a
-        # second build takes seconds.
-        kept = target / 'sources'
+        sources = find_sources(source, scratch)
         shutil.copytree(sources[0].parent, kept, dirs_exist_ok=True)
-        plan = Build(
-            tuple(kept / path.name for path in sources),
-            target,
-            capability or capability_here(),
-            jobs or os.cpu_count() or 1,
+    if capability is None:
+        capability = '.'.join(map(str, torch.cuda.get_device_capability()))
+    # What PyTorch's builder reads.
+    os.environ['TORCH_CUDA_ARCH_LIST'] = capability
+    os.environ['MAX_JOBS'] = str(jobs or os.cpu_count() or 1)
+    try:
+        compile_(
+            name=MODULE,
+            sources=[str(kept / path.name) for path in sources],
+            extra_cflags=['-O3'],
+            extra_cuda_cflags=list(NVCC_FLAGS),
+            extra_include_paths=[str(kept)],
+            build_directory=str(target),
+            with_cuda=True,
+            verbose=True,
         )
-        os.environ.update(plan.environment)
-        try:
-            compile_(**plan.options)
-        except (RuntimeError, ImportError, OSError) as error:
-            raise UserError(f'{MODULE} was not built: {error}') from error
+    except (RuntimeError, ImportError, OSError) as error:
+        raise UserError(f'{MODULE} was not built: {error}') from error
     return target

@@ -179,3 +179,18 @@ def tiny_huge_cases() -> tuple[ParityCase, ...]:
         ParityCase(SCAN, 1, 3, 6, 2, 'bfloat16'),
         ParityCase(CONV, 3, 3, 6, 2, 'bfloat16', reverse=True),
     )
+
+
+def watched_cases(
+    shapes: tuple[tuple[int, int, int, int], ...],
+) -> tuple[ParityCase, ...]:
+    """Return every operator and dtype at small and uneven shapes."""
+    return tuple(
+        ParityCase(
+            *(op, batch, seqlen, dim, 4 if op == CONV else d_state, dtype),
+            scored=op == MIXER,
+        )
+        for batch, seqlen, dim, d_state in shapes
+        for op in (SCAN, CONV, MIXER)
+        for dtype in DTYPES
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,13 +26,9 @@ WARM_UP_ROUNDS = 2
 
 @dataclass(frozen=True)
 class Lap:
-    """Some runs in one go.
+    """Some runs in one go: a 'graph', or 'calls' where none could be recorded.
 
-    Args:
-        run (Callable): All of them.
-        calls (int): How many.
-        kind (str): 'graph', or 'calls' where nothing could be recorded.
-        reason (str): Why not. Defaults to ''.
+    ``reason`` says why not.
     """
 
     run: Run
@@ -64,9 +61,6 @@ def record(run: Run, device: torch.device) -> tuple[Run, object]:
     Returns:
         tuple[Callable, object]: The replay, and what the run returned: on a
         GPU tensors that every replay writes anew.
-
-    Raises:
-        RuntimeError: If the work cannot be recorded.
     """
     warm_up(run, device)
     if device.type != 'cuda':
@@ -99,14 +93,7 @@ class Recorded:
         )
 
     def __call__(self, *inputs: Tensor) -> object:
-        """Run on other values of the same shapes.
-
-        Args:
-            *inputs (Tensor): As the examples.
-
-        Returns:
-            object: The function's result, valid until the next call.
-        """
+        """Run on other values of the same shapes, until the next call."""
         for place, value in zip(self._inputs, inputs, strict=True):
             if place is not value:
                 place.copy_(value)
@@ -117,13 +104,7 @@ class Recorded:
 def lap(run: Run, device: torch.device) -> Lap:
     """Put as many runs into one go as it takes to time them well.
 
-    Args:
-        run (Callable): Short work.
-        device (torch.device): Where it works.
-
-    Returns:
-        Lap: A graph of them on a GPU, plain calls where it cannot be
-        recorded.
+    A graph of them on a GPU, plain calls where it cannot be recorded.
     """
     warm_up(run, device)
     if device.type != 'cuda':
@@ -143,65 +124,50 @@ def lap(run: Run, device: torch.device) -> Lap:
     return Lap(replay, calls, GRAPH)
 
 
+@dataclass
+class LapTime:
+    """What a short piece of work takes: median microseconds of one run.
+
+    Timed in so many ``rounds`` by 'graph' or 'calls', so many ``calls`` in
+    one go; ``us_iqr`` are quartiles. Who was skipped has but a ``reason``.
+    """
+
+    us: float | None = None
+    us_iqr: tuple[float, float] | None = None
+    timed_by: str = ''
+    calls: int = 0
+    rounds: int = 0
+    reason: str = ''
+
+
 def race_laps(
     runs: dict[str, Run],
     device: torch.device,
     repeats: int,
     budget_s: float | None = None,
-) -> dict[str, dict]:
+) -> dict[str, LapTime]:
     """Time short rivals in turns, without what launching them costs.
 
-    Args:
-        runs (dict[str, Callable]): What to time, by name.
-        device (torch.device): Where they work.
-        repeats (int): Timed rounds.
-        budget_s (float | None): See :func:`time_interleaved`. Defaults to
-            None.
-
-    Returns:
-        dict[str, dict]: By name ``us`` (median microseconds of one run),
-        ``us_iqr`` (its quartiles), ``timed_by`` ('graph' or 'calls'),
-        ``calls`` (runs in one go), ``rounds``; ``reason`` alone for one that
-        was skipped.
+    By name, in the order of the runs; see :func:`time_interleaved`.
     """
     laps = {name: lap(run, device) for name, run in runs.items()}
     entries = {name: Entry(one.run) for name, one in laps.items()}
     # Each lap ran before, and a dry run on a CPU has no time to lose.
     rounds = WARM_UP_ROUNDS if device.type == 'cuda' else 0
     result = time_interleaved(entries, repeats, device, budget_s, rounds)
-    found: dict[str, dict] = {
-        name: {'reason': reason} for name, reason in result.skipped.items()
-    }
-    for name, timing in result.timings.items():
-        scale = 1e6 / laps[name].calls
-        low, middle, high = (
-            float(scale * x)
-            for x in (*_quantiles(timing.means, (0.25, 0.5, 0.75)),)
+    found = {}
+    for name, one in laps.items():
+        if name in result.skipped:
+            found[name] = LapTime(reason=result.skipped[name])
+            continue
+        means = 1e6 / one.calls * result.timings[name].means
+        low, middle, high = map(float, np.percentile(means, (25, 50, 75)))
+        found[name] = LapTime(
+            middle, (low, high), one.kind, one.calls, len(means)
         )
-        found[name] = {
-            'us': middle,
-            'us_iqr': [low, high],
-            'timed_by': laps[name].kind,
-            'calls': laps[name].calls,
-            'rounds': len(timing.rounds),
-        }
-    return {name: found[name] for name in runs}
-
-
-def _quantiles(values: object, shares: tuple[float, ...]) -> list[float]:
-    wanted = torch.tensor(shares, dtype=torch.float64)
-    return torch.quantile(torch.as_tensor(values), wanted).tolist()
+    return found
 
 
 def device_seconds(run: Run, device: torch.device, repeats: int) -> float:
-    """Time one piece of work on its own.
-
-    Args:
-        run (Callable): The work.
-        device (torch.device): Where it works.
-        repeats (int): Timed rounds.
-
-    Returns:
-        float: Median seconds of one run.
-    """
-    return race_laps({'run': run}, device, repeats)['run']['us'] / 1e6
+    """Time one piece of work on its own: median seconds of one run."""
+    return race_laps({'run': run}, device, repeats)['run'].us / 1e6

@@ -24,16 +24,7 @@ EXTREMES = (-1e4, -90.0, -20.0, 0.0, 20.0, 90.0, 1e4, 1.0)
 
 
 def draw_inputs(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
-    """Draw all inputs of a case.
-
-    Args:
-        case (ParityCase): What to draw.
-        device (torch.device): Where the inputs will lie.
-
-    Returns:
-        dict[str, Tensor]: By the names of the operator's arguments; those of
-        a mixer as :func:`mixer` takes them.
-    """
+    """Draw all inputs of a case, by the names of the operator's arguments."""
     if case.op == MIXER:
         inputs = mixer_inputs(case)
     elif case.op == CONV:
@@ -90,12 +81,8 @@ def _laid_out(inputs: dict[str, Tensor], case: ParityCase) -> dict:
 def mixer_inputs(case: ParityCase) -> dict[str, Tensor]:
     """Draw what stands between a mixer's two projections.
 
-    Args:
-        case (ParityCase): Sizes, dtype, seed.
-
-    Returns:
-        dict[str, Tensor]: ``x`` and ``z``, (batch, seqlen, dim), two parts of
-        one tensor, and each direction's weights, prefixed 'f_' and 'b_'.
+    ``x`` and ``z``, (batch, seqlen, dim), are two parts of one tensor; each
+    direction's weights are prefixed 'f_' and 'b_'.
     """
     generator = torch.Generator().manual_seed(case.seed)
     draw = partial(torch.randn, generator=generator)
@@ -132,12 +119,12 @@ def mixer(
         x (Tensor): Input of both convolutions, (batch, seqlen, dim).
         z (Tensor): Gate, (batch, seqlen, dim).
         backend (str): Of :mod:`mmscope.ops`.
-        scored (bool): Whether scores are wanted. Defaults to False.
+        scored (bool): Whether scores (batch, seqlen) are wanted. Defaults to
+            False.
         **weights (Tensor): As :func:`mixer_inputs` names them.
 
     Returns:
-        tuple[Tensor, Tensor | None]: Output (batch, seqlen, dim), and scores
-        (batch, seqlen).
+        tuple[Tensor, Tensor | None]: Output (batch, seqlen, dim), scores.
     """
     score = 'max_norm' if scored else None
     both = directions(weights)
@@ -145,15 +132,7 @@ def mixer(
 
 
 def directions(weights: dict[str, Tensor]) -> list[DirectionWeights]:
-    """Sort a mixer's weights, as :func:`mixer_inputs` names them.
-
-    Args:
-        weights (dict[str, Tensor]): Prefixed 'f_' and 'b_'.
-
-    Returns:
-        list[DirectionWeights]: Those of the forward and of the backward
-        direction.
-    """
+    """Sort a mixer's weights into those of both directions."""
     return [
         DirectionWeights(
             **{k[2:]: v for k, v in weights.items() if k.startswith(prefix)}
@@ -163,16 +142,9 @@ def directions(weights: dict[str, Tensor]) -> list[DirectionWeights]:
 
 
 def draw_large(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
-    """Draw the inputs of a scan or convolution on the device.
+    """Draw the inputs of a scan or convolution on the device, by name.
 
     On the CPU the largest would take a minute.
-
-    Args:
-        case (ParityCase): Sizes, dtype, seed.
-        device (torch.device): Where they are drawn.
-
-    Returns:
-        dict[str, Tensor]: All inputs, by the names of the arguments.
     """
     large = (case.batch, case.seqlen, case.dim)
     torch.manual_seed(case.seed)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -38,19 +38,13 @@ SMI_FIELDS = (
     'name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit,'
     'temperature.gpu'
 )
+Facts = dict[str, Any]
 # Bytes of the copied tensor and side of the multiplied matrices.
 COPIED, SIDE = {'cuda': 2**32, 'cpu': 2**16}, {'cuda': 8192, 'cpu': 32}
 
 
 def machine_steps(scale: Scale) -> Iterator[Step]:
-    """List what is asked about the machine.
-
-    Args:
-        scale (Scale): Device.
-
-    Yields:
-        Step: Versions, what is there, what the driver says, two ceilings.
-    """
+    """List what is asked: versions, what is there, the driver, ceilings."""
     yield Step('versions', partial(_versions, scale))
     yield Step('what is here', partial(_present, scale))
     yield Step('driver', _driver)
@@ -58,19 +52,17 @@ def machine_steps(scale: Scale) -> Iterator[Step]:
     yield Step('matrix product', partial(_product, scale))
 
 
-def _versions(scale: Scale, left: float) -> list[dict]:
-    found = {'python': platform.python_version(), 'argv0': sys.argv[0][-40:]}
+def _versions(scale: Scale, left: float) -> list[Facts]:
+    found = {'python': platform.python_version(), 'cuda': torch.version.cuda}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
-    found['cuda'] = torch.version.cuda
-    del found['argv0']
     return [found]
 
 
-def _present(scale: Scale, left: float) -> list[dict]:
+def _present(scale: Scale, left: float) -> list[Facts]:
     """Name what can run here, and why the rest cannot."""
     found = {
         f'backend {name}': why_unavailable(name, scale.device) or 'runs'
@@ -84,9 +76,7 @@ def _present(scale: Scale, left: float) -> list[dict]:
         properties = torch.cuda.get_device_properties(scale.device)
         found |= {
             'card': properties.name,
-            'capability': '.'.join(
-                map(str, (properties.major, properties.minor))
-            ),
+            'capability': f'{properties.major}.{properties.minor}',
             'multiprocessors': properties.multi_processor_count,
             'memory_gib': properties.total_memory / 2**30,
             'flash attention': torch.backends.cuda.flash_sdp_enabled(),
@@ -94,7 +84,7 @@ def _present(scale: Scale, left: float) -> list[dict]:
     return [found]
 
 
-def _driver(left: float) -> list[dict]:
+def _driver(left: float) -> list[Facts]:
     if shutil.which('nvidia-smi') is None:
         raise Skip('nvidia-smi is not here')
     done = subprocess.run(
@@ -108,7 +98,7 @@ def _driver(left: float) -> list[dict]:
     return [dict(zip(SMI_FIELDS.split(','), values, strict=True))]
 
 
-def _copy(scale: Scale, left: float) -> list[dict]:
+def _copy(scale: Scale, left: float) -> list[Facts]:
     """Measure the memory's speed, bytes read and written both counted."""
     count = COPIED[scale.device.type]
     source = torch.empty(count, dtype=torch.uint8, device=scale.device)
@@ -119,13 +109,10 @@ def _copy(scale: Scale, left: float) -> list[dict]:
     return [{'copy_tb_s': 2 * count / seconds / 1e12}]
 
 
-def _product(scale: Scale, left: float) -> list[dict]:
+def _product(scale: Scale, left: float) -> list[Facts]:
     """Measure a large matrix product in bfloat16, on random data."""
     side = SIDE[scale.device.type]
-    left_one, right = (
-        torch.randn(side, side, device=scale.device).bfloat16()
-        for _ in range(2)
-    )
-    run = partial(torch.mm, left_one, right)
+    a, b = torch.randn(2, side, side, device=scale.device).bfloat16()
+    run = partial(torch.mm, a, b)
     seconds = device_seconds(run, scale.device, scale.repeats)
     return [{'product_tflop_s': 2 * side**3 / seconds / 1e12}]

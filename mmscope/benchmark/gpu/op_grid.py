@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from mmscope.benchmark.gpu.cases import CONV, MIXER, SCAN, ParityCase
-from mmscope.benchmark.gpu.graphs import race_laps
+from mmscope.benchmark.gpu.graphs import LapTime, race_laps
 from mmscope.benchmark.gpu.inputs import (
     TAPS,
     directions,
@@ -28,29 +29,40 @@ from mmscope.benchmark.gpu.rival import (
 from mmscope.benchmark.gpu.scale import OpPlan, Scale
 from mmscope.benchmark.gpu.stand_in import stand_in
 from mmscope.benchmark.gpu.steps import Step
-from mmscope.benchmark.ops import COPY, copying, forward, training
+from mmscope.benchmark.ops import COPY, PASSES, Function, Inputs, copying
 from mmscope.ops import causal_conv1d
 from mmscope.ops.library import op as library_op
 from mmscope.ops.reference import causal_conv1d_reference
 
-FORWARD, TRAINING = 'forward', 'training'
 # What a layer's scan is, with the order of its tensors.
 SCAN_OP = 'bidirectional_scan_triton'
 ORDER = ('u', 'delta', 'A', 'B', 'C', 'D', 'z', 'delta_bias')
 PYTORCH = 'F.conv1d'
-PASSES = {FORWARD: forward, TRAINING: training}
-Function = Callable[..., Tensor]
+# Who computes an operator, by name: the function and its inputs.
+Rivals = dict[str, tuple[Function, Inputs]]
+
+
+@dataclass(kw_only=True)
+class OpRow(LapTime):
+    """What one who computes 'scan', 'conv' or 'mixer' takes.
+
+    ``run`` is 'forward' or 'training', ``rival`` who: 'triton' is ours.
+    ``scored`` scans give scores, too. Sizes are sequences, tokens, channels
+    inside a mixer and states of a channel.
+    """
+
+    op: str
+    run: str
+    rival: str
+    scored: bool
+    batch: int
+    seqlen: int
+    dim: int
+    d_state: int
 
 
 def op_steps(scale: Scale) -> Iterator[Step]:
-    """List the comparisons.
-
-    Args:
-        scale (Scale): Shapes and device.
-
-    Yields:
-        Step: One an operator, pass and shape.
-    """
+    """List the comparisons, one an operator, pass and shape."""
     for plan in scale.ops:
         sizes = ' x '.join(map(str, plan.sizes))
         makers = {SCAN: _scans} if plan.scored else MAKERS
@@ -65,12 +77,12 @@ def op_steps(scale: Scale) -> Iterator[Step]:
 
 def _compare(
     op: str,
-    make: Callable,
+    make: Callable[[OpPlan, torch.device, bool], Rivals],
     run: str,
     plan: OpPlan,
     scale: Scale,
     left: float,
-) -> list[dict]:
+) -> list[OpRow]:
     require_triton(scale.device)
     absent = why_no_rival() if not scale.dry_run else None
     with stand_in(MODULE, scale.dry_run):
@@ -79,25 +91,30 @@ def _compare(
             name: PASSES[run](function, inputs)
             for name, (function, inputs) in rivals.items()
         }
-        if run == FORWARD and op != MIXER:
+        if run == 'forward' and op != MIXER:
             runs[COPY] = copying(_moved(op, rivals[TRITON][1]))
         found = race_laps(
             runs, scale.device, scale.repeats, min(left, 8.0 * scale.patience)
         )
     if absent and op != CONV:
-        found[MODULE] = {'reason': absent}
-    names = ('batch', 'seqlen', 'dim', 'd_state')
+        found[MODULE] = LapTime(reason=absent)
     return [
-        {
-            **dict(op=op, run=run, rival=name, scored=plan.scored),
-            **dict(zip(names, plan.sizes, strict=True)),
-            **values,
-        }
-        for name, values in found.items()
+        OpRow(
+            **vars(time),
+            op=op,
+            run=run,
+            rival=name,
+            scored=plan.scored,
+            batch=plan.batch,
+            seqlen=plan.seqlen,
+            dim=plan.dim,
+            d_state=plan.d_state,
+        )
+        for name, time in found.items()
     ]
 
 
-def _moved(op: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _moved(op: str, inputs: Inputs) -> Inputs:
     """Large tensors that an operator reads, and one as it writes."""
     if op == CONV:
         return inputs
@@ -106,9 +123,7 @@ def _moved(op: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(u=u, delta=delta, u_b=u, delta_b=delta, z=z, out=z)
 
 
-def _scans(
-    plan: OpPlan, device: torch.device, with_rival: bool
-) -> dict[str, tuple[Function, dict[str, Tensor]]]:
+def _scans(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
     """Both directions of a layer's scan, their mean and the gate."""
     case = ParityCase(SCAN, *plan.sizes, dtype='bfloat16')
     ahead, back = draw_large(case, device), draw_large(case, device)
@@ -138,9 +153,7 @@ def _rival_scans(**tensors: Tensor) -> Tensor:
     return y * 0.5
 
 
-def _convs(
-    plan: OpPlan, device: torch.device, with_rival: bool
-) -> dict[str, tuple[Function, dict[str, Tensor]]]:
+def _convs(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
     case = ParityCase(CONV, *plan.sizes[:3], TAPS, dtype='bfloat16')
     inputs = draw_large(case, device)
     return {
@@ -149,9 +162,7 @@ def _convs(
     }
 
 
-def _mixers(
-    plan: OpPlan, device: torch.device, with_rival: bool
-) -> dict[str, tuple[Function, dict[str, Tensor]]]:
+def _mixers(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
     """Both directions of everything between a mixer's two projections."""
     case = ParityCase(MIXER, *plan.sizes, dtype='bfloat16')
     inputs = {k: x.to(device) for k, x in mixer_inputs(case).items()}

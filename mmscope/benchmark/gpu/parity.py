@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -31,12 +32,39 @@ SLACK, INTERPRETER_SLACK = 2**-7, 2e-2
 TRITON, REFERENCE = 'triton', 'reference'
 
 
+@dataclass
+class TensorRow:
+    """One tensor against the reference: may the relative RMS ``error`` be?
+
+    ``tensor`` is 'out', 'scores', or the input that a gradient is of;
+    ``error`` is 'nan' where it is no number.
+    """
+
+    case: str
+    op: str
+    dtype: str
+    tensor: str
+    error: float | str
+    limit: float
+    ok: bool
+
+    @property
+    def name(self) -> str:
+        """Case and tensor."""
+        return f'{self.case}: {self.tensor}'
+
+    @property
+    def share(self) -> float:
+        """Error over limit; what is not a number is the worst of all."""
+        error = float(self.error)
+        return error / self.limit if error == error else float('inf')
+
+
 @contextmanager
 def nan_filled_memory() -> Iterator[None]:
     """Fill new memory with NaN: what a kernel forgets to write is seen.
 
-    Yields:
-        None: PyTorch does so while it has to be deterministic.
+    PyTorch does so while it has to be deterministic.
     """
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -47,14 +75,7 @@ def nan_filled_memory() -> Iterator[None]:
 
 
 def parity_steps(scale: Scale) -> Iterator[Step]:
-    """List the comparisons, the small shapes first.
-
-    Args:
-        scale (Scale): Cases and device.
-
-    Yields:
-        Step: One a case.
-    """
+    """List the comparisons, one a case."""
     for case in scale.parity:
         yield Step(case.name, partial(_compare, case, scale))
 
@@ -65,7 +86,7 @@ def require_triton(device: torch.device) -> None:
         raise Skip(f'the triton backend cannot run: {reason}')
 
 
-def _compare(case: ParityCase, scale: Scale, left: float) -> list[dict]:
+def _compare(case: ParityCase, scale: Scale, left: float) -> list[TensorRow]:
     require_triton(scale.device)
     inputs = draw_inputs(case, scale.device)
     truth = results(case, doubled(inputs), REFERENCE)
@@ -84,15 +105,7 @@ def slack_of(device: torch.device) -> float:
 
 
 def function_of(case: ParityCase, backend: str) -> Callable[..., Tensor]:
-    """Return the operator of a case, to be called with its inputs.
-
-    Args:
-        case (ParityCase): Which operator with which options.
-        backend (str): 'triton' or 'reference'.
-
-    Returns:
-        Callable: From inputs by name to the output.
-    """
+    """Return the operator of a case, from inputs by name to the output."""
     if case.op == MIXER:
         # Scores have no gradient and are compared by themselves.
         return lambda **inputs: mixer(
@@ -107,16 +120,10 @@ def function_of(case: ParityCase, backend: str) -> Callable[..., Tensor]:
 def results(
     case: ParityCase, inputs: dict[str, Tensor], backend: str
 ) -> dict[str, Tensor]:
-    """Compute output, all gradients and, where wanted, scores.
+    """Compute output, gradients and, where a case wants them, scores.
 
-    Args:
-        case (ParityCase): What to compute.
-        inputs (dict[str, Tensor]): Its inputs.
-        backend (str): By which backend.
-
-    Returns:
-        dict[str, Tensor]: ``out``, each input's gradient by its name,
-        ``scores``.
+    They are called ``out``, as the inputs are, and ``scores``; the backend
+    is 'triton' or 'reference'.
     """
     found = run_with_grads(function_of(case, backend), inputs)
     if case.scored:
@@ -132,7 +139,7 @@ def judge(
     truth: dict[str, Tensor],
     plain: Callable[[], dict[str, Tensor]],
     slack: float,
-) -> list[dict]:
+) -> list[TensorRow]:
     """Compare all tensors of a case.
 
     Args:
@@ -144,8 +151,7 @@ def judge(
         slack (float): Relative error that bfloat16 may add to a mixer's.
 
     Returns:
-        list[dict]: A row a tensor: ``case``, ``op``, ``dtype``, ``tensor``,
-        ``error`` (relative RMS), ``limit``, ``ok``.
+        list[TensorRow]: A row a tensor.
     """
     table = RELATIVE_RMS[case.torch_dtype]
     rounds = case.op == MIXER and case.torch_dtype != torch.float32
@@ -157,15 +163,10 @@ def judge(
             by_plain = relative_rms(compared[name], expected)
             limit = max(table, TIMES * by_plain + (slack if rounds else 0.0))
         rows.append(
-            {
-                'case': case.name,
-                'op': case.op,
-                'dtype': case.dtype,
-                'tensor': name,
-                'error': error,
-                'limit': limit,
-                'ok': bool(error <= limit),
-            }
+            TensorRow(
+                *(case.name, case.op, case.dtype, name),
+                *(error, limit, bool(error <= limit)),
+            )
         )
     return rows
 

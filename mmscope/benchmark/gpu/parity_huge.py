@@ -19,6 +19,7 @@ from mmscope.benchmark.gpu.inputs import draw_large
 from mmscope.benchmark.gpu.parity import (
     REFERENCE,
     TRITON,
+    TensorRow,
     function_of,
     judge,
     nan_filled_memory,
@@ -41,14 +42,7 @@ Slices = tuple[list[slice], list[slice]]
 
 
 def huge_steps(scale: Scale) -> Iterator[Step]:
-    """List the comparisons.
-
-    Args:
-        scale (Scale): Cases and device.
-
-    Yields:
-        Step: One a case.
-    """
+    """List the comparisons, one a case."""
     for case in scale.huge:
         yield Step(case.name, partial(_compare, case, scale), 45.0)
 
@@ -60,7 +54,7 @@ def needed_bytes(case: ParityCase) -> int:
     return elements * LARGE_TENSORS * case.torch_dtype.itemsize + 2 * states
 
 
-def _compare(case: ParityCase, scale: Scale, left: float) -> list[dict]:
+def _compare(case: ParityCase, scale: Scale, left: float) -> list[TensorRow]:
     require_triton(scale.device)
     needed, free = needed_bytes(case), free_bytes(scale.device)
     if free is not None and needed > free:

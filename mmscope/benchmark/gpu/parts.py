@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mmscope.benchmark.gpu.gated import gated_steps
 from mmscope.benchmark.gpu.machine import machine_steps
-from mmscope.benchmark.gpu.models import model_steps
+from mmscope.benchmark.gpu.models import gated_steps, model_steps
 from mmscope.benchmark.gpu.op_grid import op_steps
 from mmscope.benchmark.gpu.parity import parity_steps
 from mmscope.benchmark.gpu.parity_huge import huge_steps

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from mmscope.benchmark import gpu_predictions
+from mmscope.benchmark.gpu import parts
+from mmscope.benchmark.gpu.cases import SCAN
 from mmscope.benchmark.gpu.goals import goals
-from mmscope.benchmark.gpu.parts import (
-    GATED,
-    HUGE,
-    MACHINE,
-    MODELS,
-    OPS,
-    PARITY,
-    PARTS,
-    TRAINING,
-)
+from mmscope.benchmark.gpu.op_grid import OpRow
+from mmscope.benchmark.gpu.parity import TRITON, TensorRow
 from mmscope.benchmark.gpu.record import DONE, Record
+from mmscope.benchmark.grid_report import paragraphs
+from mmscope.benchmark.grid_rows import GridRow
 from mmscope.benchmark.ops import COPY
 from mmscope.benchmark.setting import setting_line
 from mmscope.evaluation.tables import Column, format_table
 
 # Microseconds of one operator by its sizes; None where nothing is predicted.
-Predict = Callable[[dict], float | None]
+Predict = Callable[[OpRow], float | None]
+NOTHING = 'Not measured.'
+SIZES = ['batch', 'seqlen', 'dim', 'd_state']
 GOALS = (
     Column('name', 'goal'),
     Column('wanted', 'at least', '.2f'),
@@ -41,25 +44,25 @@ TENSORS = (
     Column('tensors', 'tensors'),
     Column('wrong', 'too far off'),
     Column('share', 'largest error / limit', '.2f'),
-    Column('case', 'there'),
+    Column('name', 'there'),
 )
 OPERATORS = (
     Column('op', 'operator'),
     Column('run', 'pass'),
-    Column('scored', 'scores'),
+    Column('scores', 'scores'),
     Column('shape', 'B x L x D x N'),
     Column('us', 'ours, µs', '.1f'),
     Column('predicted', 'predicted', '.1f'),
     Column('ratio', 'measured / predicted', '.2f'),
     Column('copy', 'copy of its bytes', '.1f'),
-    Column('rival', 'best rival', '.1f'),
+    Column('best', 'best rival', '.1f'),
     Column('over', 'rival / ours', '.2f'),
-    Column('rival_name', 'which'),
+    Column('which', 'which'),
 )
 SPEEDS = (
     Column('subject', 'subject'),
     Column('images_per_s', 'images/s', '.0f'),
-    Column('iqr', 'quartiles'),
+    Column('quartiles', 'quartiles'),
     Column('latency_ms_p50', 'ms', '.2f'),
     Column('memory_mib', 'memory MiB', '.0f'),
     Column('exit_share_won', 'share of the saving won', '.2f'),
@@ -68,30 +71,22 @@ SPEEDS = (
 
 
 def summary(record: Record) -> str:
-    """Describe a record in a few lines: goals, and how the parts ended.
-
-    Args:
-        record (Record): Results.
-
-    Returns:
-        str: Markdown.
-    """
-    return '\n\n'.join([goals_table(record), ends_table(record)])
+    """Describe a record in a few lines: goals, and how the parts ended."""
+    return paragraphs(goals_table(record), ends_table(record))
 
 
 def goals_table(record: Record) -> str:
     """Format the goals beside what was measured."""
-    rows = [
-        {**vars(goal), 'verdict': goal.verdict, 'note': goal.note or '-'}
-        for goal in goals(record)
-    ]
-    return format_table(rows, GOALS)
+    found = goals(record)
+    frame = pd.DataFrame(found)
+    frame['verdict'] = [goal.verdict for goal in found]
+    return format_table(frame, GOALS)
 
 
 def ends_table(record: Record) -> str:
     """Format how many steps of each part ended how."""
     rows = []
-    for name, part in PARTS.items():
+    for name, part in parts.PARTS.items():
         outcomes = record.of(name)
         others = [x for x in outcomes if x.state != DONE]
         named = [f'{x.step} ({x.state})' for x in others[:2]]
@@ -108,50 +103,69 @@ def ends_table(record: Record) -> str:
     return format_table(rows, ENDS)
 
 
+def page_section(path: str | Path) -> str:
+    """Format what a file of measurements, if there is one, says."""
+    record = Record.read(path)
+    return measured_section(
+        record, predictor(record.setting.get('device', ''))
+    )
+
+
+def predictor(device: str) -> Predict:
+    """Look up what is predicted for a GPU, by the name of the device."""
+    card = next((name for name in gpu_predictions.CARDS if name in device), '')
+    found = {
+        (x.model, x.part, *_sizes(x)): 1e3 * x.milliseconds
+        for x in (gpu_predictions.predict(card) if card else ())
+    }
+
+    def predict(row: OpRow) -> float | None:
+        model = 'MambaScope-S' if row.scored else 'ViM-S'
+        is_scan = row.op == SCAN
+        return found.get((model, row.run, *_sizes(row))) if is_scan else None
+
+    return predict
+
+
+def _sizes(row: Any) -> tuple[int, ...]:
+    return tuple(getattr(row, key) for key in SIZES)
+
+
 def measured_section(
     record: Record, predict: Predict = lambda row: None
 ) -> str:
-    """Format everything that was measured.
-
-    Args:
-        record (Record): Results; one of a dry run says that it is none.
-        predict (Callable): From a row of the operators (``op``, ``run``,
-            ``scored``, ``batch``, ``seqlen``, ``dim``, ``d_state``) to
-            microseconds. Defaults to no prediction.
-
-    Returns:
-        str: Markdown.
-    """
+    """Format everything that was measured, beside what was predicted."""
     if not record.outcomes:
         return 'Not measured: no GPU was at hand.'
-    title = _where(record)
-    parts = [
-        title,
+    tensors = record.rows(parts.PARITY, TensorRow) + record.rows(
+        parts.HUGE, TensorRow
+    )
+    return paragraphs(
+        _where(record),
         '### Goals',
         goals_table(record),
         '### Kernels against the float64 reference',
-        tensors_table(record),
+        tensors_table(tensors),
         '### Operators',
-        operators_table(record.rows(OPS), predict),
-        *_cells('Models', record.rows(MODELS)),
-        *_cells('A step of training', record.rows(TRAINING)),
-        *_cells('What exits save', record.rows(GATED)),
+        operators_table(record.rows(parts.OPS, OpRow), predict),
+        *_cells('Models', record.rows(parts.MODELS, GridRow)),
+        *_cells('A step of training', record.rows(parts.TRAINING, GridRow)),
+        *_cells('What exits save', record.rows(parts.GATED, GridRow)),
         '### How the parts ended',
         ends_table(record),
         setting_line(record.setting),
-    ]
-    return '\n\n'.join(part for part in parts if part)
+    )
 
 
 def _where(record: Record) -> str:
     setting = record.setting
     if setting.get('dry_run'):
         return 'A dry run on a CPU: the numbers below mean nothing.'
-    found: dict = {}
-    for row in record.rows(MACHINE):
-        found.update(row)
     text = f'Measured on {setting["device"]} at commit {setting["commit"]}'
-    if 'copy_tb_s' in found and 'product_tflop_s' in found:
+    found: dict[str, Any] = {}
+    for facts in record.rows(parts.MACHINE, dict):
+        found.update(facts)
+    if {'copy_tb_s', 'product_tflop_s'} <= set(found):
         text += (
             f': a copy moves {found["copy_tb_s"]:.2f} TB/s, a bfloat16 matrix '
             f'product runs at {found["product_tflop_s"]:.0f} TFLOP/s'
@@ -159,91 +173,56 @@ def _where(record: Record) -> str:
     return f'{text}.'
 
 
-def tensors_table(record: Record) -> str:
+def tensors_table(rows: Sequence[TensorRow]) -> str:
     """Format the comparisons, one line an operator and dtype."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in (*record.rows(PARITY), *record.rows(HUGE)):
-        groups.setdefault((row['op'], row['dtype']), []).append(row)
-    rows = []
-    for (op, dtype), group in groups.items():
-        worst = max(group, key=_share)
-        rows.append(
-            {
-                'op': op,
-                'dtype': dtype,
-                'tensors': len(group),
-                'wrong': sum(not row['ok'] for row in group),
-                'share': _share(worst),
-                'case': f'{worst["case"]}: {worst["tensor"]}',
-            }
-        )
-    return format_table(rows, TENSORS) if rows else 'Not measured.'
+    if not rows:
+        return NOTHING
+    frame = pd.DataFrame(rows)
+    frame['name'] = [row.name for row in rows]
+    frame['share'] = [row.share for row in rows]
+    groups = frame.groupby(['op', 'dtype'], sort=False)
+    worst = frame.loc[groups.share.idxmax()].set_index(['op', 'dtype'])
+    worst['tensors'] = groups.size()
+    worst['wrong'] = groups.size() - groups.ok.sum()
+    return format_table(worst.reset_index(), TENSORS)
 
 
-def _share(row: dict) -> float:
-    error = float(row['error'])
-    # What is not a number is the worst of all.
-    return error / row['limit'] if error == error else float('inf')
-
-
-def operators_table(rows: Sequence[dict], predict: Predict) -> str:
-    """Format the operators beside predictions and rivals.
-
-    Args:
-        rows (Sequence[dict]): Of the part.
-        predict (Callable): See :func:`measured_section`.
-
-    Returns:
-        str: Markdown.
-    """
-    groups: dict[tuple, dict[str, dict]] = {}
-    for row in rows:
-        shape = tuple(row[k] for k in ('batch', 'seqlen', 'dim', 'd_state'))
-        key = (row['op'], row['run'], row['scored'], shape)
-        groups.setdefault(key, {})[row['rival']] = row
-    shown = [
-        _operator(group, predict)
-        for group in groups.values()
-        if group.get('triton', {}).get('us')
+def operators_table(rows: Sequence[OpRow], predict: Predict) -> str:
+    """Format the operators beside predictions and rivals."""
+    ours = [row for row in rows if row.rival == TRITON and row.us]
+    if not ours:
+        return NOTHING
+    place = ['op', 'run', 'scored', *SIZES]
+    frame = pd.DataFrame(ours)
+    frame['predicted'] = pd.Series([*map(predict, ours)], dtype=float)
+    frame['ratio'] = frame.us / frame.predicted
+    frame['scores'] = ['yes' if row.scored else '-' for row in ours]
+    frame['shape'] = [' x '.join(map(str, _sizes(row))) for row in ours]
+    times = pd.DataFrame(rows).pivot(index=place, columns='rival', values='us')
+    times = times.astype(float).reindex(pd.MultiIndex.from_frame(frame[place]))
+    rivals = times.drop(columns=[TRITON, COPY], errors='ignore')
+    frame['copy'] = times[COPY].array if COPY in times else None
+    frame['best'] = rivals.min(axis=1).array
+    frame['over'] = frame.best / frame.us
+    names = rivals.columns.to_numpy()
+    frame['which'] = [
+        '-' if best.isna().all() else names[best.argmin()]
+        for _, best in rivals.iterrows()
     ]
-    return format_table(shown, OPERATORS) if shown else 'Not measured.'
+    return format_table(frame, OPERATORS)
 
 
-def _operator(group: dict[str, dict], predict: Predict) -> dict:
-    ours = group['triton']
-    predicted = predict(ours)
-    sizes = (ours[k] for k in ('batch', 'seqlen', 'dim', 'd_state'))
-    others = {
-        name: row['us']
-        for name, row in group.items()
-        if name not in ('triton', COPY) and row.get('us')
-    }
-    best = min(others, key=others.__getitem__) if others else None
-    rival = others.get(best)
-    return {
-        'op': ours['op'],
-        'run': ours['run'],
-        'scored': 'yes' if ours['scored'] else '-',
-        'shape': ' x '.join(map(str, sizes)),
-        'us': ours['us'],
-        'predicted': predicted,
-        'ratio': predicted and ours['us'] / predicted,
-        'copy': group.get(COPY, {}).get('us'),
-        'rival': rival,
-        'over': rival and rival / ours['us'],
-        'rival_name': best or '-',
-    }
-
-
-def _cells(title: str, rows: Iterable[dict]) -> list[str]:
-    groups: dict[str, list[dict]] = {}
-    for row in rows:
-        cell = f'{row["arch"]}, {row["resolution"]} px, batch {row["batch"]}'
-        low, high = row.get('images_per_s_iqr', (None, None))
-        quartiles = f'{low:.0f} to {high:.0f}' if low is not None else '-'
-        shown = {**row, 'iqr': quartiles, 'reason': row.get('reason', '-')}
-        groups.setdefault(cell, []).append(shown)
-    found = [f'### {title}'] if groups else []
-    for cell, group in groups.items():
-        found += [f'#### {cell}', format_table(group, SPEEDS)]
-    return found
+def _cells(title: str, rows: Sequence[GridRow]) -> Iterator[str]:
+    if not rows:
+        return
+    yield f'### {title}'
+    frame = pd.DataFrame(rows)
+    frame['cell'] = [row.cell for row in rows]
+    frame['reason'] = [row.reason or '-' for row in rows]
+    frame['quartiles'] = [
+        '{:.0f} to {:.0f}'.format(*iqr) if iqr else '-'
+        for iqr in frame.images_per_s_iqr
+    ]
+    for cell, group in frame.groupby('cell', sort=False):
+        group = group.dropna(axis=1, how='all')
+        yield f'#### {cell}\n\n{format_table(group, SPEEDS)}'

@@ -20,7 +20,8 @@ from mmscope.models.layers import PLAIN, BidirectionalMamba, Mixed, MixerPlan
 from mmscope.ops import DirectionWeights
 
 MODULE = 'selective_scan_cuda'
-BUILD = 'python tools/misc/build_selective_scan.py FOLDER'
+RIVAL = f'ViM, {MODULE}'
+BUILD = 'python tools/misc/build_selective_scan.py FOLDER --source ARCHIVE'
 
 
 def why_no_rival() -> str | None:
@@ -46,24 +47,22 @@ class _Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, *inputs: Tensor | None) -> Tensor:
-        out, states, *gated = _kernels().fwd(*inputs, True)
+    def forward(ctx: FunctionCtx, *inputs: Tensor) -> Tensor:
+        out, states, gated = _kernels().fwd(*inputs, True)
         ctx.save_for_backward(*inputs, states, out)
-        return gated[0] if gated else out
+        return gated
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
         *inputs, states, out = ctx.saved_tensors
         if grad.stride(-1) != 1:
             grad = grad.contiguous()
-        gated = inputs[6] is not None
-        found = _kernels().bwd(
-            *inputs, grad, states, out if gated else None, None, True, False
+        du, ddelta, dA, dB, dC, dD, dbias, dz = _kernels().bwd(
+            *inputs, grad, states, out, None, True, False
         )
-        du, ddelta, dA, dB, dC, dD, dbias, *dz = found
         dB, dC = (d.to(x) for d, x in ((dB, inputs[3]), (dC, inputs[4])))
-        return du, ddelta, dA, dB, dC, dD, dz[0] if gated else None, dbias
+        return du, ddelta, dA, dB, dC, dD, dz, dbias
 
 
 def channels_first_scan(
@@ -73,7 +72,7 @@ def channels_first_scan(
     B: Tensor,
     C: Tensor,
     D: Tensor,
-    z: Tensor | None,
+    z: Tensor,
     delta_bias: Tensor,
 ) -> Tensor:
     """Run mamba-ssm's scan in the layout that it wants, with softplus.
@@ -85,7 +84,7 @@ def channels_first_scan(
         B (Tensor): Input maps, (batch, 1, d_state, seqlen).
         C (Tensor): Output maps, (batch, 1, d_state, seqlen).
         D (Tensor): Skip weights, (dim,) float32.
-        z (Tensor | None): Gate, (batch, dim, seqlen).
+        z (Tensor): Gate, (batch, dim, seqlen).
         delta_bias (Tensor): (dim,) float32.
 
     Returns:
@@ -95,14 +94,7 @@ def channels_first_scan(
 
 
 def to_channels_first(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Lay the inputs of :func:`mmscope.ops.selective_scan` out for it.
-
-    Args:
-        inputs (dict[str, Tensor]): All eight, by name.
-
-    Returns:
-        dict[str, Tensor]: Arguments of :func:`channels_first_scan`.
-    """
+    """Lay the eight inputs of ``selective_scan`` out for it, by name."""
     found = {}
     for name, x in inputs.items():
         if name in ('u', 'delta', 'z'):
@@ -181,14 +173,7 @@ class RivalMixer(nn.Module):
         self.mixer = mixer
 
     def forward(self, x: Tensor, plan: MixerPlan = PLAIN) -> Mixed:
-        """Mix tokens both ways, and nothing more.
-
-        Args:
-            x (Tensor): Tokens, (B, L, D).
-            plan (MixerPlan): Must ask for nothing.
-
-        Returns:
-            Mixed: Mixed tokens (B, L, D) alone.
+        """Mix tokens (B, L, D) both ways, and nothing more.
 
         Raises:
             ValueError: If scores, directions or a mask are wanted.
@@ -222,14 +207,7 @@ class RivalMixer(nn.Module):
 
 
 def with_rival_mixers(model: nn.Module) -> nn.Module:
-    """Let mamba-ssm's kernels run the mixers of a ViM.
-
-    Args:
-        model (nn.Module): With ``backbone.layers``; changed in place.
-
-    Returns:
-        nn.Module: The model.
-    """
+    """Let mamba-ssm's kernels run a ViM's mixers; changed in place."""
     for block in model.backbone.layers:
         block.mixer = RivalMixer(block.mixer)
     return model

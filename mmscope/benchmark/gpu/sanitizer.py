@@ -7,58 +7,58 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
-from mmscope.benchmark.gpu import small_kernels
+from mmscope.benchmark.gpu import run_cases
 from mmscope.benchmark.gpu.record import Skip
 from mmscope.benchmark.gpu.scale import Scale
 from mmscope.benchmark.gpu.steps import Step
 
-TOOLS = ('memcheck', 'racecheck')
 ERROR_STATUS = 99
 # Lines of its output that are kept.
 KEPT = 60
+# Tools of compute-sanitizer, and their time.
 LIMIT_S = {'memcheck': 75.0, 'racecheck': 60.0}
 
 
+@dataclass
+class Check:
+    """What a tool of compute-sanitizer found; ``said`` are its last lines."""
+
+    tool: str
+    ok: bool
+    status: int
+    said: list[str]
+
+    @property
+    def name(self) -> str:
+        """That of the tool."""
+        return self.tool
+
+
 def sanitizer_steps(scale: Scale) -> Iterator[Step]:
-    """List the tools.
-
-    Args:
-        scale (Scale): Device and the command.
-
-    Yields:
-        Step: One a tool.
-    """
+    """List the tools."""
     # In a dry run there is no tool, and one time shows as much as two.
-    for tool in TOOLS[: 1 if scale.dry_run else None]:
+    for tool in [*LIMIT_S][: 1 if scale.dry_run else None]:
         yield Step(tool, partial(_check, tool, scale), LIMIT_S[tool])
 
 
 def command(tool: str, scale: Scale) -> list[str]:
-    """Return the command line of a check.
-
-    Args:
-        tool (str): Of compute-sanitizer.
-        scale (Scale): Device and the command in front.
-
-    Returns:
-        list[str]: Arguments.
-    """
-    options = []
-    if not scale.dry_run:
-        options = [
-            *('--tool', tool, '--error-exitcode', str(ERROR_STATUS)),
-            # ptxas and the like are other people's programs.
-            *('--target-processes', 'application-only'),
-        ]
-    tiny = ['--tiny'] if scale.dry_run else []
-    program = [sys.executable, '-m', small_kernels.__name__]
-    device = ['--device', str(scale.device)]
-    return [*scale.sanitizer, *options, *program, *device, *tiny]
+    """Return the command line of a check."""
+    program = [sys.executable, '-m', run_cases.__name__, 'watched']
+    if scale.dry_run:
+        return [*scale.sanitizer, *program, '--dry-run']
+    return [
+        *scale.sanitizer,
+        *('--tool', tool, '--error-exitcode', str(ERROR_STATUS)),
+        # ptxas and the like are other people's programs.
+        *('--target-processes', 'application-only'),
+        *program,
+    ]
 
 
-def _check(tool: str, scale: Scale, left: float) -> list[dict]:
+def _check(tool: str, scale: Scale, left: float) -> list[Check]:
     if shutil.which(scale.sanitizer[0]) is None:
         raise Skip(f'{scale.sanitizer[0]} is not here')
     try:
@@ -81,16 +81,8 @@ def _check(tool: str, scale: Scale, left: float) -> list[dict]:
     return [verdict(tool, done.returncode, done.stdout)]
 
 
-def verdict(tool: str, status: int, said: str) -> dict:
-    """Tell whether a tool found errors.
-
-    Args:
-        tool (str): Of compute-sanitizer.
-        status (int): Exit status.
-        said (str): All of the output.
-
-    Returns:
-        dict: ``tool``, ``ok``, ``status``, ``said``: the last lines.
+def verdict(tool: str, status: int, said: str) -> Check:
+    """Tell from exit status and output whether a tool found errors.
 
     Raises:
         RuntimeError: If the tool itself could not work.
@@ -101,9 +93,4 @@ def verdict(tool: str, status: int, said: str) -> dict:
         raise RuntimeError(
             f'{tool} did not work, status {status}: ' + '\n'.join(lines)
         )
-    return {
-        'tool': tool,
-        'ok': status == 0,
-        'status': status,
-        'said': lines if status else lines[-2:],
-    }
+    return Check(tool, status == 0, status, lines if status else lines[-2:])

@@ -12,6 +12,7 @@ from mmscope.benchmark.gpu.cases import (
     huge_cases,
     tiny_cases,
     tiny_huge_cases,
+    watched_cases,
 )
 
 # As mmscope.benchmark.models names them, which needs mmengine; this does not.
@@ -53,15 +54,10 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class OpPlan:
-    """One shape of the grid of operators.
+    """One shape of the grid of operators, by default ViM-S's.
 
-    Args:
-        batch (int): Sequences.
-        seqlen (int): Tokens.
-        dim (int): Channels inside a mixer. Defaults to ViM-S's 768.
-        d_state (int): States of a channel. Defaults to 16.
-        scored (bool): Whether the scan gives scores, too, as in the coarse
-            stage; then only the scan races. Defaults to False.
+    ``scored`` scans give scores, too, as in the coarse stage; then only the
+    scan races.
     """
 
     batch: int
@@ -86,6 +82,8 @@ class Scale:
         parity (tuple[ParityCase, ...]): Kernels against the reference.
         huge (tuple[ParityCase, ...]): The same, checked in some of their
             sequences and channels only.
+        watched (tuple[ParityCase, ...]): Run once under a tool that watches
+            memory.
         ops (tuple[OpPlan, ...]): Grid of operators, in order of importance.
         cells (tuple[CellPlan, ...]): Grid of models, in order of importance.
         gated_batches (tuple[int, ...]): Where shares of savings are measured.
@@ -106,6 +104,7 @@ class Scale:
     dry_run: bool
     parity: tuple[ParityCase, ...]
     huge: tuple[ParityCase, ...]
+    watched: tuple[ParityCase, ...]
     ops: tuple[OpPlan, ...]
     cells: tuple[CellPlan, ...]
     gated_batches: tuple[int, ...]
@@ -148,6 +147,7 @@ def full_scale() -> Scale:
         dry_run=False,
         parity=full_cases(),
         huge=huge_cases(),
+        watched=watched_cases(((2, 19, 40, 16), (1, 300, 33, 16))),
         ops=(
             OpPlan(64, 197),
             OpPlan(1, 197),
@@ -173,6 +173,7 @@ def tiny_scale() -> Scale:
         dry_run=True,
         parity=tiny_cases(),
         huge=tiny_huge_cases(),
+        watched=watched_cases(((1, 2, 3, 2),)),
         ops=(OpPlan(1, 2, 4, 2), OpPlan(1, 1, 4, 2, scored=True)),
         cells=(
             CellPlan('small', 32, 2, True),

@@ -6,7 +6,7 @@ branch, the gate outside of it, a graph of the fine branch for those who stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 
 import torch
@@ -25,21 +25,18 @@ from mmscope.benchmark.models import (
     DEIT,
     SCOPE,
     VIM,
-    build_deit,
-    build_scope,
-    build_vim,
+    BenchmarkModel,
     cast,
     model_macs,
-    why_no_deit,
 )
-from mmscope.benchmark.subjects import Subject, weight_bytes
+from mmscope.benchmark.subjects import Draw, Subject, weight_bytes
 from mmscope.evaluation.interleaved_timing import Run
 from mmscope.models import CoarseBranch, FineBranch
 
 DTYPE = torch.bfloat16
 RATIOS = (0.0, 0.5, 1.0)
 GRAPHS = f'{SCOPE}, graphs'
-Draw = Callable[[int], Tensor]
+Builders = Mapping[str, Callable[[], BenchmarkModel]]
 
 
 def casting(device: torch.device) -> torch.autocast:
@@ -50,7 +47,7 @@ def casting(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, DTYPE, cache_enabled=False)
 
 
-def without_memory(batch: int) -> dict:
+def without_memory(batch: int) -> dict[str, None]:
     """Leave a row's memory out: a graph holds its own between runs."""
     return {'memory_mib': None}
 
@@ -84,13 +81,9 @@ class ScopeGraphs:
         return self._coarse(self.images)
 
     def prepare(self, number: int) -> Recorded:
-        """Record the fine branch for a number of images.
+        """Record the fine branch for a number of images, at least 1.
 
-        Args:
-            number (int): Images that go on, at least 1.
-
-        Returns:
-            Recorded: From images and coarse state to fine cls tokens.
+        It maps images and coarse state to fine cls tokens.
         """
         if number not in self._fines:
             names = list(self._state)
@@ -115,12 +108,8 @@ class ScopeGraphs:
     def gated(self, ratio: float) -> Run:
         """Return a run of everything at a forced exit ratio.
 
-        Args:
-            ratio (float): In [0, 1]; as :class:`ForcedGate` counts it.
-
-        Returns:
-            Callable: Forward whose gate judges, waits for the verdict as a
-            real one has to, and lets the wanted number of images go on.
+        Its gate judges, waits for the verdict as a real one has to, and lets
+        as many images go on as :class:`ForcedGate` does.
         """
         batch, share = len(self.images), as_fraction(ratio)
         counts = [
@@ -154,23 +143,19 @@ class ScopeGraphs:
         return cls.index_copy(0, stay, refined.to(cls.dtype))
 
 
-def graph_subjects(plan: CellPlan, scale: Scale, draw: Draw) -> list[Subject]:
+def graph_subjects(
+    build: Builders, plan: CellPlan, scale: Scale, draw: Draw
+) -> list[Subject]:
     """List ViM and DeiT as graphs, and MambaScope by its branches.
 
-    Args:
-        plan (CellPlan): Where.
-        scale (Scale): Device, stand-ins for architectures.
-        draw (Callable): Number of images to images.
-
-    Returns:
-        list[Subject]: Nothing is recorded until they are asked to run.
+    Nothing is recorded until they are asked to run.
     """
-    arch, side = scale.arch(plan.arch), plan.resolution
-    found = [_recorded(f'{VIM}, graph', partial(build_vim, arch, side), draw)]
-    if why_no_deit() is None:
-        build = partial(build_deit, scale.deit or arch, side)
-        found.append(_recorded(f'{DEIT}, graph', build, draw))
-    scope = cast(build_scope(arch, side), torch.float32, scale.device)
+    found = [
+        _recorded(f'{name}, graph', build[name], draw)
+        for name in (VIM, DEIT)
+        if name in build
+    ]
+    scope = cast(build[SCOPE](), torch.float32, scale.device)
     graphs = cache(lambda batch: ScopeGraphs(scope, draw(batch)))
     branches = {
         'coarse branch, graph': lambda batch: graphs(batch).coarse,
@@ -180,7 +165,7 @@ def graph_subjects(plan: CellPlan, scale: Scale, draw: Draw) -> list[Subject]:
         Subject(name, name, make, details=without_memory)
         for name, make in branches.items()
     ]
-    costs = model_macs(scope, side)
+    costs = model_macs(scope, plan.resolution)
 
     def gated(ratio: float) -> Subject:
         return Subject(

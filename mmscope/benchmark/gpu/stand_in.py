@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,56 +14,40 @@ from torch import Tensor
 from mmscope.ops.reference import selective_scan_reference
 
 
-def _reference(inputs: tuple[Tensor | None, ...], softplus: bool) -> Tensor:
+def _reference(
+    inputs: Sequence[Tensor], softplus: bool, gated: bool = True
+) -> Tensor:
     u, delta, A, B, C, D, z, bias = inputs
     tokens = (x.squeeze(1).mT for x in (B, C))
-    y = selective_scan_reference(
-        u.mT,
-        delta.mT,
-        A,
-        *tokens,
-        D,
-        None if z is None else z.mT,
-        bias,
-        softplus,
-    )
-    return y.mT
+    z = z.mT if gated else None
+    return selective_scan_reference(
+        u.mT, delta.mT, A, *tokens, D, z, bias, softplus
+    ).mT
 
 
-def fwd(*args: object) -> tuple[Tensor, ...]:
-    """Compute as ``selective_scan_cuda.fwd`` does."""
+def fwd(*args: Any) -> tuple[Tensor, ...]:
+    """Compute as ``selective_scan_cuda.fwd`` does, with a gate."""
     *inputs, softplus = args
     _check(inputs)
-    out = _reference((*inputs[:6], None, inputs[7]), softplus)
-    states = inputs[0].new_zeros(1)
-    if inputs[6] is None:
-        return out.contiguous(), states
-    return out.contiguous(), states, _reference(tuple(inputs), softplus)
+    out = _reference(inputs, softplus, gated=False).contiguous()
+    return out, inputs[0].new_zeros(1), _reference(inputs, softplus)
 
 
-def bwd(*args: object) -> tuple[Tensor, ...]:
-    """Compute as ``selective_scan_cuda.bwd`` does."""
+def bwd(*args: Any) -> tuple[Tensor, ...]:
+    """Compute as ``selective_scan_cuda.bwd`` does, with a gate."""
     inputs, (grad, _, out, _, softplus, _) = args[:8], args[8:]
-    gated = inputs[6] is not None
-    if gated != (out is not None):
+    if out is None:
         raise ValueError('a gated backward wants the ungated output')
-    given = [x for x in inputs if x is not None]
     with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in given]
-        it = iter(leaves)
-        full = tuple(x if x is None else next(it) for x in inputs)
-        grads = torch.autograd.grad(_reference(full, softplus), leaves, grad)
-    if not gated:
-        return grads
-    du, ddelta, dA, dB, dC, dD, dz, dbias = grads
-    return du, ddelta, dA, dB, dC, dD, dbias, dz
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        grads = torch.autograd.grad(_reference(leaves, softplus), leaves, grad)
+    *others, dz, dbias = grads
+    return *others, dbias, dz
 
 
-def _check(inputs: list[Tensor | None]) -> None:
+def _check(inputs: Sequence[Tensor]) -> None:
     u, delta, A, B, C, D, z, bias = inputs
     for x in (u, delta, B, C, z):
-        if x is None:
-            continue
         is_dense = x.stride(-1) == 1 or x.shape[-1] == 1
         if not is_dense or x.dtype != u.dtype:
             raise ValueError(
@@ -76,15 +61,7 @@ def _check(inputs: list[Tensor | None]) -> None:
 
 @contextmanager
 def stand_in(name: str, wanted: bool) -> Iterator[None]:
-    """Put it where a module would be.
-
-    Args:
-        name (str): Of the module.
-        wanted (bool): Whether to do so; else nothing changes.
-
-    Yields:
-        None: It can be imported meanwhile.
-    """
+    """Put it where a module of that name would be, if that is wanted."""
     before = sys.modules.get(name)
     if wanted:
         module = types.ModuleType(name)

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from mmscope.benchmark.gpu.record import (
     Skip,
 )
 from mmscope.benchmark.gpu.scale import Scale
-from mmscope.benchmark.memory import is_out_of_memory
+from mmscope.benchmark.memory import out_of_memory
 
 # A kernel that read or wrote where it must not leaves the whole process
 # without a GPU, and every later call fails with the same words.
@@ -47,29 +48,22 @@ class Poisoned(RuntimeError):
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to find out.
+    """One thing to find out, given up after ``limit_s`` seconds.
 
-    Args:
-        name (str): Unique in its part.
-        run (Callable): Gets the seconds that are left for its part, returns
-            the rows that were measured; may raise :class:`Skip`.
-        limit_s (float): Seconds after which it is given up. Defaults to 60.
+    ``run`` gets the seconds that are left for its part, and returns what was
+    measured; it may raise :class:`Skip`.
     """
 
     name: str
-    run: Callable[[float], list[dict]]
+    run: Callable[[float], list[Any]]
     limit_s: float = 60.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """Steps that share a time budget.
+    """Steps that share a budget of seconds; ``name`` is a key of the record.
 
-    Args:
-        name (str): Unique, a key of the record.
-        title (str): What it finds out, for people.
-        budget_s (float): Seconds of all its steps on a GPU.
-        steps (Callable): Scale to steps; asked in the worker.
+    ``steps`` is asked in the worker; ``title`` says what it finds out.
     """
 
     name: str
@@ -79,14 +73,7 @@ class Part:
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Tell an error after which the GPU is lost to this process.
-
-    Args:
-        error (BaseException): What was raised.
-
-    Returns:
-        bool: False for a lack of memory, wrong shapes and the like.
-    """
+    """Tell an error after which the GPU is lost to this process."""
     text = str(error).lower()
     return any(words in text for words in FATAL)
 
@@ -109,8 +96,7 @@ def run_parts(
         tell (Callable): Gets a line an outcome. Defaults to silence.
 
     Raises:
-        Poisoned: If a step cost this process its GPU; the step is recorded
-            as failed.
+        Poisoned: If a step, recorded as failed, cost this process its GPU.
     """
     for part in parts:
         budget = part.budget_s * scale.patience
@@ -129,8 +115,8 @@ def run_parts(
             _free(scale.device)
 
 
-def _raising(error: Exception) -> Callable[[float], list[dict]]:
-    def run(left: float) -> list[dict]:
+def _raising(error: Exception) -> Callable[[float], list[Any]]:
+    def run(left: float) -> list[Any]:
         raise error
 
     return run
@@ -143,18 +129,7 @@ def run_step(
     record: Record,
     tell: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Do one step and record how it ended.
-
-    Args:
-        part (str): Name of its part.
-        step (Step): What to do.
-        left (float): Seconds left for it.
-        record (Record): Gets the outcome.
-        tell (Callable): Gets a line. Defaults to silence.
-
-    Raises:
-        Poisoned: If it cost this process its GPU.
-    """
+    """Do one step in the seconds left for it, and record how it ended."""
     if left < LEAST_S:
         reason = 'the time of its part was spent by the steps before it'
         record.put(Outcome(part, step.name, OUT_OF_TIME, 0.0, [], reason))
@@ -178,9 +153,8 @@ def run_step(
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, RuntimeError) and is_out_of_memory(error):
-        return f'out of memory: {str(error).splitlines()[0]}'
-    return ''.join(traceback.format_exception(error)).strip()
+    said = ''.join(traceback.format_exception(error)).strip()
+    return out_of_memory(error) or said
 
 
 def _free(device: torch.device) -> None:

@@ -20,9 +20,8 @@ from mmscope.benchmark.gpu.record import (
     SKIPPED,
     Outcome,
     Record,
-    is_same_setting,
 )
-from mmscope.benchmark.setting import ROOT
+from mmscope.benchmark.setting import ROOT, Setting, is_same_setting
 
 # All of it beside this process's own imports: with them eight minutes.
 TOTAL_S = 465.0
@@ -37,20 +36,13 @@ MAX_WORKERS = 40
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be run.
+    """What is to be run: which ``parts``, into which JSON file.
 
-    Args:
-        path (Path): JSON file of the results.
-        setting (dict): Of this machine and commit.
-        parts (Sequence[str]): Names of parts.
-        dry_run (bool): Tiny, on the CPU. Defaults to False.
-        again (bool): Whether to forget what is in the file. Defaults to
-            False.
-        total_s (float): Seconds of the whole. Defaults to 465.
+    ``dry_run`` is tiny, on the CPU; ``again`` forgets what is in the file.
     """
 
     path: Path
-    setting: dict
+    setting: Setting
     parts: Sequence[str]
     dry_run: bool = False
     again: bool = False
@@ -60,15 +52,8 @@ class Order:
 def open_record(order: Order) -> Record:
     """Open the file of results; keep what belongs to this run.
 
-    Args:
-        order (Order): What is to be run.
-
-    Returns:
-        Record: With what was done or skipped before on the same card, commit
-        and torch; the rest will be run again.
-
-    Raises:
-        RecordError: If the file is no such record.
+    That is what was done or skipped before on the same card, commit and
+    torch; the rest will be run again.
     """
     record = Record.read(order.path)
     if order.again or not is_same_setting(record.setting, order.setting):
@@ -80,18 +65,7 @@ def open_record(order: Order) -> Record:
 
 
 def run(order: Order, tell: Callable[[str], None]) -> Record:
-    """Run all parts within their time, whatever happens to the workers.
-
-    Args:
-        order (Order): What is to be run.
-        tell (Callable): Gets a line an event.
-
-    Returns:
-        Record: Complete, also on disk.
-
-    Raises:
-        RecordError: If the file of results is none.
-    """
+    """Run all parts within their time, whatever happens to the workers."""
     start = time.time()
     before = open_record(order).spent_s
     deadline = start + order.total_s

@@ -1,14 +1,11 @@
 """Compile every kernel that the comparisons need, in several processes.
 
 Triton compiles one kernel at a time in a process, and keeps what it compiled
-on disk: on a machine with many cores others find it there. A program of its
-own; its results are thrown away.
+on disk: on a machine with many cores others find it there.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import os
 import subprocess
 import sys
@@ -16,9 +13,9 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from mmscope.benchmark.gpu.inputs import draw_inputs
-from mmscope.benchmark.gpu.parity import TRITON, require_triton, results
-from mmscope.benchmark.gpu.scale import Scale, full_scale, tiny_scale
+from mmscope.benchmark.gpu import run_cases
+from mmscope.benchmark.gpu.parity import require_triton
+from mmscope.benchmark.gpu.scale import Scale
 from mmscope.benchmark.gpu.steps import Step
 
 MOST_PROCESSES = 8
@@ -27,34 +24,28 @@ POLL_S = 0.2
 
 
 def warm_steps(scale: Scale) -> Iterator[Step]:
-    """List the one step.
-
-    Args:
-        scale (Scale): Cases and device.
-
-    Yields:
-        Step: All processes at once.
-    """
+    """List the one step: all processes at once."""
     yield Step('kernels of the comparisons', partial(_warm, scale), LIMIT_S)
 
 
-def _warm(scale: Scale, left: float) -> list[dict]:
+def _warm(scale: Scale, left: float) -> list[dict[str, float]]:
     require_triton(scale.device)
     start, count = time.time(), number_of_processes(scale)
-    tiny = ['--dry-run'] if scale.dry_run else []
+    end = start + left * scale.patience
+    # One case is enough in a dry run.
+    step = len(scale.parity) if scale.dry_run else count
     processes = [
         subprocess.Popen(
             [
-                *(sys.executable, '-m', __name__),
-                *('--first', str(first), '--step', str(count)),
-                *tiny,
+                *(sys.executable, '-m', run_cases.__name__, 'parity'),
+                *('--first', str(first), '--step', str(step)),
+                *(['--dry-run'] if scale.dry_run else []),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         for first in range(count)
     ]
-    end = start + left * scale.patience
     try:
         while time.time() < end and any(p.poll() is None for p in processes):
             time.sleep(POLL_S)
@@ -77,21 +68,3 @@ def number_of_processes(scale: Scale) -> int:
     if scale.dry_run:
         return 1
     return max(1, min(MOST_PROCESSES, (os.cpu_count() or 2) // 2))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run some of the cases; what fails will fail again where it counts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--first', type=int, required=True)
-    parser.add_argument('--step', type=int, required=True)
-    parser.add_argument('--dry-run', action='store_true')
-    args = parser.parse_args(arguments)
-    scale = tiny_scale() if args.dry_run else full_scale()
-    cases = scale.parity[:1] if args.dry_run else scale.parity
-    for case in cases[args.first :: args.step]:
-        with contextlib.suppress(RuntimeError, ValueError):
-            results(case, draw_inputs(case, scale.device), TRITON)
-
-
-if __name__ == '__main__':
-    main()

@@ -30,14 +30,7 @@ def _end_with(parent: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what is left.
-
-    Args:
-        arguments (list[str] | None): None for those of the process.
-
-    Returns:
-        int: Exit status: 0, or one that asks for another worker.
-    """
+    """Do what is left; the exit status says whether another one must go on."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('json')
     parser.add_argument('--deadline', type=float, required=True)

@@ -30,14 +30,9 @@ class Augmentation:
     flip: float = 0.0
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a batch, each image by itself.
+        """Change images (B, 3, H, W) uint8, each by itself.
 
-        Args:
-            pixels (Tensor): (B, 3, H, W) uint8.
-            generator (Generator): On the device of the images.
-
-        Returns:
-            Tensor: (B, 3, H, W) uint8, H and W those of the crop.
+        The generator is on their device; the result has the crop's size.
         """
         batch = len(pixels)
         pixels = F.pad(pixels, [self.padding] * 4)
@@ -68,12 +63,6 @@ class Augmentation:
 
 def augmentation_of(pipeline: Sequence[dict]) -> Augmentation:
     """Read what a config's training pipeline does.
-
-    Args:
-        pipeline (Sequence[dict]): Of the training data.
-
-    Returns:
-        Augmentation: The same on the device.
 
     Raises:
         UserError: If the pipeline does what is not there.

@@ -61,12 +61,11 @@ class Images:
 
 
 def read_splits(source: str | Path) -> dict[str, Images]:
-    """Read training, validation and test images.
+    """Read images from ``train/<class>/*`` and ``test/<class>/*``.
 
     Args:
-        source (str | Path): Folder, or tar archive, with ``train/<class>/*``
-            and ``test/<class>/*``; without ``val/<class>/*`` the last tenth
-            of each class's training images is held out.
+        source (str | Path): Folder, or tar archive; without ``val/<class>/*``
+            the last tenth of each class's training images is held out.
 
     Returns:
         dict[str, Images]: 'train', 'val', 'test'.
@@ -154,14 +153,7 @@ def _decode(
 
 
 def hold_out(images: Images, share: float = HELD_OUT) -> tuple[Images, Images]:
-    """Hold the last images of each class out.
-
-    Args:
-        images (Images): Sorted by name.
-        share (float): Of each class. Defaults to a tenth.
-
-    Returns:
-        tuple[Images, Images]: Those that stay, and those held out.
+    """Hold the last images of each class out; images are sorted by name.
 
     Raises:
         UserError: If a class has but one image.
@@ -181,15 +173,7 @@ def hold_out(images: Images, share: float = HELD_OUT) -> tuple[Images, Images]:
 
 
 def evaluation_batches(images: Images, batch: int) -> list[dict]:
-    """Make batches for ``model.test_step``.
-
-    Args:
-        images (Images): On any device.
-        batch (int): Images of a batch.
-
-    Returns:
-        list[dict]: ``inputs`` and ``data_samples`` with names and labels.
-    """
+    """Make batches for ``model.test_step``, with names and labels."""
     # The host that the config named; this room imports none.
     DataSample = import_module('mmpretrain.structures').DataSample
 

@@ -29,13 +29,7 @@ DTYPE = torch.bfloat16
 
 @dataclass
 class Progress:
-    """What hooks ask a runner for.
-
-    Args:
-        model (nn.Module): The model that learns.
-        max_iters (int): Steps of the whole training. Defaults to 1.
-        iter (int): Steps that are done. Defaults to 0.
-    """
+    """What hooks ask a runner for."""
 
     model: nn.Module
     max_iters: int = 1
@@ -118,12 +112,7 @@ class Learner:
     def order(self, step: int) -> tuple[Tensor, torch.Generator]:
         """Choose the images of a step: every model's are the same.
 
-        Args:
-            step (int): From 0.
-
-        Returns:
-            tuple[Tensor, Generator]: Indices (B,), and what draws the
-            augmentation.
+        Indices (B,), and what draws the augmentation.
         """
         per_epoch = max(len(self.images) // self.batch, 1)
         epoch, place = divmod(step, per_epoch)
@@ -136,11 +125,7 @@ class Learner:
         return chosen, generator.manual_seed(self.seed + 7919 * step)
 
     def train(self, number: int, total: int) -> Tensor:
-        """Do some steps.
-
-        Args:
-            number (int): How many.
-            total (int): Steps of the whole training, for schedule and hooks.
+        """Do some steps of so many in all, which schedule and hooks ask for.
 
         Returns:
             Tensor: Mean loss, a scalar on the device.
@@ -205,15 +190,7 @@ class Learner:
 
     @torch.no_grad()
     def accuracy(self, images: Images, batch: int = 1000) -> float:
-        """Evaluate what the model predicts when nobody exits.
-
-        Args:
-            images (Images): On the device.
-            batch (int): Images of a forward. Defaults to 1000.
-
-        Returns:
-            float: Percent.
-        """
+        """Evaluate, in percent, what is predicted when nobody exits."""
         right = torch.zeros((), device=self.device)
         with evaluating(self.model):
             for start in range(0, len(images), batch):

@@ -16,10 +16,7 @@ KINDS = ('LinearLR', 'CosineAnnealingLR')
 class Schedule:
     """A linear warm-up and a cosine, over fractions of a training.
 
-    Args:
-        warm_up (float): Fraction that warms up, in [0, 1).
-        start (float): Factor on the rate at the start.
-        end (float): Factor on the rate at the end.
+    ``start`` and ``end`` are factors on the rate.
     """
 
     warm_up: float
@@ -27,14 +24,7 @@ class Schedule:
     end: float
 
     def factor(self, progress: float) -> float:
-        """Return what the rate is multiplied by.
-
-        Args:
-            progress (float): Fraction of the training that is over.
-
-        Returns:
-            float: Factor.
-        """
+        """Return the factor on the rate at a fraction of the training."""
         progress = min(max(progress, 0.0), 1.0)
         if progress < self.warm_up:
             return self.start + (1 - self.start) * progress / self.warm_up
@@ -44,14 +34,7 @@ class Schedule:
 
 
 def schedule_of(schedulers: Sequence[dict], rate: float) -> Schedule:
-    """Read a config's schedule.
-
-    Args:
-        schedulers (Sequence[dict]): ``param_scheduler`` of the config.
-        rate (float): Learning rate of its optimizer.
-
-    Returns:
-        Schedule: The same without a length.
+    """Read a config's ``param_scheduler``, whose optimizer has a rate.
 
     Raises:
         UserError: If it is anything but a linear warm-up and a cosine.

@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from mmscope.benchmark.files import write_json
 from mmscope.benchmark.timed_training.images import Images, evaluation_batches
 from mmscope.benchmark.timed_training.learner import Learner
 from mmscope.benchmark.timed_training.state import Point, Run, State
-from mmscope.errors import UserError
 from mmscope.evaluation.interleaved_timing import stopwatch
 from mmscope.evaluation.sweep import sweep
 from mmscope.evaluation.tables import to_records
@@ -28,14 +26,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Pace:
-    """How long is tried, and how much is learned at most.
-
-    Args:
-        probe_s (float): Seconds of the probe, for all models together.
-            Defaults to 10.
-        most_steps (int | None): Of each model, however many would fit; None
-            for no limit. Defaults to None.
-    """
+    """Seconds of the probe, for all models together, and steps at most."""
 
     probe_s: float = 10.0
     most_steps: int | None = None
@@ -82,11 +73,7 @@ class Session:
         return self.path.with_name(f'{self.path.stem}-{learner.name}.pth')
 
     def run(self) -> State:
-        """Probe, train, sweep; write after everything.
-
-        Returns:
-            State: Complete.
-        """
+        """Probe, train, sweep; write after everything."""
         for learner in self.learners:
             self.state.runs.setdefault(learner.name, Run(learner.name))
             if self.state.total and self.checkpoint(learner).is_file():
@@ -207,40 +194,11 @@ class Session:
     def _write(self) -> None:
         spent = time.monotonic() - self.begin
         self.state.spent_s = self.spent_before + spent
-        self.state.write(self.path)
+        write_json(self.path, self.state)
 
 
 def selection_begins(learner: Learner) -> float:
-    """Return the fraction of a training after which a hook switches.
-
-    Args:
-        learner (Learner): With hooks.
-
-    Returns:
-        float: 1 where no hook has a fraction ``begin``.
-    """
+    """Return the fraction of a training after which a hook switches, or 1."""
     begins = [getattr(hook, 'begin', None) for hook in learner.hooks]
     fractions = [b for b in begins if isinstance(b, float)]
     return min(fractions, default=1.0)
-
-
-def device_of(dry_run: bool) -> torch.device:
-    """Return where a session works.
-
-    Args:
-        dry_run (bool): Whether on the CPU.
-
-    Returns:
-        torch.device: The GPU otherwise.
-
-    Raises:
-        UserError: If there is none.
-    """
-    if dry_run:
-        return torch.device('cpu')
-    if not torch.cuda.is_available():
-        raise UserError(
-            '--train-minutes, but torch sees no GPU: run it on a machine with '
-            'one and its driver, or try it with --dry-run'
-        )
-    return torch.device('cuda')

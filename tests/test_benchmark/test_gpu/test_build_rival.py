@@ -8,7 +8,6 @@ from mmscope.benchmark.gpu.build_rival import (
     FOLDER,
     SOURCES,
     build,
-    download_command,
     find_sources,
 )
 from mmscope.errors import UserError
@@ -82,10 +81,3 @@ def test_without_nvcc_the_reason_says_what_to_install(
     monkeypatch.setattr(cpp_extension, 'CUDA_HOME', None)
     with pytest.raises(UserError, match='cannot be built here: '):
         build(tmp_path / 'rival', package)
-
-
-def test_pip_is_asked_for_the_sources_alone(tmp_path):
-    words = download_command(tmp_path)
-    assert words[-1].startswith('mamba-ssm==')
-    assert '--no-deps' in words
-    assert words[words.index('--no-binary') + 1] == ':all:'

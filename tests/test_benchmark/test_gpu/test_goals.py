@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from mmscope.benchmark.gpu.goals import MISSED, OPEN, REACHED, goals
+from mmscope.benchmark.gpu.op_grid import OpRow
+from mmscope.benchmark.gpu.parity import TensorRow
 from mmscope.benchmark.gpu.record import DONE, FAILED, Outcome
 from mmscope.benchmark.gpu.report import (
     measured_section,
@@ -10,6 +12,7 @@ from mmscope.benchmark.gpu.report import (
     summary,
     tensors_table,
 )
+from mmscope.benchmark.grid_rows import GridRow
 
 CELL = dict(arch='small', resolution=224, batch=64)
 
@@ -20,13 +23,13 @@ def found(record):
 
 def speeds(part, cell=CELL, **images_per_s):
     rows = [
-        {
+        GridRow(
+            name,
             **cell,
-            'subject': name,
-            'images_per_s': value,
-            'images_per_s_iqr': [value, value],
-            'latency_ms_p50': 1.0,
-        }
+            images_per_s=value,
+            images_per_s_iqr=(value, value),
+            latency_ms_p50=1.0,
+        )
         for name, value in images_per_s.items()
     ]
     return Outcome(part, str(cell), DONE, 1.0, rows)
@@ -34,7 +37,7 @@ def speeds(part, cell=CELL, **images_per_s):
 
 def tensor(ok=True, **values):
     row = dict(op='scan', dtype='float32', case='scan 1', tensor='u')
-    return row | dict(error=1e-7, limit=2e-6, ok=ok) | values
+    return TensorRow(**row | dict(error=1e-7, limit=2e-6, ok=ok) | values)
 
 
 def test_nothing_measured_leaves_every_goal_open(record):
@@ -73,8 +76,12 @@ def test_one_wrong_tensor_and_one_failed_step_miss_parity(record):
 
 def test_shares_are_told_for_each_batch(record):
     rows = [
-        dict(CELL, subject='MambaScope 50 %', exit_share_won=0.85),
-        dict(CELL, batch=1, subject='MambaScope 50 %', exit_share_won=0.5),
+        GridRow(**CELL, subject='MambaScope 50 %', exit_share_won=0.85),
+        GridRow(
+            **CELL | {'batch': 1},
+            subject='MambaScope 50 %',
+            exit_share_won=0.5,
+        ),
     ]
     record.put(Outcome('gated', 'one', DONE, 1.0, rows))
     name = 'share of the saving won at 50 % exits, batch'
@@ -86,9 +93,9 @@ def test_an_operator_stands_beside_its_prediction_and_rival():
     shape = dict(batch=1, seqlen=2, dim=3, d_state=4)
     base = dict(op='scan', run='forward', scored=False, **shape)
     rows = [
-        base | dict(rival='triton', us=20.0),
-        base | dict(rival='selective_scan_cuda', us=50.0),
-        base | dict(rival='copy of its bytes', us=5.0),
+        OpRow(**base, rival='triton', us=20.0),
+        OpRow(**base, rival='selective_scan_cuda', us=50.0),
+        OpRow(**base, rival='copy of its bytes', us=5.0),
     ]
     line = operators_table(rows, lambda row: 10.0).splitlines()[-1]
     cells = [cell.strip() for cell in line.split('|')[1:-1]]
@@ -98,10 +105,9 @@ def test_an_operator_stands_beside_its_prediction_and_rival():
     ]
 
 
-def test_what_is_no_number_is_the_largest_error(record):
+def test_what_is_no_number_is_the_largest_error():
     rows = [tensor(), tensor(ok=False, error='nan', tensor='B')]
-    record.put(Outcome('parity', 'a', DONE, 1.0, rows))
-    line = tensors_table(record).splitlines()[-1]
+    line = tensors_table(rows).splitlines()[-1]
     assert 'inf' in line
     assert 'scan 1: B' in line
 

@@ -85,6 +85,6 @@ def test_recorded_functions_see_new_values():
 def test_laps_are_told_per_run():
     found = race_laps({'a': lambda: None, 'b': lambda: None}, CPU, 3)
     assert list(found) == ['a', 'b']
-    assert found['a']['timed_by'] == 'calls'
-    low, high = found['a']['us_iqr']
-    assert 0 <= low <= found['a']['us'] <= high
+    assert found['a'].timed_by == 'calls'
+    low, high = found['a'].us_iqr
+    assert 0 <= low <= found['a'].us <= high

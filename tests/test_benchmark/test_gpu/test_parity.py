@@ -51,7 +51,7 @@ def test_tensors_are_judged_by_the_table():
     truth = dict(out=torch.ones(4).double(), u=torch.ones(4).double())
     actual = dict(out=torch.ones(4), u=torch.ones(4) * (1 + 1e-3))
     rows = judge(CASE, actual, truth, lambda: truth, 0.0)
-    assert [(row['tensor'], row['ok']) for row in rows] == [
+    assert [(row.tensor, row.ok) for row in rows] == [
         ('out', True),
         ('u', False),
     ]
@@ -63,14 +63,14 @@ def test_what_plain_pytorch_rounds_is_allowed_twice():
     for factor, ok in ((1.8e-3, True), (2.2e-3, False)):
         actual = dict(out=torch.ones(4) * (1 + factor))
         (row,) = judge(CASE, actual, truth, lambda: plain, 0.0)
-        assert row['ok'] is ok
+        assert row.ok is ok
 
 
 def test_what_was_not_written_is_wrong():
     truth = dict(out=torch.ones(4).double())
     actual = dict(out=torch.tensor([1.0, 1.0, 1.0, torch.nan]))
     (row,) = judge(CASE, actual, truth, lambda: truth, 1.0)
-    assert row['ok'] is False
+    assert row.ok is False
 
 
 def test_new_memory_is_full_of_nan_meanwhile():

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
+from mmscope.benchmark.files import plain
 from mmscope.benchmark.gpu.record import (
     DONE,
     FAILED,
     Outcome,
     Record,
-    is_same_setting,
-    plain,
 )
+from mmscope.benchmark.setting import is_same_setting
 
 
 def test_what_was_put_is_read_again(record):
@@ -20,7 +20,7 @@ def test_what_was_put_is_read_again(record):
     record.put(Outcome('parity', 'one', DONE, 2.0, [{'error': 1e-7}]))
     found = Record.read(record.path)
     assert found.running is None
-    assert found.rows('parity') == [{'error': 1e-7}]
+    assert found.rows('parity', dict) == [{'error': 1e-7}]
 
 
 def test_a_later_outcome_replaces_that_of_the_same_step(record):

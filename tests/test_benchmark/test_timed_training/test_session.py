@@ -9,6 +9,7 @@ import torch
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 
+from mmscope.benchmark.files import write_json
 from mmscope.benchmark.timed_training import session as sessions
 from mmscope.benchmark.timed_training.images import read_splits
 from mmscope.benchmark.timed_training.learner import Learner, _mode
@@ -198,8 +199,8 @@ def test_other_files_and_settings_are_not_gone_on_with(tmp_path):
     path.write_text('[]')
     with pytest.raises(UserError, match='is not the JSON of'):
         open_state(path, SETTING, 4, 1.0)
-    State(SETTING | {'device': 'b'}, 4, 1.0, total=9).write(path)
+    write_json(path, State(SETTING | {'device': 'b'}, 4, 1.0, total=9))
     assert open_state(path, SETTING, 4, 1.0).total == 0
-    State(SETTING, 4, 1.0, total=9).write(path)
+    write_json(path, State(SETTING, 4, 1.0, total=9))
     assert open_state(path, SETTING, 4, 1.0).total == 9
     assert open_state(path, SETTING, 8, 1.0).total == 0
