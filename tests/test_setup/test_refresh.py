@@ -1,5 +1,6 @@
 """Set-up installs what is missing, repairs what is broken, compiles last."""
 
+import json
 import os
 import shutil
 import sys
@@ -195,7 +196,8 @@ def test_the_package_is_installed_where_absent_stale_or_of_another_checkout(
 
     assert installs()
     env.have('mmscope-0.1.0')
-    origin.write_text(f'{{"url": "{ROOT.as_uri()}"}}')
+    ours = {'dir_info': {'editable': True}, 'url': ROOT.as_uri()}
+    origin.write_text(json.dumps(ours))
     assert not installs()
     os.utime(source, (4e9, 4e9))
     assert installs()
@@ -204,8 +206,9 @@ def test_the_package_is_installed_where_absent_stale_or_of_another_checkout(
     assert installs()
     op.touch()
     assert not installs()
-    origin.write_text('{"url": "file:///another/checkout"}')
-    assert installs()
+    for other in ({'url': 'file:///another/checkout'}, {'dir_info': {}}):
+        origin.write_text(json.dumps({**ours, **other}))
+        assert installs()
 
 
 def test_an_environment_of_another_python_is_not_replaced(

@@ -8,6 +8,7 @@ believes to be there: what does not import is installed again.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -133,10 +134,11 @@ def install_package(env: Environment) -> None:
     newest = max(p.stat().st_mtime for p in [ROOT / 'setup.py', *op_files])
     version = ''.join(env.version('torch').split('.')[:2])
     op_is_there = (OP_FOLDER / f'_C_torch{version}.abi3.so').is_file()
+    ours = {'url': ROOT.as_uri(), 'dir_info': {'editable': True}}
     for origin in env.files('mmscope-*.dist-info/direct_url.json'):
         fresh = origin.stat().st_mtime > newest
-        here = f'"{ROOT.as_uri()}"' in origin.read_text()
-        if fresh and here and (op_is_there or reason):
+        same = json.loads(origin.read_text()) == ours
+        if fresh and same and (op_is_there or reason):
             return
     # Python would prefer what older versions built for itself alone.
     for stale in OP_FOLDER.glob('_C_torch*.cpython-*.so'):
