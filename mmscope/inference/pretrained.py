@@ -8,7 +8,6 @@ no parts of models are refused.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -17,25 +16,19 @@ from torch import nn
 
 import mmscope
 from mmscope.errors import UserError
-from mmscope.evaluation.loading import (
-    build_model,
-    default_device,
-    enter_host,
-)
+from mmscope.evaluation.loading import default_device
 from mmscope.models import attach_gate, is_two_stage
 from mmscope.models.scoping import find_backbone
-from mmscope.runtime import drop_pretrained, gate_hooks, read_checkpoint
+from mmscope.runtime import read_checkpoint
 from mmscope.runtime.exit_gate import GATE_HOOK
 
-from .foreign_config import check_types, read_literals
+from .building import build, check_same
+from .foreign_config import read_literals
 from .hub import download
+from .portable_config import META, check_content, portable, read_json, to_json
 
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
-# Key of what was a tuple.
-TUPLE = '__tuple__'
 SHIPPED = Path(__file__).parent / 'shipped'
-# What of a config a model needs to predict.
-KEPT = ('default_scope', 'model', 'custom_hooks', 'test_dataloader')
 
 
 def from_pretrained(
@@ -69,18 +62,20 @@ def from_pretrained(
     """
     path = Path(name)
     if path.is_file():
-        cfg, weights, meta = _read_training(path)
+        source: object = f'the config in checkpoint {path}'
+        cfg, weights, meta = _read_training(path, source)
     else:
-        cfg, weights, meta = _read_folder(_find_folder(str(name)))
-    enter_host(cfg)
-    model = build_model(cfg, device='cpu')
+        folder = _find_folder(str(name))
+        source = folder / CONFIG
+        cfg, weights, meta = _read_folder(folder)
+    model = build(cfg, source)
     _load(model, weights, name)
-    if is_two_stage(model):
-        attach_gate(model, _threshold(cfg, exit_threshold))
-    elif exit_threshold is not None:
-        raise UserError(
-            f'exit_threshold={exit_threshold}: {name} cannot exit early'
-        )
+    if exit_threshold is not None:
+        if not is_two_stage(model):
+            raise UserError(
+                f'exit_threshold={exit_threshold}: {name} cannot exit early'
+            )
+        attach_gate(model, exit_threshold)
     model.cfg, model.dataset_meta = cfg, meta
     return model.to(default_device(device))
 
@@ -101,7 +96,8 @@ def save_pretrained(
         Path: The folder.
 
     Raises:
-        UserError: If no config is known, or another model is in the way.
+        UserError: If no config is known, the model is not what the config
+            builds, or another model is in the way.
     """
     from safetensors.torch import save_file
 
@@ -111,22 +107,20 @@ def save_pretrained(
             f'{type(model).__name__} does not know its config: give '
             'save_pretrained(model, folder, cfg)'
         )
-    folder = Path(folder)
-    content = {
-        **_marked(_with_gate(portable(cfg), model)),
-        'dataset_meta': getattr(model, 'dataset_meta', None) or {},
-        'mmscope_version': mmscope.__version__,
-    }
-    text = json.dumps(content, indent=1) + '\n'
+    folder, kept = Path(folder), _with_gate(portable(cfg), model)
+    meta = getattr(model, META, None) or {}
+    notes = {META: meta, 'mmscope_version': mmscope.__version__}
+    text = to_json(kept, **notes)
     if (folder / WEIGHTS).exists():
         raise UserError(
             f'{folder} holds a model already: choose another folder, '
             'nothing was written'
         )
+    check_same(model, build(Config(kept), 'the config of the model'))
     folder.mkdir(parents=True, exist_ok=True)
     # Entries may share memory, which the format refuses.
     state = {k: v.cpu().clone() for k, v in model.state_dict().items()}
-    (folder / CONFIG).write_text(text)
+    (folder / CONFIG).write_text(text, encoding='utf-8')
     # Renamed when complete: an interrupted call leaves no half model.
     draft = folder / f'.{WEIGHTS}.part'
     save_file(state, draft, metadata={'format': 'pt'})
@@ -137,28 +131,6 @@ def save_pretrained(
 def shipped_names() -> list[str]:
     """List the models that come with the package."""
     return sorted(path.parent.name for path in SHIPPED.glob(f'*/{WEIGHTS}'))
-
-
-def portable(cfg: Config) -> dict:
-    """Take what a model needs to predict out of a config.
-
-    Args:
-        cfg (Config): Complete config, also one in the style of Python.
-
-    Returns:
-        dict: Plain values. Classes became their names; training data,
-        addresses of pretrained weights and folders are left out.
-    """
-    plain = _plain(cfg.to_dict() if hasattr(cfg, 'to_dict') else dict(cfg))
-    kept = {key: plain[key] for key in KEPT if plain.get(key) is not None}
-    kept['custom_hooks'] = gate_hooks(kept.get('custom_hooks'))
-    loader = kept.get('test_dataloader')
-    if loader:
-        pipeline = loader['dataset'].get('pipeline', [])
-        kept['test_dataloader'] = {'dataset': {'pipeline': pipeline}}
-    found = Config(kept)
-    drop_pretrained(found)
-    return found.to_dict()
 
 
 def _with_gate(plain: dict, model: nn.Module) -> dict:
@@ -174,32 +146,6 @@ def _with_gate(plain: dict, model: nn.Module) -> dict:
         gate['confidence'] = backbone.gate.kind
         gate['temperature'] = backbone.gate.temperature
     return {**plain, 'custom_hooks': [gate]}
-
-
-def _plain(value: object) -> object:
-    """Lists, tuples, dicts, numbers and texts alone."""
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        kind = tuple if isinstance(value, tuple) else list
-        return kind(_plain(entry) for entry in value)
-    if isinstance(value, type):
-        return f'{value.__module__}.{value.__qualname__}'
-    return value
-
-
-def _marked(value: object) -> object:
-    """Say what is a tuple, which JSON has not and hosts ask for."""
-    if isinstance(value, dict):
-        return {key: _marked(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        entries = [_marked(entry) for entry in value]
-        return {TUPLE: entries} if isinstance(value, tuple) else entries
-    return value
-
-
-def _unmarked(found: dict) -> object:
-    return tuple(found[TUPLE]) if TUPLE in found else found
 
 
 def _find_folder(name: str) -> Path:
@@ -226,23 +172,16 @@ def _read_folder(folder: Path) -> tuple[Config, dict, dict]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    cfg, meta = read_json(folder / CONFIG)
     try:
-        text = (folder / CONFIG).read_text()
-        content = json.loads(text, object_hook=_unmarked)
-        weights = load_file(folder / WEIGHTS)
+        return cfg, load_file(folder / WEIGHTS), meta
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f'model {folder} cannot be read: {type(error).__name__}: {error}'
         ) from error
-    if not isinstance(content, dict) or 'model' not in content:
-        raise UserError(f'{folder / CONFIG} has no entry "model"')
-    meta = content.get('dataset_meta') or {}
-    kept = {key: content[key] for key in KEPT if key in content}
-    check_types(kept, folder / CONFIG)
-    return Config(kept), weights, meta
 
 
-def _read_training(path: Path) -> tuple[Config, dict, dict]:
+def _read_training(path: Path, source: object) -> tuple[Config, dict, dict]:
     """The same of a checkpoint that a training wrote."""
     checkpoint = read_checkpoint(path)
     meta = checkpoint.get('meta')
@@ -253,18 +192,16 @@ def _read_training(path: Path) -> tuple[Config, dict, dict]:
             'folder, cfg)'
         )
     try:
-        cfg = Config(portable(Config(read_literals(meta['cfg']))))
+        content = read_literals(meta['cfg'])
     except ValueError as error:
         raise UserError(
             f'the config in checkpoint {path} is not of plain values '
             f'({error}), and code in it is not run: give the config itself, '
             'with --config or to save_pretrained'
         ) from error
-    if 'model' not in cfg:
-        raise UserError(f'the config in checkpoint {path} has no model')
-    check_types(cfg, f'the config in checkpoint {path}')
-    seen = meta.get('dataset_meta') or {}
-    return cfg, checkpoint['state_dict'], dict(seen)
+    check_content(content, source)
+    seen = dict(meta.get(META) or {})
+    return Config(portable(Config(content))), checkpoint['state_dict'], seen
 
 
 def _load(model: nn.Module, weights: dict, name: str | Path) -> None:
@@ -274,11 +211,3 @@ def _load(model: nn.Module, weights: dict, name: str | Path) -> None:
         raise UserError(
             f'the weights of {name} do not fit its own config: {error}'
         ) from error
-
-
-def _threshold(cfg: Config, wanted: float | None) -> float | None:
-    """What the caller wants, else what the config's hook says."""
-    if wanted is not None:
-        return wanted
-    gates = gate_hooks(cfg.get('custom_hooks'))
-    return gates[0].get('exit_threshold') if gates else None

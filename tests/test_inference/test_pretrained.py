@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 
 import pytest
@@ -16,11 +17,11 @@ import mmscope
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
 from mmscope.inference.foreign_config import read_literals
+from mmscope.inference.portable_config import portable
 from mmscope.inference.pretrained import (
     CONFIG,
     SHIPPED,
     WEIGHTS,
-    portable,
     shipped_names,
 )
 from mmscope.models import attach_gate
@@ -95,6 +96,7 @@ def test_a_checkpoint_of_a_training_brings_its_config(tmp_path):
     again = mmscope.from_pretrained(file, exit_threshold=0.7, device='cpu')
     assert find_backbone(again).exit_threshold == 0.7
     assert again.dataset_meta['classes'] == ('x', 'y', 'z')
+    attach_gate(model, 0.7)
     assert torch.equal(features(model)[-1], features(again)[-1])
 
 
@@ -134,6 +136,137 @@ def test_another_model_is_never_overwritten(tmp_path):
     assert (tmp_path / WEIGHTS).read_bytes() == before
 
 
+def replaced_head(model):
+    model.head.fc = torch.nn.Linear(model.head.fc.in_features, 7)
+    return r'model\.head\.fc\.out_features is 7, and 3 in the config'
+
+
+def another_head(model):
+    from mmpretrain.models import LinearClsHead
+
+    model.head = LinearClsHead(3, model.head.in_channels)
+    return r'model\.head is mmpretrain.*LinearClsHead, and mmscope'
+
+
+def another_ratio(model):
+    find_backbone(model).refine_ratio = 0.35
+    return r'model\.backbone\.refine_ratio is 0\.35, and '
+
+
+def one_more_part(model):
+    model.extra = torch.nn.Linear(2, 2)
+    return r'model\.extra is torch.*Linear, and absent in the config'
+
+
+def one_part_less(model):
+    model.backbone.layers = model.backbone.layers[:-1]
+    return r'model\.backbone\.layers\.\S+ is absent, and mmscope'
+
+
+def another_weight(model):
+    model.backbone.more = torch.nn.Parameter(torch.zeros(3))
+    return r'Unexpected key.* "backbone.more"'
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        replaced_head,
+        another_head,
+        another_ratio,
+        one_more_part,
+        one_part_less,
+        another_weight,
+    ],
+)
+def test_what_was_changed_after_building_is_not_lost_in_silence(
+    change, tmp_path
+):
+    model = built()
+    message = change(model)
+    with pytest.raises(UserError, match=f'(?s){message}.*nothing was written'):
+        mmscope.save_pretrained(model, tmp_path / 'model')
+    assert not (tmp_path / 'model').exists()
+
+
+def test_a_changed_model_is_saved_with_a_config_that_says_so(tmp_path):
+    model = built()
+    replaced_head(model)
+    cfg = model.cfg.copy()
+    cfg.model.head.num_classes = model.head.num_classes = 7
+    mmscope.save_pretrained(model, tmp_path / 'model', cfg)
+    again = mmscope.from_pretrained(tmp_path / 'model', device='cpu')
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        outputs = [m(images, mode='tensor') for m in (model, again)]
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize('scope', MODELS)
+def test_a_model_that_was_used_is_saved_as_a_new_one(scope, tmp_path):
+    model = built(scope)
+    features(model)
+    model.train()
+    model.extract_feat(torch.rand(2, 3, 64, 64))
+    mmscope.save_pretrained(model, tmp_path / 'model')
+
+
+ABSENT = object()
+ODD = [
+    ('model', 5, 'model is 5, expected a dict'),
+    ('model', ABSENT, 'model is None, expected a dict'),
+    (
+        'default_scope',
+        ['mmseg'],
+        r"default_scope is \['mmseg'\], expected one",
+    ),
+    ('model.type', 'NoSuch', 'model cannot be used: KeyError.*NoSuch'),
+    ('model.type', 3, 'model.type is 3, expected the name of a type'),
+    ('model.backbone', 5, 'model.backbone cannot be used: TypeError'),
+    ('model.backbone', [], 'model cannot be used: ValueError'),
+    ('model.backbone.type', ABSENT, 'model.backbone cannot be used: KeyError'),
+    ('model.backbone.type', 'mmseg..x', 'model.backbone cannot be used'),
+    ('model.backbone.img_size', 'x', 'model.backbone cannot be used'),
+    ('model.backbone.odd', 1, 'model.backbone cannot be used: .*odd'),
+    ('model.head.num_classes', 'x', 'model.head cannot be used: TypeError'),
+    ('model.head.loss', {'type': 'No'}, 'model.head.loss cannot.*No is not'),
+    ('custom_hooks', {}, r'custom_hooks is \{\}, expected a list'),
+    ('custom_hooks.0', 'x', "custom_hooks.0 is 'x', expected a dict"),
+    ('custom_hooks.0.exit_threshold', 'x', 'custom_hooks cannot be used'),
+    ('custom_hooks.0.confidence', 'x', 'custom_hooks cannot be used'),
+    ('test_dataloader', [1], 'test_dataloader is'),
+    ('test_dataloader.dataset.pipeline', 5, 'dataset.pipeline is 5'),
+    ('test_dataloader.dataset.pipeline.0', 5, 'pipeline.0 is 5, expected a'),
+    ('dataset_meta', [], r'dataset_meta is \[\], expected a dict'),
+    ('dataset_meta.classes', [5], 'classes.0 is 5, expected a str'),
+    ('model.backbone.arch', {'__tuple__': 5}, '__tuple__ is 5, expected'),
+]
+
+
+def put(content, key, value):
+    """Set an entry of nested dicts and lists, or take it away."""
+    *outer, last = [int(x) if x.isdigit() else x for x in key.split('.')]
+    for part in outer:
+        content = content[part]
+    if value is ABSENT:
+        del content[last]
+    else:
+        content[last] = value
+
+
+@pytest.mark.parametrize(('key', 'value', 'message'), ODD)
+def test_an_odd_value_of_a_config_is_named_with_file_and_key(
+    key, value, message, tmp_path
+):
+    shutil.copytree(SHIPPED / 'demo', tmp_path / 'model')
+    file = tmp_path / 'model' / CONFIG
+    content = json.loads(file.read_text())
+    put(content, key, value)
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f'(?s){CONFIG}.*{message}'):
+        mmscope.from_pretrained(tmp_path / 'model', device='cpu')
+
+
 @pytest.mark.parametrize('name', ['nothing', './nothing', '/no/such/folder'])
 def test_a_name_that_means_nothing_says_what_would(name):
     with pytest.raises(UserError, match='comes with the package: demo'):
@@ -165,8 +298,8 @@ def damage(folder, what):
         ('cut weights', 'cannot be read: SafetensorError'),
         ('no weights', 'cannot be read: FileNotFoundError'),
         ('no config', 'is no model: expected a folder with config.json'),
-        ('cut config', 'cannot be read: JSONDecodeError'),
-        ('a list', 'has no entry "model"'),
+        ('cut config', 'cannot be read: config.json: JSONDecodeError'),
+        ('a list', r'config.json: the content is \[\], expected a dict'),
         ('another size', 'do not fit its own config'),
     ],
 )

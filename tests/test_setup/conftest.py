@@ -1,4 +1,4 @@
-"""Makes ``tools/setup_env`` importable and offers a recorded environment."""
+"""Makes ``tools/setup_env`` importable; environments, real and recorded."""
 
 import subprocess
 import sys
@@ -12,42 +12,50 @@ sys.path.append(str(ROOT / 'tools'))
 from setup_env.environment import Environment  # noqa: E402
 from setup_env.stacks import STACKS  # noqa: E402
 
+TAG = 'cp311-test-torch2.12.1'
+
 
 class RecordedEnvironment(Environment):
-    """Records commands in place of running them.
+    """Records what would be run, and does what pip would do for mmcv.
 
-    `loads` decides, per module, whether an import would work.
+    Modules in `bad` do not import; installing words in `cures` mends them.
     """
 
     def __init__(self, folder):
         super().__init__(STACKS['onedl'], folder)
-        self.commands = []
-        self.broken_modules = set()
-        self.strangers = []
-        self.state.mkdir(parents=True)
+        self.site = folder / 'lib/python3.11/site-packages'
+        self.site.mkdir(parents=True)
+        self.commands, self.bad, self.cures = [], set(), set()
 
-    def broken(self, modules):
-        return {
-            name: 'ImportError: undefined symbol'
-            for name in modules
-            if name in self.broken_modules
-        }
+    def have(self, name):
+        """Write the record of a distribution, ``name-version``."""
+        (self.site / f'{name}.dist-info').mkdir(exist_ok=True)
 
-    def output(self, code, *arguments):
-        return 'cp311-test-torch2.12.1'
+    def give_ops(self):
+        """Put compiled ops where mmcv is."""
+        (self.site / 'mmcv').mkdir(exist_ok=True)
+        (self.site / 'mmcv/_ext.so').touch()
 
-    def foreign(self):
-        return self.strangers
+    def broken(self, *modules):
+        bad = [name for name in modules if name in self.bad]
+        return (bad[0], 'ImportError: undefined symbol') if bad else None
 
-    def run(self, title, command, progress=str, **variables):
-        self.commands.append([title, *map(str, command)])
-        self.react(title, self.commands[-1])
+    def ask(self, code, *words):
+        return subprocess.CompletedProcess([], 0, f'{TAG}\n', '')
 
-    def react(self, title, command):
-        """What the command would change; tests replace it."""
+    def run(self, title, *command, **variables):
+        words = [str(word) for word in command]
+        self.commands.append(words)
+        if self.cures.intersection(words):
+            self.bad.clear()
+        if 'install' in words and ('mmcv' in words[-1]):
+            self.have('onedl_mmcv-2.3.6')
+        if words[-1].endswith('.whl'):
+            self.give_ops()
 
-    def titles(self):
-        return list(dict.fromkeys(command[0] for command in self.commands))
+    def said(self, *words):
+        """Return the commands that hold all of these words."""
+        return [c for c in self.commands if set(words) <= set(c)]
 
 
 @pytest.fixture
@@ -58,13 +66,11 @@ def env(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def wheel(env):
-    """A compiled mmcv wheel in the cache of `env`."""
-    folder = env.folder.parent / (
-        'cache/mmscope/wheels/onedl-cp311-test-torch2.12.1'
-    )
-    folder.mkdir(parents=True)
-    path = folder / 'onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl'
+def wheel(tmp_path):
+    """A compiled mmcv in the cache of `env`."""
+    path = tmp_path / f'cache/mmscope/wheels/onedl-{TAG}'
+    path.mkdir(parents=True)
+    path /= 'onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl'
     path.touch()
     return path
 

@@ -1,167 +1,152 @@
-"""A virtual environment and the commands that run in it."""
+"""A virtual environment: what is in it, and commands that change it."""
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from .stacks import ROOT, SetupError, Stack, foreign_distributions
+from .stacks import ROOT, SetupError, Stack, plain_name
 
-HEARTBEAT = 30  # seconds between two lines of a step that is still running
-
-# Imports each name in one fresh process and prints, as JSON, what failed.
-PROBE = """
-import importlib, json, sys
-broken = {}
+QUIET = 4  # seconds after which a command is worth a line
+HEARTBEAT = 30  # seconds between two lines of one that is still running
+IMPORT = """
+import importlib, sys
 for name in sys.argv[1:]:
-    try:
-        importlib.import_module(name)
-    except BaseException as error:
-        broken[name] = f'{type(error).__name__}: {error}'
-print('\\n' + json.dumps(broken))
+    print('\\n' + name, flush=True)
+    if importlib.import_module(name).__file__ is None:
+        raise ImportError('its __init__.py is missing')
 """
-LIST = """
-import json
-from importlib import metadata
-print(json.dumps([d.metadata['Name'] or '' for d in metadata.distributions()]))
-"""
+say = partial(print, flush=True)
 
 
-def say(text: str) -> None:
-    """Print one progress line at once."""
-    print(text, flush=True)
-
-
-@dataclass
 class Environment:
-    """A virtual environment and the commands that run in it.
+    """A stack in a folder, with mmcv's ops or without, also for CUDA."""
 
-    Args:
-        stack (Stack): What is installed in it.
-        folder (Path): Where it is.
-        cuda (bool): Whether mmcv's CUDA ops are compiled too.
-        ops (bool): Whether mmcv's ops are compiled, which detection needs.
-    """
+    def __init__(
+        self, stack: Stack, folder: Path, ops: bool = False, cuda: bool = False
+    ) -> None:
+        self.stack, self.folder, self.ops, self.cuda = stack, folder, ops, cuda
+        self.python, self.log = folder / 'bin/python', folder / 'setup.log'
 
-    stack: Stack
-    folder: Path
-    cuda: bool = False
-    ops: bool = True
-    descriptors: list[int] = field(default_factory=list)
+    def files(self, pattern: str) -> list[Path]:
+        """Return what matches below its ``site-packages``."""
+        return list(self.folder.glob(f'lib/python*/site-packages/{pattern}'))
 
-    @property
-    def python(self) -> Path:
-        """Its interpreter."""
-        return self.folder / 'bin/python'
+    def records(self, name: str) -> list[Path]:
+        """Return the folders that say that a distribution is installed."""
+        folders = self.files('*.dist-info')
+        return [f for f in folders if plain_name(f.name.split('-')[0]) == name]
 
-    @property
-    def state(self) -> Path:
-        """Where stamps and logs are."""
-        return self.folder / '.setup'
+    def version(self, name: str) -> str:
+        """Return the installed version of a distribution, '' for none."""
+        return ''.join(f.stem.split('-')[1] for f in self.records(name)[:1])
 
-    def variables(self) -> dict[str, str]:
-        """Return the variables of a child: nothing foreign is importable."""
-        foreign = ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV')
-        kept = {k: v for k, v in os.environ.items() if k not in foreign}
-        kept.update(PYTHONNOUSERSITE='1', PIP_DISABLE_PIP_VERSION_CHECK='1')
-        return kept
-
-    def output(self, code: str, *arguments: str) -> str | None:
-        """Return the last line that Python code prints, None if it dies."""
-        # Not in the checkout: its folders must not pass for packages.
-        process = subprocess.run(
-            [self.python, '-c', code, *arguments],
-            env=self.variables(),
+    def ask(self, code: str, *words: str) -> subprocess.CompletedProcess:
+        """Run Python code, outside the checkout, whose folders import."""
+        return subprocess.run(
+            [self.python, '-c', code, *words],
+            env=clean_variables(),
             cwd=self.folder,
             capture_output=True,
             text=True,
         )
-        lines = process.stdout.strip().splitlines()
-        return lines[-1] if process.returncode == 0 and lines else None
 
-    def broken(self, modules: Sequence[str]) -> dict[str, str]:
-        """Return the modules that cannot be imported, each with its error."""
-        if not modules:
-            return {}
-        answer = self.output(PROBE, *modules)
-        if answer is not None:
-            return json.loads(answer)
-        if len(modules) == 1:
-            return {modules[0]: 'the interpreter crashed on importing it'}
-        single = [self.broken([module]) for module in modules]
-        return {name: text for one in single for name, text in one.items()}
-
-    def foreign(self) -> list[str]:
-        """Return installed distributions of the other stack."""
-        installed = json.loads(self.output(LIST) or '[]')
-        return foreign_distributions(self.stack, installed)
+    def broken(self, *modules: str) -> tuple[str, str] | None:
+        """Return the first module that cannot be imported, and why."""
+        process = self.ask(IMPORT, *modules)
+        if process.returncode == 0:
+            return None
+        begun = [t for t in process.stdout.splitlines() if t in modules]
+        said = process.stderr.strip().splitlines() or ['Python crashed']
+        return begun[-1], said[-1]
 
     def run(
         self,
         title: str,
-        command: Sequence[str | Path],
+        *command: str | Path,
         progress: Callable[[], str] = str,
         **variables: str,
     ) -> None:
-        """Run a command; its output goes into a log.
-
-        Args:
-            title (str): Stem of the log file.
-            command (Sequence): The command and its arguments.
-            progress (Callable): Returns what a heartbeat line adds.
-            **variables (str): Further environment variables.
+        """Run a command into the log; say that it does where it takes long.
 
         Raises:
             SetupError: If it fails; with the end of its output.
         """
-        self.state.mkdir(parents=True, exist_ok=True)
-        path = self.state / f'{title}.log'
-        with path.open('a') as log:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open('a') as log:
             print(f'\n$ {" ".join(map(str, command))}', file=log, flush=True)
             process = subprocess.Popen(
                 command,
-                env={**self.variables(), **variables},
+                env={**clean_variables(), **variables},
                 cwd=ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=self.descriptors,
+                close_fds=False,  # see `locked`
             )
-            wait(process, progress)
+            wait(process, title, progress)
         if process.returncode:
-            tail = path.read_text(errors='replace').splitlines()[-30:]
-            raise SetupError(
-                '\n'.join(tail) + f'\n{title} failed; all output: {path}'
-            )
+            tail = self.log.read_text(errors='replace').splitlines()[-30:]
+            text = '\n'.join(tail)
+            raise SetupError(f'{text}\n{title}: failed; see {self.log}')
 
-    def pip(
-        self,
-        title: str,
-        *arguments: str | Path,
-        variables: dict[str, str] | None = None,
-    ) -> None:
-        """Install into the environment; the stack's versions are fixed."""
-        files = (self.stack.build_file, self.stack.hosts_file)
-        fixed = [text for path in files for text in ('-c', str(path))]
-        command = [self.python, '-m', 'pip', 'install', *fixed, *arguments]
-        self.run(title, command, **(variables or {}))
+    def pip(self, title: str, *words: str | Path, **variables: str) -> None:
+        """Install; pip finds out what is there already."""
+        fixed = ('-c', self.stack.file('build-'), '-c', self.stack.file())
+        pip = (self.python, '-m', 'pip', 'install')
+        self.run(title, *pip, *fixed, *words, **variables)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Uninstall distributions, also what an interrupted pip half wrote."""
+        for name in filter(self.records, names):
+            pip = (self.python, '-m', 'pip', 'uninstall', '-y')
+            with suppress(SetupError):
+                self.run(f'removing {name}', *pip, name)
+            for folder in self.records(name):
+                shutil.rmtree(folder)
 
 
-def wait(process: subprocess.Popen, progress: Callable[[], str]) -> None:
-    """Wait for a child and say every half minute that it is alive."""
-    start = time.monotonic()
-    try:
-        while process.poll() is None:
-            try:
-                process.wait(HEARTBEAT)
-            except subprocess.TimeoutExpired:
-                seconds = time.monotonic() - start
-                say(f'      {seconds:.0f} s {progress()}'.rstrip())
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        raise
+def clean_variables() -> dict[str, str]:
+    """Return the variables of a child: nothing foreign is importable."""
+    foreign = ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV')
+    kept = {k: v for k, v in os.environ.items() if k not in foreign}
+    return {**kept, 'PYTHONNOUSERSITE': '1'}
+
+
+def wait(process: subprocess.Popen, title: str, progress: Callable) -> None:
+    """Wait for a child and say now and then that it is alive."""
+    start, pause = time.monotonic(), QUIET
+    while process.poll() is None:
+        try:
+            process.wait(pause)
+        except subprocess.TimeoutExpired:
+            beat = f'  {time.monotonic() - start:.0f} s {progress()}'
+            say(title if pause == QUIET else beat.rstrip())
+            pause = HEARTBEAT
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; two set-ups must not work in one folder.
+
+    A child inherits it, and keeps it should this process be killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('w') as lock:
+        os.set_inheritable(lock.fileno(), True)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f'waiting for another set-up ({path}) ...')
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

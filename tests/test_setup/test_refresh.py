@@ -1,0 +1,248 @@
+"""Set-up installs what is missing, repairs what is broken, compiles last."""
+
+import json
+import os
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from setup_env import __main__ as setup
+from setup_env import mmcv
+from setup_env.stacks import SetupError
+
+MMCV = 'onedl-mmcv==2.3.6'
+ROOT = Path(__file__).resolve().parents[2]
+EXACT = ('--no-cache-dir', '--force-reinstall', '--no-deps')
+
+
+@pytest.fixture(autouse=True)
+def package(monkeypatch):
+    """What is built in this checkout is the subject of one test alone."""
+    actual = setup.install_package
+    monkeypatch.setattr(setup, 'install_package', lambda env: None)
+    return actual
+
+
+@pytest.fixture
+def with_ops(env, wheel):
+    """An environment that was set up with ops from a cached wheel."""
+    env.ops = True
+    setup.refresh(env)
+    env.commands.clear()
+    return env
+
+
+def test_pip_compares_everything_with_the_versions_of_the_stack(env):
+    setup.refresh(env)
+    torch, hosts, last = env.commands
+    assert torch[-1].endswith('requirements/build-onedl.txt')
+    assert {'onedl-mmsegmentation==1.4.2', 'onedl-mmengine==0.10.12'} <= {
+        *hosts
+    }
+    assert last[-1] == MMCV
+    for command in env.commands:
+        files = [b for a, b in pairwise(command) if a == '-c']
+        names = [name.rpartition('/')[2] for name in files]
+        assert names == ['build-onedl.txt', 'onedl.txt']
+
+
+def test_without_ops_mmcv_is_installed_as_it_is_and_mmdet_not_asked(env):
+    env.bad = {'mmcv.ops', 'mmdet.models'}
+    setup.refresh(env)
+    (install,) = env.said(MMCV)
+    assert set(EXACT) <= set(install)
+    # Isolated, onedl's mmcv sees no torch to compile against.
+    assert '--no-build-isolation' not in install
+    env.commands.clear()
+    setup.refresh(env)
+    assert not env.said(MMCV)
+
+
+def test_ops_come_from_the_cached_wheel_and_replace_mmcv_without(env, wheel):
+    setup.refresh(env)
+    env.ops = True
+    setup.refresh(env)
+    assert env.said(*EXACT, str(wheel))
+    env.commands.clear()
+    setup.refresh(env)
+    assert not env.said(str(wheel))
+
+
+def test_broken_mmcv_is_installed_again_from_the_cached_wheel(with_ops, wheel):
+    with_ops.bad, with_ops.cures = {'mmcv.ops'}, {str(wheel)}
+    setup.refresh(with_ops)
+    assert with_ops.said('uninstall', 'onedl-mmcv')
+    assert with_ops.said(*EXACT, str(wheel))
+    assert wheel.exists()
+
+
+def test_a_wheel_that_does_not_load_is_compiled_anew(env, wheel, monkeypatch):
+    new = wheel.with_name('onedl_mmcv-2.3.6-new.whl')
+    env.ops, env.bad, env.cures = True, {'mmcv.ops'}, {str(new)}
+    monkeypatch.setattr(mmcv, 'compile_wheel', lambda *_: new.touch())
+    setup.refresh(env)
+    assert not wheel.exists()
+    assert env.said(*EXACT, str(new))
+
+
+def test_a_new_build_that_does_not_load_is_an_error(env, wheel, monkeypatch):
+    env.ops, env.bad = True, {'mmcv.ops'}
+    monkeypatch.setattr(mmcv, 'compile_wheel', lambda *_: wheel.touch())
+    with pytest.raises(SetupError, match='newly built.*undefined symbol'):
+        setup.refresh(env)
+    assert not wheel.exists()
+
+
+def test_a_missing_system_library_does_not_cost_the_wheel(env, wheel):
+    env.ops, env.bad = True, {'cv2', 'mmcv.ops'}
+    with pytest.raises(SetupError, match=r'cv2 .*apt install libgl1'):
+        setup.refresh(env)
+    assert wheel.exists()
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_an_interrupted_build_goes_on_where_it_was(
+    begun, env, wheel, monkeypatch
+):
+    monkeypatch.setattr(mmcv, 'require_compiler', lambda python: None)
+    folder = wheel.parent
+    source = folder / 'source-2.3.6'
+    packed = folder.parent / 'onedl_mmcv-2.3.6'
+    packed.mkdir()
+    (packed / 'setup.py').touch()
+    if begun:
+        shutil.copytree(packed, source)
+
+    def run(title, *command, **options):
+        env.commands.append([str(word) for word in command])
+        if 'download' in command:
+            scratch = folder / 'scratch'
+            scratch.mkdir()
+            name = str(scratch / packed.name)
+            shutil.make_archive(name, 'gztar', packed.parent, packed.name)
+        else:
+            assert (source / 'setup.py').exists()
+
+    env.run = run
+    mmcv.compile_wheel(env, folder)
+    assert bool(env.said('download', '--no-binary', MMCV)) is not begun
+    assert env.said('wheel', '--no-build-isolation', str(source))
+    assert list(folder.iterdir()) == [wheel]
+
+
+def test_a_broken_host_is_written_again_without_touching_mmcv(with_ops):
+    with_ops.have('onedl_mmdetection-3.5.1')
+    with_ops.bad = {'mmdet.models'}
+    with_ops.cures = {'onedl-mmdetection'}
+    setup.refresh(with_ops)
+    assert not with_ops.records('onedl-mmdetection')
+    gone = with_ops.said('uninstall', 'onedl-mmdetection')[0]
+    later = with_ops.commands[with_ops.commands.index(gone) :]
+    assert any('onedl-mmdetection==3.5.1' in words for words in later)
+    assert not with_ops.said('uninstall', 'onedl-mmcv')
+
+
+def test_what_still_fails_is_an_error_with_its_reason(env):
+    env.bad = {'mmseg.models'}
+    with pytest.raises(SetupError, match='mmseg.models .*undefined symbol'):
+        setup.refresh(env)
+
+
+def test_the_other_stack_goes_and_what_it_overwrote_is_written_again(
+    with_ops, wheel
+):
+    for name in ('mmcv-2.1.0', 'mmengine-0.10.7', 'onedl_mmengine-0.10.12'):
+        with_ops.have(name)
+    setup.refresh(with_ops)
+    gone = ('mmcv', 'mmengine', 'onedl-mmcv', 'onedl-mmengine')
+    assert all(with_ops.said('uninstall', name) for name in gone)
+    assert with_ops.said(*EXACT, str(wheel))
+    assert not with_ops.records('mmengine')
+
+
+def test_without_wheel_or_compiler_nothing_is_downloaded(env, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    env.ops = True
+    with pytest.raises(SetupError, match=r'no-such-compiler.*install g\+\+'):
+        setup.refresh(env)
+    assert env.commands == []
+
+
+def test_a_full_disk_is_said_before_the_download(env, monkeypatch):
+    usage = type('Usage', (), {'free': 3e9})
+    monkeypatch.setattr(setup.shutil, 'disk_usage', lambda path: usage)
+    with pytest.raises(SetupError, match='3.0 GB are free'):
+        setup.refresh(env)
+    assert env.commands == []
+
+
+def test_the_package_is_installed_where_absent_stale_or_of_another_checkout(
+    env, package, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(setup, 'OP_FOLDER', tmp_path)
+    (tmp_path / 'csrc').mkdir()
+    source, op = tmp_path / 'csrc/ops.cpp', tmp_path / '_C_torch212.abi3.so'
+    origin = env.site / 'mmscope-0.1.0.dist-info/direct_url.json'
+    for path in (source, tmp_path / 'build.py', op):
+        path.touch()
+    env.have('torch-2.12.1')
+
+    def installs():
+        env.commands.clear()
+        package(env)
+        return bool(env.said('-e', str(ROOT)))
+
+    assert installs()
+    env.have('mmscope-0.1.0')
+    ours = {'dir_info': {'editable': True}, 'url': ROOT.as_uri()}
+    origin.write_text(json.dumps(ours))
+    assert not installs()
+    os.utime(source, (4e9, 4e9))
+    assert installs()
+    os.utime(source, (1e9, 1e9))
+    op.unlink()
+    assert installs()
+    op.touch()
+    assert not installs()
+    for other in ({'url': 'file:///another/checkout'}, {'dir_info': {}}):
+        origin.write_text(json.dumps({**ours, **other}))
+        assert installs()
+
+
+def test_an_environment_of_another_python_is_not_replaced(
+    bare_env, site_packages, tmp_path
+):
+    (site_packages / 'pip-24.0.dist-info').mkdir()
+    (site_packages / 'pip-24.0.dist-info/RECORD').touch()
+    other = '3.12' if sys.version_info[:2] != (3, 12) else '3.11'
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\necho {other}\n')
+    python.chmod(0o755)
+    with pytest.raises(SetupError, match='is another'):
+        setup.prepare(bare_env, str(python))
+    assert bare_env.python.exists()
+
+
+def test_an_environment_whose_making_was_interrupted_is_made_again(
+    bare_env, site_packages
+):
+    (site_packages / 'pip').mkdir()
+    made = []
+    bare_env.run = lambda title, *command: made.append(command)
+    setup.prepare(bare_env, None)
+    ((python, *words),) = made
+    assert words == ['-m', 'venv', bare_env.folder]
+    assert not python.startswith(str(bare_env.folder))
+    assert not site_packages.exists()
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(bare_env, tmp_path):
+    bare_env.folder = tmp_path / 'mine'
+    bare_env.python = tmp_path / 'mine/bin/python'
+    bare_env.folder.mkdir()
+    (bare_env.folder / 'thesis.tex').touch()
+    with pytest.raises(SetupError, match='is left alone'):
+        setup.prepare(bare_env, sys.executable)
+    assert (bare_env.folder / 'thesis.tex').exists()

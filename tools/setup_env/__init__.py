@@ -1,1 +1,0 @@
-"""Set-up of a virtual environment: ``make setup`` runs it."""
