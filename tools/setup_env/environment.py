@@ -138,17 +138,12 @@ class Environment:
                 '\n'.join(tail) + f'\n{title} failed; all output: {path}'
             )
 
-    def pip(
-        self,
-        title: str,
-        *arguments: str | Path,
-        variables: dict[str, str] | None = None,
-    ) -> None:
+    def pip(self, title: str, *arguments: str | Path) -> None:
         """Install into the environment; the stack's versions are fixed."""
         files = (self.stack.build_file, self.stack.hosts_file)
         fixed = [text for path in files for text in ('-c', str(path))]
         command = [self.python, '-m', 'pip', 'install', *fixed, *arguments]
-        self.run(title, command, **(variables or {}))
+        self.run(title, command)
 
 
 def wait(process: subprocess.Popen, progress: Callable[[], str]) -> None:

@@ -93,16 +93,12 @@ class MmcvWheels:
     def install_without_ops(self) -> None:
         """Install mmcv's Python code alone, which mmdet does not run on.
 
-        onedl's setup compiles where it can import torch, the original's where
-        it is told to.
+        Its setup compiles where it can import torch, which is not there in an
+        isolated build. MMCV_WITH_OPS=0 would name the original ``mmcv-lite``,
+        another distribution, which pip refuses.
         """
-        onedl = self.env.stack.name == 'onedl'
-        isolation = () if onedl else ('--no-build-isolation',)
-        self.env.pip(
-            'mmcv',
-            *(*EXACT, *isolation, self.requirement),
-            variables={'MMCV_WITH_OPS': '0'},
-        )
+        build = ('--build-constraint', self.env.stack.build_file)
+        self.env.pip('mmcv', *EXACT, *build, self.requirement)
         self.install_needs()
 
     def install_needs(self) -> None:
