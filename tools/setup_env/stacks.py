@@ -30,12 +30,14 @@ class Stack:
         mmcv (str): Distribution that carries the compiled ops.
         pythons (tuple): Supported (major, minor), the preferred one first.
         refusal (str): Why other versions of Python are refused.
+        without_ops (tuple): What runs on mmcv's Python code alone.
     """
 
     name: str
     mmcv: str
     pythons: tuple[tuple[int, int], ...]
     refusal: str
+    without_ops: tuple[str, ...]
 
     @property
     def build_file(self) -> Path:
@@ -70,6 +72,7 @@ STACKS = {
         'onedl-mmcv',
         ((3, 11), (3, 12), (3, 10)),
         'that is what mmscope is made for and tested with',
+        ('mmseg.models', 'mmpretrain.models'),
     ),
     'openmmlab': Stack(
         'openmmlab',
@@ -77,6 +80,7 @@ STACKS = {
         ((3, 11), (3, 10)),
         'torch 2.1.2, which mmcv 2.1.0 needs, was never published for 3.12 '
         'and later (STACK=onedl runs on 3.12)',
+        ('mmpretrain.models',),
     ),
 }
 

@@ -25,6 +25,7 @@ from .stacks import (
 DISK_NEEDED = 8e9  # bytes: torch and its CUDA libraries take most of them
 DEV_FILE = ROOT / 'requirements/dev.txt'
 SOURCES = ROOT / 'mmscope/ops/csrc'
+HOSTS = ('mmseg.models', 'mmpretrain.models', 'mmdet.models')
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def mmcv_step(env: Environment, base: tuple[str, ...]) -> Step:
     if not env.ops:
         return Step(
             'mmcv',
-            'mmcv without compiled ops: seconds (detection needs OPS=1)',
+            'mmcv without compiled ops: seconds (detection needs OPS=1, as '
+            'does the original mmsegmentation)',
             (*base, requirement, 'without ops'),
             lambda repair: wheels(env).install_without_ops(),
             ('mmcv.transforms',),
@@ -181,9 +183,7 @@ def plan(env: Environment) -> list[Step]:
             'mmengine, mmsegmentation, mmdetection, mmpretrain: a minute',
             (*base, *stack.host_requirements),
             lambda repair: install_hosts(env, repair),
-            # Without compiled ops mmdet cannot be imported.
-            ('mmseg.models', 'mmpretrain.models')
-            + (('mmdet.models',) if env.ops else ()),
+            HOSTS if env.ops else stack.without_ops,
         ),
         Step(
             'dev',
