@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 
-pytest.importorskip('mmseg', reason='needs mmsegmentation')
+pytest.importorskip('mmseg.models')
 
 from mmscope.models import observe, reduces_tokens
 

@@ -146,7 +146,7 @@ sys.meta_path.insert(0, Break())
 
 @pytest.mark.parametrize('broken', ['mmdet', 'mmcv._ext', 'pycocotools'])
 def test_a_segmentor_does_not_ask_for_the_detection_host(broken):
-    pytest.importorskip('mmseg')
+    pytest.importorskip('mmseg.models')
     in_fresh_process(
         BREAK.format(module=broken)
         + """
