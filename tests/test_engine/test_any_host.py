@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 pytest.importorskip('mmseg.models')
-pytest.importorskip('mmdet.structures', reason='needs mmdet and mmcv.ops')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 
 
 @pytest.fixture(scope='session')

@@ -311,7 +311,7 @@ def test_a_segmentor_writes_label_maps(tmp_path):
 
 
 def test_a_detector_writes_boxes_and_masks(tmp_path):
-    pytest.importorskip('mmdet.structures', reason='needs mmdet and mmcv.ops')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from pycocotools import mask
 
     detection.write_coco(tmp_path)

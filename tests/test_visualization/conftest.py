@@ -8,7 +8,7 @@ from builders.tools import load_tool as load_tool
 @pytest.fixture(scope='session')
 def detector_run(tmp_path_factory):
     """A mask detector; 48 x 64 images are resized and padded."""
-    pytest.importorskip('mmdet.structures', reason='needs mmdet and mmcv.ops')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from builders import detection
 
     folder = tmp_path_factory.mktemp('detector')

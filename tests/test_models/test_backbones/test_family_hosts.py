@@ -78,7 +78,7 @@ def segmentation(tmp_path):
 
 
 def detection(tmp_path):
-    pytest.importorskip('mmdet.structures', reason='needs mmdet and mmcv.ops')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from builders import detection as det_builders
 
     root = det_builders.write_coco(tmp_path / 'data')
