@@ -5,7 +5,8 @@
 #   PYTHON=...       interpreter for the environment (default: search)
 #   VENV=...         its folder (default: .venv-<stack>)
 #   OPS=1            compile mmcv's ops, which detection needs (10 to 20
-#                    minutes, once); `make test` does
+#                    minutes, once), and the original mmsegmentation;
+#                    `make test` does
 #   MMCV_CUDA=1      compile mmcv's CUDA ops too (needs nvcc)
 #   BENCH_JSON=...   where `make bench` writes its ratios
 
@@ -29,6 +30,11 @@ help:
 
 setup:
 	@STACK=$(STACK) VENV=$(VENV) OPS=$(OPS) PYTHON=$(PYTHON) $(SETUP)
+
+# The original mmsegmentation does not load without ops.
+ifeq ($(STACK),openmmlab)
+demo: OPS = 1
+endif
 
 demo: setup
 	$(BIN)/python tools/demo.py

@@ -16,7 +16,7 @@ from mmengine.registry import (
     DefaultScope,
 )
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmscope.datasets import CocoDetectionDataset, DatasetLayoutError
 from mmscope.datasets.class_check import check_heads
 

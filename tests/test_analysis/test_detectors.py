@@ -9,7 +9,7 @@ from builders import detection
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmdet.structures import DetDataSample
 
 from mmscope.analysis import SharedCostCounter, closed_form, count_costs

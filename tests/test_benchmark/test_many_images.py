@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / 'docs/results/many_images.md'
 
 @pytest.mark.parametrize('host', streams.HOSTS)
 def test_streams_are_compared_at_the_same_exits(host):
-    pytest.importorskip(streams.HOSTS[host][0])
+    pytest.importorskip(f'{streams.HOSTS[host][0]}.models')
     rows = streams.measure_streams(host, ARCH, 64, 16, 1)
     kinds = [(row.subject, row.batch) for row in rows]
     loops = [('ViM', 1), *[('loop', 1)] * 3, ('ViM', 8), *[('loop', 8)] * 3]

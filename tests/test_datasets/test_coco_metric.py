@@ -9,7 +9,7 @@ from builders.coco import CLASSES, annotation, content, write
 from mmengine.runner import BaseLoop
 from torch import nn
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation import CocoMetric
 

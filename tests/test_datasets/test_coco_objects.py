@@ -103,7 +103,7 @@ def test_text_ids_against_numbers_are_suspected():
 
 def test_the_host_leaves_out_the_same(tmp_path):
     """Against mmdet itself, over boxes of every kind."""
-    pytest.importorskip('mmdet', reason='needs mmdetection')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from builders.coco import CLASSES, write
     from mmdet.datasets import CocoDataset
 

@@ -10,7 +10,7 @@ import pytest
 from builders.coco import CLASSES, annotation, content, write
 from PIL import Image
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmdet.datasets import CocoDataset
 from mmengine.registry import DefaultScope
 

@@ -5,7 +5,7 @@ import pytest
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-pytest.importorskip('mmseg', reason='needs mmsegmentation')
+pytest.importorskip('mmseg.models')
 
 from mmscope.datasets import (
     ADE20KDataset,

@@ -11,8 +11,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-pytest.importorskip('mmseg', reason='needs mmsegmentation')
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmseg.models')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 
 
 @pytest.fixture(scope='session')

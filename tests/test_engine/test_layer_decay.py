@@ -3,6 +3,8 @@ from builders import segmentation
 from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+
+pytest.importorskip('mmseg.models')
 from mmseg.registry import MODELS
 
 

@@ -42,7 +42,7 @@ def classification(tmp_path):
 
 
 def segmentation(tmp_path):
-    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    pytest.importorskip('mmseg.models')
     from builders import segmentation as builders
 
     root = builders.write_scenes(tmp_path / 'data')
@@ -62,7 +62,7 @@ def segmentation(tmp_path):
 
 
 def detection(tmp_path):
-    pytest.importorskip('mmdet', reason='needs mmdetection')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from builders import detection as det_builders
 
     root = det_builders.write_coco(tmp_path / 'data')

@@ -9,7 +9,7 @@ import pytest
 import torch
 from builders.tools import load_tool
 
-pytest.importorskip('mmdet', reason='needs the mmdet host')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 
 from builders import detection
 from mmengine.config import Config, ConfigDict

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 import mmdet.models  # noqa: F401  (registers its types)
 
 from mmscope.analysis.costs import StageCosts, mean_cost

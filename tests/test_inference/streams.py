@@ -16,7 +16,7 @@ PACKERS = {
 
 def build(scope, config, seed=0):
     """Build a host model whose gate has opinions."""
-    pytest.importorskip(scope, reason=f'needs {scope}')
+    pytest.importorskip(f'{scope}.models')
     from mmengine.config import ConfigDict
     from mmengine.registry import MODELS, init_default_scope
 

@@ -306,7 +306,7 @@ def test_a_published_model_without_names_of_classes_is_told(tmp_path, run):
 
 
 def test_a_segmentor_writes_label_maps(tmp_path):
-    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    pytest.importorskip('mmseg.models')
     from PIL import Image
 
     segmentation.write_scenes(tmp_path, num=3)
@@ -322,7 +322,7 @@ def test_a_segmentor_writes_label_maps(tmp_path):
 
 
 def test_a_detector_writes_boxes_and_masks(tmp_path):
-    pytest.importorskip('mmdet', reason='needs mmdetection')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from pycocotools import mask
 
     detection.write_coco(tmp_path)

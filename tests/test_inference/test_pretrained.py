@@ -36,7 +36,7 @@ PIPELINE = [{'type': 'mmscope.LoadImage'}]
 
 
 def built(scope='mmpretrain', **options):
-    pytest.importorskip(scope, reason=f'needs {scope}')
+    pytest.importorskip(f'{scope}.models')
     cfg = Config(
         {
             'default_scope': scope,

@@ -13,7 +13,10 @@ import mmscope
 from mmscope.ops import build, extension
 
 PACKAGE = Path(mmscope.__file__).parent
+# An editable install of older setuptools finds its op for any copy.
 ASK = """
+import sys
+sys.meta_path = [x for x in sys.meta_path if '__editable__' not in repr(x)]
 from mmscope.ops import extension
 print(extension.__file__, extension.why_not_compiled(), sep='\\n')
 """

@@ -119,20 +119,33 @@ def test_without_compiler_it_installs_and_says_so(
     assert 'there is no C++ compiler' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('stack', ['onedl', 'openmmlab'])
-def test_make_test_sets_up_checks_style_and_ends_with_pytest(stack):
-    if shutil.which('make') is None:
-        pytest.skip('there is no make')
+def made(target, stack):
+    """Return the commands that make would run."""
     # The make that runs these tests hands its own variables down.
-    hidden = ('MAKEFLAGS', 'MAKEOVERRIDES', 'VENV', 'PYTHON', 'STACK')
-    lines = subprocess.run(
-        ['make', '-n', 'test', f'STACK={stack}'],
+    hidden = ('MAKEFLAGS', 'MAKEOVERRIDES', 'VENV', 'PYTHON', 'STACK', 'OPS')
+    return subprocess.run(
+        ['make', '-n', target, f'STACK={stack}'],
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k not in hidden},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
+
+
+@pytest.mark.parametrize(('stack', 'ops'), [('onedl', 0), ('openmmlab', 1)])
+def test_the_demo_compiles_ops_where_mmsegmentation_needs_them(stack, ops):
+    if shutil.which('make') is None:
+        pytest.skip('there is no make')
+    lines = made('demo', stack)
+    assert f' OPS={ops} ' in lines[0]
+
+
+@pytest.mark.parametrize('stack', ['onedl', 'openmmlab'])
+def test_make_test_sets_up_checks_style_and_ends_with_pytest(stack):
+    if shutil.which('make') is None:
+        pytest.skip('there is no make')
+    lines = made('test', stack)
     commands = [line for line in lines if not line.startswith('make')]
     assert f'STACK={stack}' in commands[0]
     mypy = [[f'.venv-{stack}/bin/mypy']] if stack == 'onedl' else []

@@ -53,11 +53,22 @@ def test_without_ops_mmcv_is_installed_as_it_is_and_mmdet_not_asked(env):
     setup.refresh(env)
     (install,) = env.said(MMCV)
     assert set(EXACT) <= set(install)
-    # Isolated, onedl's mmcv sees no torch to compile against.
+    # Isolated, it sees no torch to compile against, but the stack's tools.
     assert '--no-build-isolation' not in install
+    place = install.index('--build-constraint')
+    assert install[place + 1] == str(env.stack.file('build-'))
     env.commands.clear()
     setup.refresh(env)
     assert not env.said(MMCV)
+
+
+def test_the_original_mmsegmentation_is_not_asked_without_ops(env):
+    env.stack = setup.STACKS['openmmlab']
+    env.bad = {'mmcv.ops', 'mmdet.models', 'mmseg.models'}
+    setup.refresh(env)
+    env.bad = {'mmpretrain.models'}
+    with pytest.raises(SetupError, match='mmpretrain'):
+        setup.refresh(env)
 
 
 def test_ops_come_from_the_cached_wheel_and_replace_mmcv_without(env, wheel):

@@ -120,7 +120,7 @@ def test_the_model_in_a_wheel_looks_at_pictures(mmscope, tmp_path):
 
 @pytest.mark.slow
 def test_a_wheel_trains_tests_and_counts_outside_a_checkout(mmscope, tmp_path):
-    pytest.importorskip('mmseg')
+    pytest.importorskip('mmseg.models')
     mmscope('scenes', tmp_path, '--train', 4, '--val', 2)
     data = {'MMSCOPE_ADE20K': str(tmp_path / 'ADEChallengeData2016')}
     work = ('--work-dir', 'work')

@@ -138,7 +138,7 @@ def test_ratios_alone_are_written_and_compared(
 
 @pytest.fixture
 def config_args(scenes, monkeypatch):
-    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    pytest.importorskip('mmseg.models')
     monkeypatch.setenv('MMSCOPE_ADE20K', str(scenes))
     return [
         *('--config', str(CONFIG), str(VIM_CONFIG), *PATIENT),

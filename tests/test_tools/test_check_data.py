@@ -9,7 +9,7 @@ import pytest
 from builders.tools import load_tool
 from PIL import Image
 
-pytest.importorskip('mmseg', reason='needs mmsegmentation')
+pytest.importorskip('mmseg.models')
 
 CONFIG = 'ade20k/mambascope_ti_upernet.py'
 

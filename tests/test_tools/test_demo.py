@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import TOOLS, load_tool
 
-pytest.importorskip('mmseg', reason='needs mmsegmentation')
+pytest.importorskip('mmseg.models')
 
 SMALL = [
     '--iters=4',

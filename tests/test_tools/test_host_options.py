@@ -299,8 +299,7 @@ def test_tensorboard_is_one_line(photos, tmp_path):
 
 
 def test_a_detector_sees_each_image_and_its_mirror(tmp_path):
-    pytest.importorskip('mmdet', reason='needs mmdetection')
-    pytest.importorskip('mmcv.ops', reason="needs mmcv's ops")
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from builders import detection
 
     from mmscope.runtime import use_tta

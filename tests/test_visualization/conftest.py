@@ -8,7 +8,7 @@ from builders.tools import load_tool as load_tool
 @pytest.fixture(scope='session')
 def detector_run(tmp_path_factory):
     """A mask detector; 48 x 64 images are resized and padded."""
-    pytest.importorskip('mmdet', reason='needs mmdetection')
+    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
     from builders import detection
 
     folder = tmp_path_factory.mktemp('detector')
@@ -23,7 +23,7 @@ def detector_run(tmp_path_factory):
 @pytest.fixture(scope='session')
 def segmentor_run(tmp_path_factory):
     """A segmentor."""
-    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    pytest.importorskip('mmseg.models')
     from builders import segmentation
 
     folder = tmp_path_factory.mktemp('segmentor')
@@ -77,7 +77,7 @@ def dyvm_run(tmp_path_factory):
 @pytest.fixture(scope='session')
 def merging_run(tmp_path_factory):
     """A segmentor with R-MeeTo; 40 x 90 images are padded to 64 x 96."""
-    pytest.importorskip('mmseg', reason='needs mmsegmentation')
+    pytest.importorskip('mmseg.models')
     from builders import segmentation
 
     folder = tmp_path_factory.mktemp('merging')

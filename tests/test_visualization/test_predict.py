@@ -5,7 +5,7 @@ import pytest
 import torch
 
 pytest.importorskip('matplotlib', reason='pictures need it')
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 
 from mmengine.dataset import pseudo_collate
 

@@ -57,11 +57,12 @@ def install_mmcv(env: Environment) -> None:
     if env.ops:
         install_with_ops(env)
         return
-    # onedl's setup compiles where it can import torch, the original's where
-    # it is told to.
-    how = () if env.stack.name == 'onedl' else ('--no-build-isolation',)
-    title = 'mmcv without compiled ops (detection needs OPS=1)'
-    env.pip(title, *EXACT, *how, pin, MMCV_WITH_OPS='0')
+    # It compiles where it can import torch, which an isolated build cannot.
+    # With MMCV_WITH_OPS=0 the original would call itself mmcv-lite, which pip
+    # refuses.
+    build = ('--build-constraint', env.stack.file('build-'))
+    title = 'mmcv without ops (detection and the original mmseg need OPS=1)'
+    env.pip(title, *EXACT, *build, pin)
 
 
 def install_with_ops(env: Environment) -> None:

@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmscope.models import attach_gate, observe
 from mmscope.models.losses import feature_consistency
 from mmscope.registry import MODELS

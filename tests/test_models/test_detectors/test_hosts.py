@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders import detection
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner

@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmscope.registry import MODELS
 
 HOSTS = {

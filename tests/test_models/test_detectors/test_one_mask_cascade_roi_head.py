@@ -4,7 +4,7 @@ from builders import detection
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 from mmengine.structures import InstanceData
 
 from mmscope.registry import MODELS

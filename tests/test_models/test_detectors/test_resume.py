@@ -5,7 +5,7 @@ import torch
 from builders import detection
 from mmengine.hooks import Hook
 
-pytest.importorskip('mmdet', reason='needs mmdetection')
+pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 
 
 class Seed(Hook):

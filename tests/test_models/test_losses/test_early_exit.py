@@ -4,11 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from builders import segmentation
-from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
+from torch import nn
+
+pytest.importorskip('mmseg.models')
 from mmseg.models.decode_heads import FCNHead
 from mmseg.structures import SegDataSample
-from torch import nn
 
 from mmscope.models import MambaScope, losses, observe
 from mmscope.models.losses import (
@@ -127,8 +128,9 @@ def test_the_message_names_the_label_that_is_ignored():
 
 
 def test_samples_of_both_hosts_say_the_same():
+    det = pytest.importorskip('mmdet.structures')
     labels = torch.tensor([[[0, 2], [2, 255]]])
-    of_mmseg, of_mmdet = SegDataSample(), DetDataSample()
+    of_mmseg, of_mmdet = SegDataSample(), det.DetDataSample()
     of_mmseg.gt_sem_seg = PixelData(data=labels)
     of_mmdet.gt_sem_seg = PixelData(sem_seg=labels)
     found = multi_label_targets([of_mmseg, of_mmdet], 4)

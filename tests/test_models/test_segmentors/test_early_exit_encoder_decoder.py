@@ -3,6 +3,8 @@ import torch
 from builders import segmentation
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
+
+pytest.importorskip('mmseg.models')
 from mmseg.registry import MODELS
 
 from mmscope.models import attach_gate, observe
