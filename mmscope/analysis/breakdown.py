@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from mmscope.analysis.costs import StageCosts, direction_count
 from mmscope.analysis.formulas import is_scan
@@ -13,6 +12,45 @@ from mmscope.analysis.op_trace import FIRST, OUTSIDE, OpCall
 STAGES = ('coarse', 'fine', 'reuse', 'shared')
 # What a token reduction computes between the blocks: in no sum.
 EXTRA = 'extra'
+
+
+@dataclass
+class PartCost:
+    """What one operator cost in one part of the model.
+
+    Args:
+        stage (str): One of ``STAGES``, or 'extra' for a token reduction's
+            own products.
+        part (str): Layer of a block, or module of the model.
+        op (str): The operator.
+        calls (int): How often it ran. Defaults to 0.
+        macs (float): A scan's operations among them. Defaults to 0.
+        flops (float): Twice the MACs but for a scan. Defaults to 0.
+    """
+
+    stage: str
+    part: str
+    op: str
+    calls: int = 0
+    macs: float = 0
+    flops: float = 0
+
+
+@dataclass
+class UncountedOp:
+    """An operator without a formula.
+
+    Args:
+        where (str): Class of the innermost module around it.
+        op (str): The operator.
+        calls (int): How often it ran. Defaults to 0.
+        elements (int): Values that it wrote. Defaults to 0.
+    """
+
+    where: str
+    op: str
+    calls: int = 0
+    elements: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,62 +79,41 @@ class CostBreakdown:
     extra: Mapping[str, int] = field(default_factory=dict)
     direction_share: float = 1.0
 
-    def rows(self, convention: str = 'paper') -> list[dict[str, Any]]:
-        """List what was counted.
-
-        Args:
-            convention (str): 'paper' (one direction of convolution,
-                ``x_proj``, ``dt_proj`` and scan) or 'exact' (both).
-
-        Returns:
-            list[dict]: ``stage`` ('extra' for a token reduction's own
-            products), ``part``, ``op``, ``calls``, ``macs`` (a
-            scan's operations among them) and ``flops``, in order of stage.
+    def rows(self, convention: str = 'paper') -> list[PartCost]:
+        """List what was counted, in order of stage.
 
         Raises:
             ValueError: If the convention is unknown.
         """
-        rows = self._exact_rows(convention)
-        units = ('macs', 'flops')
-        return [{**row, **{u: round(row[u]) for u in units}} for row in rows]
+        return [
+            replace(row, macs=round(row.macs), flops=round(row.flops))
+            for row in self._exact_rows(convention)
+        ]
 
-    def _exact_rows(self, convention: str) -> list[dict[str, Any]]:
+    def _exact_rows(self, convention: str) -> list[PartCost]:
         """:meth:`rows` with fractions, where a share is counted."""
         both = direction_count(convention) == 2
-        found: dict[tuple[str, str, str], dict[str, Any]] = {}
+        found: dict[tuple[str, str, str], PartCost] = {}
         for call in self.calls:
             cost = self._cost(call)
             if cost is None or not (both or self._counts_once(call)):
                 continue
             part = self._part(call)
             key = (self._stage(call, part), part, call.op)
-            row = found.setdefault(key, {'calls': 0, 'macs': 0, 'flops': 0})
-            row['calls'] += 1
-            row['macs'] += cost
-            row['flops'] += cost * (1 if is_scan(call.op) else 2)
+            row = found.setdefault(key, PartCost(*key))
+            row.calls += 1
+            row.macs += cost
+            row.flops += cost * (1 if is_scan(call.op) else 2)
         order = (*STAGES, EXTRA)
-        keyed = sorted(found.items(), key=lambda kv: order.index(kv[0][0]))
-        names = ('stage', 'part', 'op')
-        return [
-            dict(zip(names, key, strict=True), **row) for key, row in keyed
-        ]
+        return sorted(found.values(), key=lambda row: order.index(row.stage))
 
     def costs(
         self, convention: str = 'paper', unit: str = 'macs'
     ) -> StageCosts:
-        """Sum what was counted.
-
-        Args:
-            convention (str): 'paper' or 'exact'. Defaults to 'paper'.
-            unit (str): 'macs' or 'flops', which are twice the MACs except
-                for the scan. Defaults to 'macs'.
-
-        Returns:
-            StageCosts: One image's.
-        """
+        """Sum one image's 'macs', or 'flops': twice those but for the scan."""
         sums = dict.fromkeys((*STAGES, EXTRA), 0)
         for row in self._exact_rows(convention):
-            sums[row['stage']] += row[unit]
+            sums[row.stage] += getattr(row, unit)
         sums = {stage: round(count) for stage, count in sums.items()}
         sums[EXTRA] = self.extra.get(convention, 0)
         if unit == 'flops':
@@ -104,17 +121,15 @@ class CostBreakdown:
         return StageCosts(**sums)
 
     def shared_parts(self) -> dict[str, int]:
-        """Sum what every image pays, by part of the model.
+        """Sum the MACs that every image pays, by part of the model.
 
-        Returns:
-            dict[str, int]: MACs of ``neck``, ``rpn_head``, ``bbox_head`` and
-            so on, in order of running. Either convention: no scan is there.
+        ``neck``, ``rpn_head``, ``bbox_head`` and so on, in order of running.
+        Either convention: no scan is there.
         """
         parts: dict[str, int] = {}
         for row in self.rows():
-            if row['stage'] == 'shared':
-                part = row['part']
-                parts[part] = parts.get(part, 0) + row['macs']
+            if row.stage == 'shared':
+                parts[row.part] = parts.get(row.part, 0) + round(row.macs)
         return parts
 
     @property
@@ -123,24 +138,19 @@ class CostBreakdown:
         behind = (call for call in self.calls if call.stage == OUTSIDE)
         return sum(call.cost or 0 for call in behind)
 
-    def uncounted(self) -> list[dict[str, Any]]:
-        """List what ran and has no formula.
+    def uncounted(self) -> list[UncountedOp]:
+        """List what ran and has no formula, the most elements first.
 
-        Returns:
-            list[dict]: ``where`` (class of the innermost module), ``op``,
-            ``calls`` and ``elements`` written, the most elements first.
-            Views, which compute nothing, are left out.
+        Views, which compute nothing, are left out.
         """
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+        found: dict[tuple[str, str], UncountedOp] = {}
         for call in self.calls:
             if call.cost is None:
-                row = found.setdefault(
-                    (call.kind, call.op), {'calls': 0, 'elements': 0}
-                )
-                row['calls'] += 1
-                row['elements'] += call.elements
-        keyed = sorted(found.items(), key=lambda kv: -kv[1]['elements'])
-        return [{'where': w, 'op': op, **row} for (w, op), row in keyed]
+                key = (call.kind, call.op)
+                row = found.setdefault(key, UncountedOp(*key))
+                row.calls += 1
+                row.elements += call.elements
+        return sorted(found.values(), key=lambda row: -row.elements)
 
     def _stage(self, call: OpCall, part: str) -> str:
         if call.stage == OUTSIDE:

@@ -82,12 +82,6 @@ class StageCosts:
 def direction_count(convention: str) -> int:
     """Look up how many scan directions a convention counts.
 
-    Args:
-        convention (str): 'paper' or 'exact'.
-
-    Returns:
-        int: 1 or 2.
-
     Raises:
         ValueError: If the convention is unknown.
     """
@@ -102,15 +96,7 @@ def direction_count(convention: str) -> int:
 def first_grid(
     backbone: TokenBackbone, shape: Sequence[int]
 ) -> tuple[int, int]:
-    """Find the grid that :func:`stage_costs` asks for.
-
-    Args:
-        backbone (TokenBackbone): Any mmscope backbone.
-        shape (Sequence[int]): Image (height, width) in pixels.
-
-    Returns:
-        tuple[int, int]: Rows and columns that the first stage looks at.
-    """
+    """Find (rows, columns) of an image that :func:`stage_costs` asks for."""
     rows, columns = backbone.grid_of(shape)
     unit = backbone.grid_multiple
     return rows // unit, columns // unit
@@ -207,17 +193,9 @@ def _one_stage(
 
 
 def mean_cost(costs: StageCosts, exit_ratio: float) -> float:
-    """Average the cost over images of which some exit early.
+    """Average: coarse + (1 - exit_ratio) * (fine + reuse) + shared.
 
-    Args:
-        costs (StageCosts): Cost of each stage.
-        exit_ratio (float): Fraction of the images that exit, in [0, 1].
-
-    Returns:
-        float: coarse + (1 - exit_ratio) * (fine + reuse) + shared.
-
-    Raises:
-        ValueError: If the ratio is outside [0, 1].
+    Raises ValueError if the ratio is outside [0, 1].
     """
     if not 0 <= exit_ratio <= 1:
         raise ValueError(
@@ -228,15 +206,7 @@ def mean_cost(costs: StageCosts, exit_ratio: float) -> float:
 
 
 def exit_head_macs(backbone: TwoStage, regions: int) -> int:
-    """Count the MACs of what the gate of a backbone runs of its exit head.
-
-    Args:
-        backbone (TwoStage): With or without an exit head.
-        regions (int): Coarse cells.
-
-    Returns:
-        int: MACs of one image.
-    """
+    """Count the MACs of what a gate runs of its exit head, for one image."""
     head = backbone.exit_head
     if head is None:
         return 0

@@ -45,17 +45,9 @@ class SharedCostCounter:
         self.total = 0
 
     def per_image(self, num_images: int) -> float:
-        """Share what was counted since the last reset among images.
+        """Share what was counted since the last reset: MACs an image.
 
-        Args:
-            num_images (int): Images that the forwards since then were for,
-                not windows or views.
-
-        Returns:
-            float: MACs an image.
-
-        Raises:
-            ValueError: If there was no image.
+        Of images, not of windows or views. Raises ValueError without any.
         """
         if num_images < 1:
             raise ValueError(f'num_images is at least 1, got {num_images}')
@@ -75,17 +67,7 @@ class SharedCostCounter:
 
 
 def layer_macs(module: Counted, inputs: Tensor, output: Tensor) -> int:
-    """Count the MACs of one call of a convolution or a linear layer.
-
-    Args:
-        module (Counted): ``nn.Conv2d``, ``nn.ConvTranspose2d`` or
-            ``nn.Linear``.
-        inputs (Tensor): What went in, batch first.
-        output (Tensor): What came out, batch first.
-
-    Returns:
-        int: MACs of the whole batch, bias additions left out.
-    """
+    """Count the MACs of one call for the whole batch, without biases."""
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     height, width = module.kernel_size

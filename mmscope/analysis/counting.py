@@ -77,14 +77,10 @@ def count_costs(
 
 
 def image_channels(model: nn.Module) -> int:
-    """Find how many channels the images of a model have.
+    """Find the channels of a model's images.
 
-    Args:
-        model (nn.Module): Host model.
-
-    Returns:
-        int: Those of a backbone of ours, else those that the data
-        preprocessor normalises, else 3.
+    Those of a backbone of ours, else those that the data preprocessor
+    normalises, else 3.
     """
     if isinstance(model.backbone, (TokenBackbone, ExitOnly)):
         return model.backbone.in_channels
@@ -95,12 +91,7 @@ def image_channels(model: nn.Module) -> int:
 def classifies(model: nn.Module) -> bool:
     """Tell a classifier, whose head belongs to every stage that runs.
 
-    Args:
-        model (nn.Module): Host model.
-
-    Returns:
-        bool: True if vectors go to one head; False for dense tasks, whose
-        neck and heads are ``shared``.
+    Neck and heads of dense tasks are ``shared``.
     """
     gives = getattr(model.backbone, 'out_type', None)
     if isinstance(model.backbone, (TokenBackbone, ExitOnly)):
@@ -119,14 +110,7 @@ def _declared(
 
 
 def check_shape(shape: tuple[int, int]) -> None:
-    """Refuse what is no image size.
-
-    Args:
-        shape (tuple[int, int]): (height, width) in pixels.
-
-    Raises:
-        ValueError: If it is not two positive integers.
-    """
+    """Refuse, by ValueError, what is no (height, width) in pixels."""
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f'shape is (height, width) in pixels, got {shape}')
 
@@ -139,15 +123,8 @@ def nobody_exits(
 ) -> Iterator[None]:
     """Let every image of an evaluation run through both stages.
 
-    Args:
-        model (nn.Module): Host model; it is left as it was.
-        refine_ratio (float | None): Fraction of the regions refined
-            meanwhile; None for the backbone's own. Defaults to None.
-        eta (float | None): Threshold; None does not run the gate either.
-            Defaults to one that no confidence reaches.
-
-    Yields:
-        None: The model is in evaluation mode inside.
+    ``refine_ratio`` holds meanwhile; at an ``eta`` of None the gate does not
+    run either. The model is left as it was.
     """
     with ExitStack() as changes:
         changes.enter_context(in_evaluation(model))

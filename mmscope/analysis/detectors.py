@@ -111,12 +111,8 @@ def _most(model: nn.Module, part: str) -> int:
 def unknown_heads(model: nn.Module) -> list[str]:
     """List the modules whose input is not known here.
 
-    Args:
-        model (nn.Module): Host model.
-
-    Returns:
-        list[str]: ``['roi_head']`` for a RoI head that is none of
-        ``KNOWN_ROI_HEADS``, or one with a shared head; else nothing.
+    ``['roi_head']`` for a RoI head that is none of ``KNOWN_ROI_HEADS``, or one
+    with a shared head.
     """
     if not sees_regions(model):
         return []
@@ -128,13 +124,7 @@ def unknown_heads(model: nn.Module) -> list[str]:
 def between_layers(model: nn.Module, regions: Regions | None) -> list[str]:
     """Name what a detector's test does besides running its layers.
 
-    Args:
-        model (nn.Module): Host model.
-        regions (Regions | None): From :func:`find_regions`.
-
-    Returns:
-        list[str]: No convention counts any of it; nothing for models that
-        are no detectors.
+    No convention counts any of it.
     """
     if regions is None:
         # mmdet's name for the head of a single-stage detector.
@@ -214,16 +204,7 @@ def count_behind(
 ) -> int:
     """Count what a detector on ``meta`` runs behind its backbone.
 
-    Args:
-        model (nn.Module): Two-stage detector, on the ``meta`` device.
-        shape (tuple[int, int]): Image (height, width) in pixels.
-        regions (Regions | None): From :func:`find_regions`.
-
-    Returns:
-        int: MACs of neck and heads for one image.
-
-    Raises:
-        ValueError: If the shape is not two positive integers.
+    MACs of neck and heads for one image (height, width).
     """
     check_shape(shape)
     backbone: Any = model.eval().backbone

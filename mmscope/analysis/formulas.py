@@ -37,14 +37,9 @@ def is_scan(name: str) -> bool:
 
 
 def formula_of(name: str) -> Formula | None:
-    """Look up the formula of an operator.
+    """Look up how an operator's cost follows from arguments and first output.
 
-    Args:
-        name (str): Operator, see :func:`op_name`.
-
-    Returns:
-        Formula | None: Maps the call's arguments and its first output to its
-        cost; None for an operator that is not counted.
+    None for one that is not counted.
     """
     if is_scan(name):
         return _scan

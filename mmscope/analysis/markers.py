@@ -6,28 +6,12 @@ from pathlib import Path
 
 
 def markers(tool: str) -> tuple[str, str]:
-    """Name the lines between which a tool writes.
-
-    Args:
-        tool (str): Name of the tool, without '.py'.
-
-    Returns:
-        tuple[str, str]: First and last line.
-    """
+    """Name the lines between which a tool writes."""
     return f'<!-- {tool}: begin -->', f'<!-- {tool}: end -->'
 
 
 def replace_between(text: str, tool: str, report: str, name: str) -> str:
     """Put a report between the markers of a document.
-
-    Args:
-        text (str): The document.
-        tool (str): Name of the tool, see :func:`markers`.
-        report (str): Markdown.
-        name (str): The document's file, for messages.
-
-    Returns:
-        str: The new document.
 
     Raises:
         ValueError: If the markers are not there once each, in order.
@@ -46,13 +30,6 @@ def update_document(
     path: str | Path, tool: str, report: str, check: bool = False
 ) -> None:
     """Write a report into a document, or check that it is there.
-
-    Args:
-        path (str | Path): Markdown file with the two markers.
-        tool (str): Name of the tool, see :func:`markers`.
-        report (str): Markdown.
-        check (bool): Change nothing and fail if something would change.
-            Defaults to False.
 
     Raises:
         ValueError: If the file or its markers are missing, or a checked

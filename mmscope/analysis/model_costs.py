@@ -55,16 +55,10 @@ def model_costs(
 def add_heads(
     costs: StageCosts, backbone: TokenBackbone, outside: int
 ) -> StageCosts:
-    """Add what runs behind a backbone to the stages that pay for it.
+    """Add the MACs behind a backbone to the stages that pay for them.
 
-    Args:
-        costs (StageCosts): The backbone's own.
-        backbone (TokenBackbone): Backbone.
-        outside (int): MACs of neck and heads in one forward.
-
-    Returns:
-        StageCosts: ``outside`` is ``shared`` in dense tasks; a classifier's
-        head is run by each stage.
+    They are ``shared`` in dense tasks; a classifier's head is run by each
+    stage.
     """
     if backbone.out_type == 'featmap':
         return replace(costs, shared=outside)

@@ -173,14 +173,7 @@ class OpTrace(TorchDispatchMode):
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Find the tensors in nested sequences and mappings.
-
-    Args:
-        value (Any): Arguments or result of an operator.
-
-    Yields:
-        Tensor: Each tensor, in order.
-    """
+    """Find the tensors in nested sequences and mappings, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):

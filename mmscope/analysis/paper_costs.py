@@ -57,13 +57,9 @@ class ModelCosts:
     exact: StageCosts
 
     def implied_exit(self, gflops: float) -> tuple[float, float]:
-        """Derive the exit ratio that a printed mean cost stands for.
+        """Derive r of mean = coarse + (1 - r) * (fine + reuse), in GMACs.
 
-        Args:
-            gflops (float): mean = coarse + (1 - r) * (fine + reuse).
-
-        Returns:
-            tuple[float, float]: r, and what half a printed digit is of it.
+        Beside it comes what half a printed digit is of it.
         """
         extra = (self.paper.fine + self.paper.reuse) / 1e9
         ratio = 1 - (gflops - self.paper.coarse / 1e9) / extra
@@ -78,13 +74,6 @@ def names_vim(key: str) -> bool:
 
 def backbone_of(key: str, **options: Any) -> TokenBackbone:
     """Build the backbone of a run without memory for its weights.
-
-    Args:
-        key (str): Stem of a config, such as 'mambascope_s'.
-        **options (Any): Of the backbone.
-
-    Returns:
-        TokenBackbone: On the ``meta`` device.
 
     Raises:
         ValueError: If the key does not name kind and size.
@@ -105,16 +94,7 @@ def backbone_of(key: str, **options: Any) -> TokenBackbone:
 
 @cache
 def classifier(key: str, refine_ratio: float | None = None) -> ModelCosts:
-    """Cost an ImageNet classifier at 224 x 224.
-
-    Args:
-        key (str): Stem of its config.
-        refine_ratio (float | None): α; None for the default. Defaults to
-            None.
-
-    Returns:
-        ModelCosts: Its head is part of each stage.
-    """
+    """Cost an ImageNet classifier at 224 x 224; its head is in each stage."""
     backbone = backbone_of(key)
     head = nn.Linear(backbone.summary_dims, CLASSES, device='meta')
 
@@ -150,14 +130,9 @@ class DetectorCosts:
 
 
 def detector(model: nn.Module) -> DetectorCosts:
-    """Cost a two-stage detector.
+    """Cost a two-stage detector on ``meta``.
 
-    Args:
-        model (nn.Module): On the ``meta`` device.
-
-    Returns:
-        DetectorCosts: The backbone by its closed form, everything behind it
-        counted as it runs.
+    The backbone by its closed form, everything behind it counted as it runs.
     """
     host: Any = model
     shape = host.backbone.img_size
@@ -176,15 +151,7 @@ def detector(model: nn.Module) -> DetectorCosts:
 
 
 def break_even(vim: StageCosts, scope: StageCosts) -> float:
-    """Find the exit ratio at which both stages cost what one ViM does.
-
-    Args:
-        vim (StageCosts): The single stage.
-        scope (StageCosts): Coarse and fine stage, with the same heads.
-
-    Returns:
-        float: r of coarse + (1 - r) * (fine + reuse) = vim.
-    """
+    """Find r of coarse + (1 - r) * (fine + reuse) = vim, in scope's costs."""
     return (scope.full - vim.full) / (scope.fine + scope.reuse)
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from torch import nn
 
 from mmscope.analysis.costs import first_grid, stage_costs
-from mmscope.analysis.paper import PaperRow
 from mmscope.analysis.paper_costs import (
     DetectorCosts,
     backbone_of,
@@ -18,6 +17,7 @@ from mmscope.analysis.paper_costs import (
     detector,
     names_vim,
 )
+from mmscope.analysis.paper_table import PaperRow
 from mmscope.analysis.pass_costs import pass_macs
 from mmscope.models import is_two_stage
 
@@ -30,16 +30,9 @@ T = TypeVar('T')
 
 
 def row_costs(table: str, row: PaperRow, open_model: OpenModel) -> Cells:
-    """Cost our run of a printed row.
+    """Cost our run of a printed row: GMACs and parameters by column.
 
-    Args:
-        table (str): Key of ``mmscope.analysis.paper.TABLES``.
-        row (PaperRow): With a key.
-        open_model (OpenModel): Builds models of hosts.
-
-    Returns:
-        Cells: GMACs and parameters by column; none for a table whose rows
-        cost the same.
+    None of them for a table whose rows cost the same.
     """
     costs = COSTS.get(table)
     return {} if costs is None else costs(row, open_model)

@@ -129,20 +129,10 @@ def record_costs(
     convention: str = 'paper',
     refine_ratio: float | None = None,
 ) -> StageCosts:
-    """Compute what an image of a recorded forward costs in each stage.
+    """Compute the MACs of an image of a recorded forward in each stage.
 
-    Args:
-        backbone (TwoStage): Any two-stage backbone.
-        record (ExitRecord): Of the forward.
-        convention (str): 'paper' or 'exact'. Defaults to 'paper'.
-        refine_ratio (float | None): See :func:`stage_costs`. Defaults to
-            None.
-
-    Returns:
-        StageCosts: MACs, neck and heads left out.
-
-    Raises:
-        ValueError: If the convention is unknown.
+    Neck and heads are left out. Raises ValueError if the convention is
+    unknown.
     """
     if not isinstance(record, WholeImageRecord):
         return stage_costs(backbone, record.grid, convention, refine_ratio)
@@ -152,14 +142,10 @@ def record_costs(
 
 @contextmanager
 def observe_any(model: nn.Module) -> Iterator[list[Record]]:
-    """Observe a model; a backbone that records nothing is watched.
+    """Observe a model with any backbone, see :func:`observe`.
 
-    Args:
-        model (nn.Module): Host model with any backbone, wrapped or not.
-
-    Yields:
-        list[Record]: One record a forward, see :func:`observe`; of a
-        backbone of another project a :class:`PassRecord`.
+    A backbone of another project, which records nothing, is watched: a
+    :class:`PassRecord` a forward.
     """
     host: Any = unwrap_model(model)
     if any(isinstance(part, Observed) for part in host.modules()):

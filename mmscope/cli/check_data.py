@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmscope.cli.arguments import add_cfg_options
+from mmscope.cli.arguments import add_cfg_options, tool_parser
 from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.datasets.files import without_samples
 from mmscope.datasets.full_check import Findings, check_all
@@ -29,24 +29,14 @@ SPLITS = ('train', 'val', 'test')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--data', required=True, metavar='CONFIG')
     add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def splits_of(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """Yield every data set of a config once, with the splits that use it.
-
-    Args:
-        cfg (Config): Complete config.
-
-    Yields:
-        tuple[str, dict]: Such as 'val, test', and the data set's config.
-    """
+    """Give every data set of a config once, after the splits that use it."""
     found: list[tuple[list[str], dict]] = []
     for split in SPLITS:
         loader = cfg.get(f'{split}_dataloader')
@@ -63,14 +53,7 @@ def splits_of(cfg: Config) -> Iterator[tuple[str, dict]]:
 
 
 def check_split(data: dict) -> Findings:
-    """Build one data set, and open every file of it.
-
-    Args:
-        data (dict): Its config.
-
-    Returns:
-        Findings: What is wrong; one problem if it cannot be built.
-    """
+    """Open every file of a data set; that it cannot be built is a problem."""
     try:
         with without_samples():
             dataset = DATASETS.build(data)

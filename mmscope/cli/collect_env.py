@@ -14,6 +14,8 @@ import importlib
 import json
 import platform
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -41,6 +43,47 @@ LIBRARIES = ('numpy', 'torchvision', 'triton', 'mamba_ssm', 'causal_conv1d')
 BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 
 
+@dataclass
+class TorchState:
+    """What torch says of itself and of this machine."""
+
+    version: str | None = None
+    cuda: str | None = None
+    gpus: list[str] = field(default_factory=list)
+    threads: int | None = None
+    cpu_capability: str | None = None
+    error: str | None = None
+
+
+@dataclass
+class OpsState:
+    """Whether mmcv's ops load, and for which CUDA they were built."""
+
+    works: bool
+    cuda: str | None = None
+    error: str | None = None
+
+
+@dataclass
+class Report:
+    """What is installed and works; ``fixes`` follow from the rest."""
+
+    mmscope: str | None
+    mmscope_error: str | None
+    python: str
+    executable: str
+    platform: str
+    torch: TorchState
+    stack: str
+    hosts: dict[str, str | None]
+    broken_hosts: dict[str, str]
+    libraries: dict[str, str | None]
+    mmcv_ops: OpsState
+    # By backend the reason why it cannot run.
+    scan: dict[str, str | None]
+    fixes: list[str] = field(default_factory=list)
+
+
 def version_of(distribution: str) -> str | None:
     """Return the version of an installed distribution, None if it is not."""
     try:
@@ -55,20 +98,20 @@ def first_line(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}'
 
 
-def torch_report() -> dict:
+def torch_report() -> TorchState:
     """Return the version of torch, its CUDA and the devices it sees."""
     try:
         import torch
     except Exception as error:
-        return {'version': None, 'error': first_line(error)}
+        return TorchState(error=first_line(error))
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return {
-        'version': torch.__version__,
-        'cuda': torch.version.cuda,
-        'gpus': [torch.cuda.get_device_name(i) for i in range(count)],
-        'threads': torch.get_num_threads(),
-        'cpu_capability': torch.backends.cpu.get_cpu_capability(),
-    }
+    return TorchState(
+        version=torch.__version__,
+        cuda=torch.version.cuda,
+        gpus=[torch.cuda.get_device_name(i) for i in range(count)],
+        threads=torch.get_num_threads(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+    )
 
 
 def hosts_report() -> tuple[str, dict[str, str | None]]:
@@ -78,14 +121,11 @@ def hosts_report() -> tuple[str, dict[str, str | None]]:
         for stack, packages in STACKS.items()
     }
     present = [name for name, found in versions.items() if any(found.values())]
-    if len(present) == 1:
-        return present[0], versions[present[0]]
-    merged = {
+    stack = present[0] if len(present) == 1 else 'both' if present else 'none'
+    return stack, {
         name: ' and '.join(filter(None, (v[name] for v in versions.values())))
+        or None
         for name in STACKS['onedl']
-    }
-    return ('both' if present else 'none'), {
-        name: found or None for name, found in merged.items()
     }
 
 
@@ -96,19 +136,19 @@ def broken_hosts(versions: dict[str, str | None]) -> dict[str, str]:
         try:
             importlib.import_module(name)
         except Exception as error:
-            broken[name] = f'{type(error).__name__}: {first_line(error)}'
+            broken[name] = first_line(error)
     return broken
 
 
-def mmcv_report() -> dict:
+def mmcv_report() -> OpsState:
     """Return whether mmcv's ops load, and for which CUDA they were built."""
     try:
         ops = importlib.import_module('mmcv.ops')
     except Exception as error:
-        return {'works': False, 'cuda': None, 'error': first_line(error)}
+        return OpsState(False, error=first_line(error))
     cuda = ops.get_compiling_cuda_version()
-    built = None if cuda in ('not available', 'Not available') else cuda
-    return {'works': True, 'cuda': built, 'error': None}
+    none = cuda.lower() == 'not available'
+    return OpsState(True, cuda=None if none else cuda)
 
 
 def scan_report() -> dict[str, str | None]:
@@ -158,102 +198,86 @@ def install_command(stack: str, package: str, broken: bool = False) -> str:
     return f'MMCV_WITH_OPS=1 pip install --no-build-isolation {anew}{pin}'
 
 
-def fixes(report: dict) -> list[str]:
-    """Return one line per thing that is missing: what, and the command."""
-    stack, hosts, ops = report['stack'], report['hosts'], report['mmcv_ops']
-    gpus = report['torch'].get('gpus')
-    lines = []
-    if report['torch']['version'] is None:
-        lines.append(
-            f'torch does not import ({report["torch"]["error"]}): make setup'
-        )
+def fixes(report: Report) -> Iterator[str]:
+    """Give a line for each thing that is missing: what, and the command."""
+    stack, hosts, ops = report.stack, report.hosts, report.mmcv_ops
+    gpus = report.torch.gpus
+    if report.torch.version is None:
+        yield f'torch does not import ({report.torch.error}): make setup'
     if stack == 'both':
-        lines.append(
+        yield (
             'ERROR: both stacks are installed, and each overwrites files of '
             'the other: remove this environment, then make setup'
         )
     for name in (name for name, found in hosts.items() if found is None):
-        lines.append(f'{name} is absent: {install_command(stack, name)}')
-    for name, error in report['broken_hosts'].items():
+        yield f'{name} is absent: {install_command(stack, name)}'
+    for name, error in report.broken_hosts.items():
         command = install_command(stack, name, broken=True)
-        lines.append(f'{name} does not import ({error}): {command}')
-    if hosts['mmcv'] and not ops['works']:
+        yield f'{name} does not import ({error}): {command}'
+    if hosts['mmcv'] and not ops.works:
         command = install_command(stack, 'mmcv', broken=True)
-        lines.append(
+        yield (
             'mmcv has no working ops, which detection alone needs '
-            f'({ops["error"]}): {command}'
+            f'({ops.error}): {command}'
         )
-    if gpus and ops['works'] and ops['cuda'] is None:
-        lines.append(
+    if gpus and ops.works and ops.cuda is None:
+        yield (
             "mmcv's ops run on the CPU only, which detection on a GPU finds "
             'too little: make setup MMCV_CUDA=1 (needs nvcc)'
         )
-    if report['mmscope'] is None:
-        lines.append(f'mmscope does not import: {report["mmscope_error"]}')
+    if report.mmscope is None:
+        yield f'mmscope does not import: {report.mmscope_error}'
     # Elsewhere a backend for GPUs is not missing, it has nothing to run on.
-    wanted = BACKENDS if gpus else ('reference', 'cpu')
-    for backend in wanted:
-        if reason := report['scan'][backend]:
-            lines.append(f'scan backend {backend}: {reason}')
-    return lines
+    for backend in BACKENDS if gpus else ('reference', 'cpu'):
+        if reason := report.scan[backend]:
+            yield f'scan backend {backend}: {reason}'
 
 
-def mmscope_version() -> tuple[str | None, str | None]:
-    """Return the version of mmscope, or why it does not import."""
+def collect() -> Report:
+    """Return the whole report."""
+    stack, hosts = hosts_report()
+    version = error = None
     try:
         importlib.import_module('mmscope')
         version = importlib.import_module('mmscope.version').__version__
-    except Exception as error:
-        return None, first_line(error)
-    return version, None
+    except Exception as reason:
+        error = first_line(reason)
+    report = Report(
+        mmscope=version,
+        mmscope_error=error,
+        python=platform.python_version(),
+        executable=sys.executable,
+        platform=platform.platform(),
+        torch=torch_report(),
+        stack=stack,
+        hosts=hosts,
+        broken_hosts=broken_hosts(hosts),
+        libraries={name: version_of(name) for name in LIBRARIES},
+        mmcv_ops=mmcv_report(),
+        scan=scan_report(),
+    )
+    report.fixes = list(fixes(report))
+    return report
 
 
-def collect() -> dict:
-    """Return the whole report, ready for JSON."""
-    stack, hosts = hosts_report()
-    version, error = mmscope_version()
-    report = {
-        'mmscope': version,
-        'mmscope_error': error,
-        'python': platform.python_version(),
-        'executable': sys.executable,
-        'platform': platform.platform(),
-        'torch': torch_report(),
-        'stack': stack,
-        'hosts': hosts,
-        'broken_hosts': broken_hosts(hosts),
-        'libraries': {name: version_of(name) for name in LIBRARIES},
-        'mmcv_ops': mmcv_report(),
-        'scan': scan_report(),
-    }
-    return {**report, 'fixes': fixes(report)}
-
-
-def rows(report: dict) -> list[tuple[str, str]]:
-    """Return the lines of the table that is printed."""
-    torch, ops = report['torch'], report['mmcv_ops']
-    table = [
-        ('mmscope', report['mmscope'] or 'does not import'),
-        ('python', f'{report["python"]} ({report["executable"]})'),
-        ('platform', report['platform']),
-        ('torch', torch['version'] or torch['error']),
-    ]
-    if torch['version']:
-        table += [
-            ('CUDA of torch', torch['cuda'] or 'none'),
-            ('GPUs', ', '.join(torch['gpus']) or 'none'),
-            ('CPU', f'{torch["threads"]} threads, {torch["cpu_capability"]}'),
-        ]
-    packages = {**report['hosts'], **report['libraries']}
-    table += [(name, found or 'absent') for name, found in packages.items()]
-    state = 'yes' if ops['works'] else f'no ({ops["error"]})'
-    if ops['works']:
-        state += f', CUDA {ops["cuda"]}' if ops['cuda'] else ', CPU only'
-    table += [('stack', report['stack']), ('mmcv ops', state)]
-    for backend, reason in report['scan'].items():
-        works = 'works' if reason is None else f'no: {reason}'
-        table.append((f'scan {backend}', works))
-    return table
+def rows(report: Report) -> Iterator[tuple[str, str]]:
+    """Give the lines of the table that is printed."""
+    torch, ops = report.torch, report.mmcv_ops
+    yield 'mmscope', report.mmscope or 'does not import'
+    yield 'python', f'{report.python} ({report.executable})'
+    yield 'platform', report.platform
+    yield 'torch', torch.version or torch.error
+    if torch.version:
+        yield 'CUDA of torch', torch.cuda or 'none'
+        yield 'GPUs', ', '.join(torch.gpus) or 'none'
+        yield 'CPU', f'{torch.threads} threads, {torch.cpu_capability}'
+    for name, found in {**report.hosts, **report.libraries}.items():
+        yield name, found or 'absent'
+    yield 'stack', report.stack
+    state = f'yes, CUDA {ops.cuda}' if ops.cuda else 'yes, CPU only'
+    yield 'mmcv ops', state if ops.works else f'no ({ops.error})'
+    for backend, reason in report.scan.items():
+        yield f'scan {backend}', f'no: {reason}' if reason else 'works'
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -272,12 +296,12 @@ def main(argv: list[str] | None = None) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         report = collect()
     if report_as_json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(asdict(report), indent=2))
         return
-    table = rows(report)
+    table = list(rows(report))
     width = max(len(name) for name, _ in table)
     for name, text in table:
         print(f'{name:<{width}}  {text}')
-    print('\nTo do:' if report['fixes'] else '\nNothing is missing.')
-    for line in report['fixes']:
+    print('\nTo do:' if report.fixes else '\nNothing is missing.')
+    for line in report.fixes:
         print(f'- {line}')

@@ -27,8 +27,9 @@ from pathlib import Path
 # Hosts print while they are imported; the report alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     from mmscope.analysis.markers import markers, update_document
+    from mmscope.cli.arguments import add_check, tool_parser
     from mmscope.errors import UserError, user_errors
-    from mmscope.evaluation.report import comparison
+    from mmscope.evaluation.report import Comparison
     from mmscope.evaluation.sweep_result import SweepResult
     from mmscope.visualization import curve_figure, save
 
@@ -37,18 +38,14 @@ TOOL = 'compare_runs'
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     text = 'JSON of sweep_threshold.py (default: those that --insert links)'
     add('sweeps', nargs='*', help=text)
     add('--names', nargs='+', help='names of the models, one a file')
     add('--insert', metavar='MD', help='Markdown file with the two markers')
     add('--picture', metavar='PNG', help='curve picture')
-    text = 'fail unless --insert is already up to date'
-    add('--check', action='store_true', help=text)
+    add_check(parser)
     args = parser.parse_args(argv)
     if args.names and len(args.names) != len(args.sweeps):
         parser.error(
@@ -88,7 +85,7 @@ def named_sweeps(args: argparse.Namespace, text: str) -> dict[str, Path]:
         return linked_sweeps(text, Path(args.insert))
     files = [Path(path) for path in args.sweeps]
     names = args.names or [
-        SweepResult.read(path).meta.get('name', path.stem) for path in files
+        SweepResult.read(path).meta.name or path.stem for path in files
     ]
     if len(set(names)) < len(files):
         raise UserError(f'names must differ, got {names}; use --names')
@@ -103,7 +100,7 @@ def run(args: argparse.Namespace) -> str | None:
     old = document.read_text() if document else ''
     sweeps = named_sweeps(args, old)
     runs = {name: SweepResult.read(path) for name, path in sweeps.items()}
-    report = comparison(runs)
+    report = Comparison(runs).markdown()
     if args.picture and not args.check:
         save(curve_figure(runs), args.picture)
     if document is None:

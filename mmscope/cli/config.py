@@ -7,22 +7,19 @@ mmscope config NAME --copy FOLDER
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
 from mmengine.config import Config
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.errors import UserError, user_errors
 from mmscope.runtime.configs import config_names, configs_folder, find_config
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print names, a complete config, or where its copy is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('name', nargs='?', help='config (default: list all)')
     parser.add_argument(
         '--copy',
@@ -43,13 +40,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def copy_config(path: Path, target: Path) -> Path:
     """Copy a config of the package and all that it inherits from.
-
-    Args:
-        path (Path): One of the package.
-        target (Path): Folder, made if it is missing.
-
-    Returns:
-        Path: The copy; its bases lie beside it as in the package.
 
     Raises:
         UserError: If the config is none of the package, or a file that

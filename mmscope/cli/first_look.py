@@ -23,15 +23,7 @@ SEED = 1000
 
 
 def rendered_pictures(model: nn.Module, number: int) -> DataLoader:
-    """Render pictures for the model that comes with the package.
-
-    Args:
-        model (nn.Module): Of ``from_pretrained('demo')``.
-        number (int): Pictures.
-
-    Returns:
-        DataLoader: Batches for ``model.test_step``.
-    """
+    """Render pictures for the model that comes with the package."""
     dataset = {
         'type': 'mmscope.RenderedObjects',
         'num_images': number,
@@ -52,16 +44,7 @@ def rendered_pictures(model: nn.Module, number: int) -> DataLoader:
 def first_look(
     folder: str | Path, number: int = 200
 ) -> tuple[SweepResult, list[Path]]:
-    """Classify, exit and draw.
-
-    Args:
-        folder (str | Path): Where pictures go.
-        number (int): Pictures that are classified. Defaults to 200.
-
-    Returns:
-        tuple[SweepResult, list[Path]]: Accuracy and cost of every threshold;
-        a picture of what was refined, and one of who left.
-    """
+    """Classify, exit and draw what was refined, and who left."""
     model = from_pretrained(MODEL)
     loader = rendered_pictures(model, number)
     result = sweep(model, loader, num_quantiles=3)

@@ -14,15 +14,7 @@ from mmscope.runtime import ExitChoice, gate_hooks, set_exit_threshold
 
 
 def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
-    """Build the model that exits as the command line or the config says.
-
-    Args:
-        cfg (Config): Of ``open_config``.
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        nn.Module: In evaluation mode.
-    """
+    """Build the model that exits as the command line or the config says."""
     remarks = set_exit_threshold(cfg, args.exit_threshold)
     for remark in remarks:
         print(remark)
@@ -35,11 +27,6 @@ def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
 
 def set_gate(model: nn.Module, chosen: float | ExitChoice | None) -> None:
     """Give a model's gate another threshold.
-
-    Args:
-        model (nn.Module): The host's model.
-        chosen (float | ExitChoice | None): η, or what a file says of it;
-            None leaves the gate as it is.
 
     Raises:
         UserError: If a model that cannot exit is given one.

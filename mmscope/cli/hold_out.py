@@ -20,6 +20,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.datasets.class_folders import find_images, list_class_folders
 from mmscope.errors import UserError, user_errors
 
@@ -28,10 +29,7 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('train', type=Path, help='TRAIN/<class>/<image>')
     parser.add_argument('val', type=Path, help='folder to make')
     parser.add_argument(
@@ -52,20 +50,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def hold_out(
     train: Path, val: Path, count: int, link_train: Path | None = None
 ) -> int:
-    """Split off the last images of every class.
+    """Split off the last images of every class; give how many.
 
-    Args:
-        train (Path): Folder of class folders.
-        val (Path): Folder to make.
-        count (int): Images to hold out of every class.
-        link_train (Path | None): See ``--link-train``. Defaults to None.
-
-    Returns:
-        int: Number of images held out.
-
-    Raises:
-        UserError: If a folder to make is in use, or a class has too few.
-        DatasetLayoutError: If ``train`` holds no class folders.
+    Raises UserError if a folder to make is in use, or a class has too few;
+    DatasetLayoutError if ``train`` holds no class folders.
     """
     kept, held = _split(train, count)
     for folder in (val, link_train):

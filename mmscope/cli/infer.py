@@ -21,10 +21,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import nn
 
-from mmscope.cli.arguments import device, positive, threshold_or_file, whole
+from mmscope.cli.arguments import (
+    add_cfg_options,
+    add_exit_threshold,
+    device,
+    positive,
+    tool_parser,
+    whole,
+)
 from mmscope.cli.gated_models import load_model, set_gate
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.loading import open_config
@@ -48,10 +55,7 @@ WORKERS = max(min((os.cpu_count() or 1) - 1, 8), 1)
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     text = 'name of a published model, or a config and a checkpoint'
     add('model', nargs='+', metavar='MODEL', help=text)
@@ -59,18 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('images', metavar='DIR_OR_LIST', help=text)
     text = 'folder of Parquet files, read as one table'
     add('--out', required=True, metavar='results.parquet', help=text)
-    text = (
-        'an image leaves after the coarse stage when its confidence reaches '
-        'this: a number, or the file of sweep_threshold.py --save-threshold '
-        "(default: the config's)"
-    )
-    add(
-        '--threshold',
-        dest='exit_threshold',
-        type=threshold_or_file,
-        metavar='ETA',
-        help=text,
-    )
+    add_exit_threshold(parser, '--threshold')
     text = 'images of a coarse batch (default: 32)'
     add('--coarse-batch', type=positive, default=32, metavar='N', help=text)
     text = 'images of a fine batch, and of one of the heads (default: 32)'
@@ -84,8 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     text = 'GPUs of an actor, each (default: 0)'
     add('--ray-gpus', type=whole, default=0, metavar='N', help=text)
     add('--device', help='such as cpu or cuda:0')
-    text = 'config overrides'
-    add('--cfg-options', nargs='+', action=DictAction, help=text)
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if len(args.model) > 2:
         parser.error(
@@ -175,14 +167,7 @@ class Built(NamedTuple):
 
 
 def build(args: argparse.Namespace) -> Built:
-    """Build the model of the command line.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        Built: With its config and classes.
-    """
+    """Build the model of the command line."""
     # Wrong names in the config surface while the model is built.
     with user_errors(OSError, KeyError, TypeError):
         if len(args.model) == 1:
@@ -206,16 +191,7 @@ def build(args: argparse.Namespace) -> Built:
 def open_engine(
     built: Built, args: argparse.Namespace
 ) -> tuple[TwoStageEngine, MakeRow]:
-    """Make the engine of the command line.
-
-    Args:
-        built (Built): Of :func:`build`.
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        tuple[TwoStageEngine, Callable]: At the threshold that the model has,
-        and what makes a row of a name and a result.
-    """
+    """Make the engine of the command line, and what makes rows of results."""
     cfg, model, classes = built
     engine = TwoStageEngine(
         model,
@@ -231,26 +207,12 @@ def open_engine(
 def build_engine(
     args: argparse.Namespace,
 ) -> tuple[TwoStageEngine, MakeRow]:
-    """Build a model and its engine, in a process of a cluster.
-
-    Args:
-        args (argparse.Namespace): Command line, with absolute paths.
-
-    Returns:
-        tuple[TwoStageEngine, Callable]: See :func:`open_engine`.
-    """
+    """Build a model and its engine, in a process of a cluster."""
     return open_engine(build(args), args)
 
 
 def result_settings(built: Built) -> dict[str, Any]:
-    """Describe what decides the results.
-
-    Args:
-        built (Built): Of :func:`build`.
-
-    Returns:
-        dict: As JSON holds it; batch sizes are no part of it.
-    """
+    """Describe what decides the results; batch sizes are no part of it."""
     steps = [built.cfg.model, loading_pipeline(built.cfg)]
     found = {
         'config': _digest(repr(steps).encode()),

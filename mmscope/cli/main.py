@@ -53,10 +53,6 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run a command.
 
-    Args:
-        argv (list[str] | None): Command and its options. Defaults to None,
-            those of the process.
-
     Raises:
         SystemExit: With status 2 if there is no such command.
     """

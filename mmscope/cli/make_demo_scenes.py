@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.datasets.demo_writer import FOLDER, write_scenes
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('out', help=f'folder in which {FOLDER} is written')
     parser.add_argument('--train', type=int, default=200, help='images')
     parser.add_argument('--val', type=int, default=60, help='images')

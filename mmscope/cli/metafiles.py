@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.cli.get_flops import count
 from mmscope.cli.get_flops import parse_args as flops_args
 from mmscope.runtime.configs import config_names, configs_folder
@@ -30,14 +31,7 @@ NAME, INDEX = 'metafile.yml', 'model-index.yml'
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """Read the header of a config.
-
-    Args:
-        path (Path): Config file.
-
-    Returns:
-        dict[str, str]: ``Summary``, ``Host``, and the fields that it has.
-    """
+    """Read ``Summary``, ``Host`` and the fields that a config's header has."""
     text = ast.get_docstring(ast.parse(path.read_text())) or ''
     found, field = {'Summary': ''}, 'Summary'
     for line in text.splitlines():
@@ -52,21 +46,13 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def describe(name: str, path: Path) -> dict:
-    """Describe a config.
-
-    Args:
-        name (str): Such as 'ade20k/vim_ti_upernet'.
-        path (Path): Its file.
-
-    Returns:
-        dict: An entry of ``Models``.
-    """
+    """Describe a config, such as 'ade20k/vim_ti_upernet', for ``Models``."""
     header = read_header(path)
     counts = count(flops_args([str(path)]))
     metadata = {
-        'Parameters': counts['params'],
-        'MACs': counts['mean'],
-        'Input Size': counts['shape'],
+        'Parameters': counts.params,
+        'MACs': counts.costs.mean,
+        'Input Size': list(counts.shape),
     }
     metadata.update({key: header[key] for key in FIELDS if key in header})
     return {
@@ -103,10 +89,7 @@ def by_folder() -> dict[str, dict[str, Path]]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'folders',
         nargs='*',

@@ -9,7 +9,6 @@ tools/train.py, or the model that comes with the package. Needs gradio:
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.cli.first_look import MODEL, rendered_pictures
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.image_costs import image_costs
@@ -33,17 +33,7 @@ EXAMPLES = 8
 def look(
     model: nn.Module, path: str | None, threshold: float
 ) -> tuple[Figure | None, str]:
-    """Look at an image.
-
-    Args:
-        model (nn.Module): Of ``from_pretrained``, with a two-stage backbone.
-        path (str | None): Image file; None while there is none.
-        threshold (float): η.
-
-    Returns:
-        tuple[Figure | None, str]: What was important and refined; a sentence
-        on exit and cost.
-    """
+    """Show what was important and refined in an image, and what that cost."""
     if path is None:
         return None, 'Choose an image.'
     attach_gate(model, threshold)
@@ -59,15 +49,7 @@ def look(
 
 
 def examples(model: nn.Module, folder: str) -> list[str]:
-    """Render pictures that the page offers.
-
-    Args:
-        model (nn.Module): For the size of the pictures.
-        folder (str): Where they go.
-
-    Returns:
-        list[str]: PNG files.
-    """
+    """Render pictures that the page offers, as PNG files."""
     dataset, files = rendered_pictures(model, EXAMPLES).dataset, []
     for index in range(EXAMPLES):
         info = dataset.get_data_info(index)
@@ -79,13 +61,6 @@ def examples(model: nn.Module, folder: str) -> list[str]:
 
 def build_page(model: nn.Module, pictures: list[str]) -> Any:
     """Lay out the page.
-
-    Args:
-        model (nn.Module): See :func:`look`.
-        pictures (list[str]): Images that are offered.
-
-    Returns:
-        gradio.Blocks: To be launched.
 
     Raises:
         UserError: If gradio is not installed.
@@ -115,10 +90,7 @@ def build_page(model: nn.Module, pictures: list[str]) -> Any:
 
 def main(argv: list[str] | None = None) -> None:
     """Serve the page until it is interrupted."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('model', nargs='?', default=MODEL)
     parser.add_argument('--port', type=int, default=7860)
     args = parser.parse_args(argv)

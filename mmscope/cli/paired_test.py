@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
+from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation import SweepResult
 from mmscope.evaluation.paired_test import (
@@ -31,20 +32,13 @@ from mmscope.evaluation.paired_test import (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('hypotheses', nargs='?', help='hypotheses to test')
     parser.add_argument('sweeps', nargs='*', help='JSON of sweep_threshold.py')
     parser.add_argument('--json', help='write the results here')
     parser.add_argument('--tested', help='results of before')
     parser.add_argument('--insert', metavar='MD', help='document to write in')
-    parser.add_argument(
-        '--check',
-        action='store_true',
-        help='fail unless --insert is already up to date',
-    )
+    add_check(parser)
     args = parser.parse_args(argv)
     if bool(args.hypotheses) == bool(args.tested):
         parser.error('give either hypotheses with their sweeps, or --tested')
@@ -55,12 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run_tests(args: argparse.Namespace) -> list[PairedTest]:
     """Test hypotheses, or read the results of before.
-
-    Args:
-        args (argparse.Namespace): Command line.
-
-    Returns:
-        list[PairedTest]: One a hypothesis.
 
     Raises:
         UserError: If two sweeps have one name or a file is no list.

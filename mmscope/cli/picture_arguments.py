@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import nn
 
-from mmscope.cli.arguments import device
+from mmscope.cli.arguments import (
+    Parser,
+    add_cfg_options,
+    add_device,
+    add_model,
+    add_split,
+    tool_parser,
+)
+from mmscope.cli.gated_models import load_model
 from mmscope.errors import user_errors
-from mmscope.evaluation.loading import SPLITS, build_dataloader
+from mmscope.evaluation.loading import build_dataloader, open_config
 from mmscope.visualization.figure_layout import MOST_BOXES, SCORE_THR
 from mmscope.visualization.image_files import ImageFiles, class_meta
 from mmscope.visualization.rows import PANEL_WIDTH
@@ -21,42 +30,24 @@ from mmscope.visualization.rows import PANEL_WIDTH
 DEFAULT_IMAGES = 3
 
 
-def picture_parser(
-    description: str, name: str
-) -> tuple[argparse.ArgumentParser, Any]:
+def picture_parser(description: str, name: str) -> tuple[Parser, Any]:
     """Make a command line: which images of which model are drawn where.
 
-    Args:
-        description (str): Shown by --help.
-        name (str): Stem of the picture if no --out says another.
-
-    Returns:
-        tuple[argparse.ArgumentParser, Any]: Parser, and the group of options
-        that choose the images, of which one may be given.
+    Beside it comes the group of options that choose the images.
     """
-    parser = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = tool_parser(description)
+    add_model(parser)
+    add_split(parser)
     source = _add_source(parser)
     _add_target(parser, name)
-    parser.add_argument('--device', type=device, help='such as cpu or cuda:0')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config overrides'
-    )
+    add_device(parser)
+    add_cfg_options(parser)
+    # Of tools that draw models without exits.
+    parser.set_defaults(exit_threshold=None)
     return parser, source
 
 
-def _add_source(parser: argparse.ArgumentParser) -> Any:
-    parser.add_argument(
-        '--split',
-        choices=SPLITS,
-        default='test',
-        help='data to take images from: test_dataloader (default) or '
-        'val_dataloader',
-    )
+def _add_source(parser: Parser) -> Any:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         '--indices',
@@ -72,7 +63,7 @@ def _add_source(parser: argparse.ArgumentParser) -> Any:
     return source
 
 
-def _add_target(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_target(parser: Parser, name: str) -> None:
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         '--out',
@@ -104,16 +95,10 @@ def choose_images(
     args: argparse.Namespace,
     choose: Callable[[Any], list[int]] | None = None,
 ) -> tuple[Any, list[int]]:
-    """Find the images to show.
+    """Find the data set to show, and the indices of its images.
 
-    Args:
-        cfg (Config): Of ``open_config``.
-        args (argparse.Namespace): Of :func:`picture_parser`.
-        choose (Callable | None): Data set to indices, where neither files
-            nor indices are given; None spreads three. Defaults to None.
-
-    Returns:
-        tuple[Any, list[int]]: Data set and indices.
+    ``choose`` finds them where neither files nor indices are given; None
+    spreads three.
     """
     if args.images:
         meta = class_meta(cfg, args.checkpoint)
@@ -128,38 +113,28 @@ def _spread(dataset: Any) -> list[int]:
     return [int(index) for index in spread]
 
 
-def write_pictures(
+def show(
     args: argparse.Namespace,
-    default: Path,
+    name: str,
     draw: Callable[..., list[Path]],
-    model: nn.Module,
-    dataset: Any,
-    indices: list[int],
+    choose: Callable[[nn.Module, Any], list[int]] | None = None,
     **drawing: Any,
 ) -> None:
-    """Draw, and print the names of the files.
+    """Load, draw, and print the names of the files.
 
-    Args:
-        args (argparse.Namespace): Of :func:`picture_parser`.
-        default (Path): File if neither --out nor --out-dir was given.
-        draw (Callable): Such as ``draw_scopes``.
-        model (nn.Module): Model.
-        dataset (Any): Of :func:`choose_images`.
-        indices (list[int]): Of :func:`choose_images`.
-        **drawing (Any): Further options.
+    ``choose`` makes indices of model and data set, see :func:`choose_images`.
     """
-    file = Path(args.out or default)
+    # Wrong names in the config surface while model and data are built.
+    with user_errors(OSError, ValueError, KeyError, TypeError):
+        cfg = open_config(args.config, args.cfg_options)
+        model = load_model(cfg, args)
+        chosen = choose and partial(choose, model)
+        dataset, indices = choose_images(cfg, args, chosen)
+    file = Path(args.out or f'{cfg.work_dir}/{name}')
     if not file.suffix:
         file = file.with_suffix('.png')
+    drawing.update(score_thr=args.score_thr, panel_width=args.panel_width)
     with user_errors(OSError):
-        files = draw(
-            model,
-            dataset,
-            args.out_dir or file,
-            indices,
-            score_thr=args.score_thr,
-            panel_width=args.panel_width,
-            **drawing,
-        )
+        files = draw(model, dataset, args.out_dir or file, indices, **drawing)
     for file in files:
         print(file)

@@ -20,7 +20,7 @@ import yaml
 from mmengine.config import Config
 from torch import nn
 
-from mmscope.cli.arguments import threshold_or_file
+from mmscope.cli.arguments import add_exit_threshold, tool_parser
 from mmscope.cli.gated_models import load_model, set_gate
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.loading import open_config
@@ -31,34 +31,19 @@ from mmscope.visualization.image_files import class_meta
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('checkpoint', help='of tools/train.py')
     parser.add_argument('folder', help='is made; must not hold a model')
     parser.add_argument(
         '--config', help='where the checkpoint does not hold its own'
     )
-    parser.add_argument(
-        '--exit-threshold',
-        type=threshold_or_file,
-        metavar='ETA',
-        help='a number >= 0, or the file of sweep_threshold.py '
-        "--save-threshold (default: the config's)",
-    )
+    add_exit_threshold(parser)
     parser.set_defaults(device='cpu')
     return parser.parse_args(argv)
 
 
 def load(args: argparse.Namespace) -> nn.Module:
     """Load the model with the gate that it shall have.
-
-    Args:
-        args (argparse.Namespace): Of :func:`parse_args`.
-
-    Returns:
-        nn.Module: The host's model.
 
     Raises:
         UserError: If config, checkpoint or threshold are at fault.
@@ -83,15 +68,7 @@ def known_meta(cfg: Config, checkpoint: str) -> dict[str, Any]:
 
 
 def describe(model: nn.Module, folder: Path) -> str:
-    """Write ``metafile.yml`` beside the weights.
-
-    Args:
-        model (nn.Module): What the folder holds.
-        folder (Path): Of ``save_pretrained``.
-
-    Returns:
-        str: SHA-256 of the weights.
-    """
+    """Write ``metafile.yml`` beside the weights; give their SHA-256."""
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     entry = {
         'Name': folder.name,

@@ -36,6 +36,7 @@ with contextlib.redirect_stdout(sys.stderr):
 
     from mmscope.analysis.markers import update_document
     from mmscope.analysis.paper import TABLES
+    from mmscope.cli.arguments import add_check, tool_parser
     from mmscope.errors import UserError, user_errors
     from mmscope.evaluation.loading import build_model, open_config
     from mmscope.evaluation.paper_tables import Section, build
@@ -62,10 +63,7 @@ INTRO = (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     add, all_of_them = parser.add_argument, list(TABLES)
     names = {'choices': all_of_them, 'default': all_of_them, 'nargs': '+'}
     text = f'of {", ".join(TABLES)} (default: all)'
@@ -82,8 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--block', metavar='NAME', help='place in the document of --insert')
     text = 'parameters, costs and accuracies alone, without notes'
     add('--brief', action='store_true', help=text)
-    text = 'fail unless --insert is already up to date'
-    add('--check', action='store_true', help=text)
+    add_check(parser)
     args = parser.parse_args(argv)
     for name in ('check', 'block'):
         if getattr(args, name) and not args.insert:
@@ -127,7 +124,7 @@ def read_sweep(key: str, path: Path) -> SweepResult:
     """Read the file of a run, and refuse one of another data set."""
     sweep = SweepResult.read(path)
     runs = known_runs()
-    config = Path(sweep.meta.get('config', ''))
+    config = Path(sweep.meta.config)
     if config.parent.name in {*runs.values()} - {runs[key]}:
         raise UserError(
             f'{path} is of {config}, the tables want '
@@ -174,8 +171,8 @@ def sources(sweeps: dict[str, SweepResult]) -> str:
     if not sweeps:
         return 'No model of these tables was trained here.'
     lines = [
-        f'- `{key}`: {sweep.meta.get("config", "unknown config")}, '
-        f'{sweep.num_images} images of split {sweep.meta.get("split")!r}'
+        f'- `{key}`: {sweep.meta.config or "unknown config"}, '
+        f'{sweep.num_images} images of split {sweep.meta.split!r}'
         for key, sweep in sweeps.items()
     ]
     return 'Our accuracies are those of:\n\n' + '\n'.join(lines)

@@ -12,32 +12,11 @@ Beside it label map, boxes or class, and the ground truth where it is known.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from mmscope.cli.picture_arguments import (
-    choose_images,
-    picture_parser,
-    write_pictures,
-)
-from mmscope.errors import user_errors
-from mmscope.evaluation.loading import build_model, open_config
+from mmscope.cli.picture_arguments import picture_parser, show
 from mmscope.visualization import draw_reductions
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser, _ = picture_parser(__doc__, 'reduction')
-    args = parser.parse_args(argv)
-    # Wrong names in the config surface while model and data are built.
-    with user_errors(OSError, ValueError, KeyError, TypeError):
-        cfg = open_config(args.config, args.cfg_options)
-        model = build_model(cfg, args.checkpoint, args.device)
-        dataset, indices = choose_images(cfg, args)
-    write_pictures(
-        args,
-        Path(cfg.work_dir) / 'reduction.png',
-        draw_reductions,
-        model,
-        dataset,
-        indices,
-    )
+    show(parser.parse_args(argv), 'reduction', draw_reductions)

@@ -14,17 +14,9 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
-from mmscope.cli.arguments import positive, threshold_or_file
-from mmscope.cli.gated_models import load_model
-from mmscope.cli.picture_arguments import (
-    choose_images,
-    picture_parser,
-    write_pictures,
-)
-from mmscope.errors import user_errors
-from mmscope.evaluation.loading import open_config
+from mmscope.cli.arguments import add_exit_threshold, positive
+from mmscope.cli.picture_arguments import picture_parser, show
 from mmscope.visualization import draw_scopes, spread_by_confidence
 
 
@@ -38,14 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='N images of the split, from the one that the model is most '
         'sure of to the one of which it is least; looks at all of them first',
     )
-    parser.add_argument(
-        '--exit-threshold',
-        type=threshold_or_file,
-        metavar='ETA',
-        help='a number >= 0 (0: every image exits, > 1: none does), or the '
-        'file of sweep_threshold.py --save-threshold (default: the '
-        "config's)",
-    )
+    add_exit_threshold(parser)
     parser.add_argument(
         '--importances',
         nargs='+',
@@ -60,22 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    # Wrong names in the config surface while model and data are built.
-    with user_errors(OSError, ValueError, KeyError, TypeError):
-        cfg = open_config(args.config, args.cfg_options)
-        model = load_model(cfg, args)
-        choose = None
-        if args.by_confidence:
-            choose = partial(
-                spread_by_confidence, model, number=args.by_confidence
-            )
-        dataset, indices = choose_images(cfg, args, choose)
-    write_pictures(
-        args,
-        Path(cfg.work_dir) / 'scope.png',
-        draw_scopes,
-        model,
-        dataset,
-        indices,
-        others=args.importances,
-    )
+    choose = None
+    if args.by_confidence:
+        choose = partial(spread_by_confidence, number=args.by_confidence)
+    show(args, 'scope', draw_scopes, choose, others=args.importances)

@@ -19,6 +19,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.datasets.class_folders import list_class_folders
 from mmscope.datasets.files import read_lines
 from mmscope.errors import UserError, user_errors
@@ -28,10 +29,7 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('folder', type=Path, help='flat folder of images')
     parser.add_argument('list', type=Path, help="'name class' on each line")
     parser.add_argument(
@@ -43,18 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def sort_by_class(folder: Path, path: Path, train: Path | None = None) -> int:
     """Move every image of a flat folder into the folder of its class.
 
-    Args:
-        folder (Path): With images directly in it.
-        path (Path): List of names and classes.
-        train (Path | None): Class folders that numbers count. Defaults to
-            None.
-
-    Returns:
-        int: Number of images moved.
-
-    Raises:
-        UserError: If there are no images, the list cannot be read or lacks
-            some, or numbers come without ``train``.
+    ``train`` has the class folders that numbers count. Raises UserError if
+    there are no images, the list cannot be read or lacks some, or numbers come
+    without ``train``.
     """
     if not folder.is_dir():
         raise UserError(f'{folder.absolute()} does not exist')
@@ -90,9 +79,6 @@ def sort_by_class(folder: Path, path: Path, train: Path | None = None) -> int:
 
 def read_list(path: Path) -> dict[str, str]:
     """Read the class of every image.
-
-    Args:
-        path (Path): List of names and classes, in UTF-8.
 
     Returns:
         dict[str, str]: Name without ending -> class as it stands there.

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from mmscope.analysis.costs import DIRECTIONS
-from mmscope.cli.arguments import device
+from mmscope.cli.arguments import (
+    Parser,
+    add_cfg_options,
+    add_convention,
+    add_device,
+    add_model,
+    add_split,
+    tool_parser,
+)
 from mmscope.evaluation.curves import NUM_DRAWS
 from mmscope.evaluation.loading import SPLITS
 
@@ -15,21 +20,12 @@ from mmscope.evaluation.loading import SPLITS
 def parse_sweep_args(
     description: str, argv: list[str] | None = None
 ) -> argparse.Namespace:
-    """Read the command line.
+    """Read the command line of a tool that does what is described.
 
-    Args:
-        description (str): What the tool does.
-        argv (list[str] | None): None for the process's own. Defaults to
-            None.
-
-    Returns:
-        argparse.Namespace: Checked arguments; ``chooses`` says whether there
-        is a target, ``choose_on`` is 'val' where it is not given.
+    ``chooses`` says whether there is a target; ``choose_on`` is 'val' where it
+    is not given.
     """
-    parser = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(description)
     _add_sweep_arguments(parser)
     _add_choice_arguments(parser)
     _add_output_arguments(parser)
@@ -45,22 +41,20 @@ def parse_sweep_args(
     return args
 
 
-def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_sweep_arguments(parser: Parser) -> None:
     """Add what is swept."""
+    add_model(parser)
+    add_split(parser)
+    add_convention(parser)
+    add_device(parser)
+    add_cfg_options(parser)
     add, many = parser.add_argument, {'nargs': '+', 'default': []}
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file')
-    text = 'data to evaluate: test_dataloader (default) or val_dataloader'
-    add('--split', choices=SPLITS, default='test', help=text)
     text = 'thresholds between all exit and nobody (default: 9)'
     add('--num-quantiles', type=int, default=9, metavar='N', help=text)
     text = 'thresholds to evaluate beside the quantiles, such as 0.5 0.55'
     add('--thresholds', type=float, metavar='ETA', help=text, **many)
     text = 'settings of the backbone to evaluate the same weights with'
     add('--vary', metavar='KEY=VALUE,VALUE', help=text, **many)
-    conventions = sorted(DIRECTIONS, reverse=True)
-    text = 'scan directions counted: one (paper) or both (exact)'
-    add('--convention', choices=conventions, default='paper', help=text)
     text = (
         'random exits to compare each threshold with (default: '
         f'{NUM_DRAWS}); a draw takes 0.1 s on COCO val, else next to nothing'
@@ -69,12 +63,9 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     add('--seed', type=int, default=0, help='seed of the random exits')
     text = "images a batch (default: config's)"
     add('--batch-size', type=int, help=text)
-    add('--device', type=device, help='such as cpu or cuda:0')
-    text = 'config overrides'
-    add('--cfg-options', nargs='+', action=DictAction, help=text)
 
 
-def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_choice_arguments(parser: Parser) -> None:
     """Add the options that choose a threshold."""
     target = parser.add_mutually_exclusive_group()
     text = (
@@ -98,7 +89,7 @@ def _add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--save-threshold', metavar='FILE', help=text)
 
 
-def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_output_arguments(parser: Parser) -> None:
     """Add what is timed and where things are written."""
     add = parser.add_argument
     text = 'images timed in real gated runs; 0 times nothing (default: 16)'

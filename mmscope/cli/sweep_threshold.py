@@ -34,10 +34,11 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 from mmengine.config import Config
 from torch import nn
@@ -53,7 +54,6 @@ with contextlib.redirect_stdout(sys.stderr):
         measure_throughput,
         representative_images,
     )
-    from mmscope.evaluation.calibration import Calibration
     from mmscope.evaluation.curves import operating_point
     from mmscope.evaluation.endpoint_images import EndpointImages
     from mmscope.evaluation.exit_endpoints import score_variants
@@ -62,8 +62,9 @@ with contextlib.redirect_stdout(sys.stderr):
         build_model,
         open_config,
     )
-    from mmscope.evaluation.report import summary
+    from mmscope.evaluation.summary import summary
     from mmscope.evaluation.sweep import check_thresholds, sweep_images
+    from mmscope.evaluation.sweep_meta import ChosenThreshold, SweepMeta
     from mmscope.evaluation.tables import to_records
     from mmscope.evaluation.tasks import default_score
     from mmscope.evaluation.threshold_choice import choose_threshold
@@ -78,18 +79,18 @@ def run(args: argparse.Namespace) -> SweepResult:
     model = build_model(cfg, args.checkpoint, args.device)
     wanted = check_thresholds(model, args.thresholds)
     variants = [Variant(), *combinations(args.vary)]
-    fitted = fit(args, cfg, model) if args.calibrate else None
+    fitted = None
+    if args.calibrate:
+        fitting = build_dataloader(cfg, args.choose_on, args.batch_size)
+        fitted = calibrate(model, fitting)
     loader, scored = score_split(args, cfg, model, args.split, variants)
     meta = describe(args, model, scored[0])
     if fitted is not None:
         names = scored[0].table['name'].tolist()
-        same = {'same_images': fitted.names == names}
-        meta['calibration'] = (
-            fitted.to_meta() | {'split': args.choose_on} | same
-        )
+        meta.calibration = fitted.noted(args.choose_on, names)
     if args.chooses:
-        meta['chosen'] = choose(args, cfg, model, scored[0])
-        wanted.append(meta['chosen']['exit_threshold'])
+        meta.chosen = choose(args, cfg, model, scored[0])
+        wanted.append(meta.chosen.exit_threshold)
     options = (args.num_quantiles, args.convention, args.num_draws, args.seed)
     result, *others = (
         replace(sweep_images(images, *options, wanted), meta=meta)
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> SweepResult:
     if args.speed_images > 0:
         add_speed(result, model, loader, args)
     for variant, other in zip(variants[1:], others, strict=True):
-        other.meta = {**meta, 'name': variant.name}
+        other.meta = msgspec.structs.replace(meta, name=variant.name)
         result.variants[variant.name] = other.rows
         if args.out_dir:
             file = variant.name.replace(', ', ',') + '.json'
@@ -106,14 +107,6 @@ def run(args: argparse.Namespace) -> SweepResult:
     if args.no_images:
         result.images = result.images[:0]
     return result
-
-
-def fit(
-    args: argparse.Namespace, cfg: Config, model: nn.Module
-) -> Calibration:
-    """Fit the temperature of the model's gate, and set it."""
-    loader = build_dataloader(cfg, args.choose_on, args.batch_size)
-    return calibrate(model, loader)
 
 
 def score_split(
@@ -133,17 +126,17 @@ def score_split(
 
 def describe(
     args: argparse.Namespace, model: nn.Module, images: EndpointImages
-) -> dict[str, Any]:
+) -> SweepMeta:
     """Say what was swept, without folders of this machine."""
-    return {
-        'name': args.name or Path(args.config).stem,
-        'config': shown(args.config),
-        'checkpoint': Path(args.checkpoint).name,
-        'split': args.split,
-        'num_images': len(images.table),
-        'params': sum(p.numel() for p in model.parameters()),
-        'seed': args.seed,
-    }
+    return SweepMeta(
+        name=args.name or Path(args.config).stem,
+        config=shown(args.config),
+        checkpoint=Path(args.checkpoint).name,
+        split=args.split,
+        num_images=len(images.table),
+        params=sum(p.numel() for p in model.parameters()),
+        seed=args.seed,
+    )
 
 
 def choose(
@@ -151,14 +144,8 @@ def choose(
     cfg: Config,
     model: nn.Module,
     reported: EndpointImages,
-) -> dict[str, Any]:
-    """Choose a threshold on one split, and save it where that is asked for.
-
-    Returns:
-        dict[str, Any]: The fields of ``ExitChoice``; ``reported``, the
-        operating point on the swept split; ``same_images``, whether that is
-        the one that it was chosen on.
-    """
+) -> ChosenThreshold:
+    """Choose a threshold on one split, and save it where that is asked for."""
     images = reported
     if args.choose_on != args.split:
         _, (images,) = score_split(args, cfg, model, args.choose_on)
@@ -180,11 +167,11 @@ def choose(
     )
     if args.save_threshold:
         choice.write(args.save_threshold)
-    return {
-        **asdict(choice),
-        'reported': point_at(reported, threshold),
-        'same_images': images.table['name'].equals(reported.table['name']),
-    }
+    return ChosenThreshold(
+        **vars(choice),
+        reported=point_at(reported, threshold),
+        same_images=images.table['name'].equals(reported.table['name']),
+    )
 
 
 def point_at(images: EndpointImages, threshold: float) -> dict[str, Any]:
@@ -233,7 +220,7 @@ def write(
     (folder / 'sweep.md').write_text(result.table() + '\n')
     runs = {}
     for one in (result, *baselines):
-        name = one.meta.get('name', 'model')
+        name = one.meta.name or 'model'
         runs[f'{name} ({len(runs)})' if name in runs else name] = one
     save(curve_figure(runs), folder / 'curve.png')
 

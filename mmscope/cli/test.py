@@ -12,22 +12,13 @@ import argparse
 from functools import partial
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-import mmscope  # noqa: F401
-from mmscope.cli.arguments import add_common_arguments
-from mmscope.datasets.coco_metric import check_evaluators
-from mmscope.errors import UserError, user_errors
-from mmscope.models.layers import unwrap_model
+from mmscope.cli.arguments import add_model, add_run_options, tool_parser
+from mmscope.cli.host_run import Prepared, open_run, run_host
+from mmscope.errors import UserError
 from mmscope.runtime import (
-    StripWrappersHook,
     adapt_to_machine,
-    check_host,
-    disk_errors,
     ending_cleanly,
-    leaving_together,
-    load_config,
-    load_model_weights,
     read_checkpoint,
     set_exit_threshold,
     type_name,
@@ -37,12 +28,8 @@ from mmscope.runtime import (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = tool_parser(__doc__)
+    add_model(parser)
     parser.add_argument(
         '--tta',
         action='store_true',
@@ -56,28 +43,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--show-dir', help='write pictures of predictions to this folder'
     )
-    add_common_arguments(parser)
+    add_run_options(parser)
     return parser.parse_args(argv)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
+def prepare(args: argparse.Namespace) -> Prepared:
     """Make the complete config and the remarks for its log.
-
-    Args:
-        args (argparse.Namespace): Of :func:`parse_args`.
-
-    Returns:
-        tuple[Config, list[str]]: Config and sentences.
 
     Raises:
         UserError: If the command line or the config is at fault.
     """
-    cfg = load_config(args)
-    check_host(cfg)
-    check_evaluators(cfg)
+    cfg = open_run(args)
     read_checkpoint(args.checkpoint)
-    cfg.load_from = args.checkpoint
-    cfg.resume = False
+    cfg.load_from, cfg.resume = args.checkpoint, False
     notes = set_exit_threshold(cfg, args.exit_threshold)
     notes += adapt_to_machine(cfg)
     if args.tta:
@@ -91,10 +69,6 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
 
 def use_pictures(cfg: Config, folder: str) -> None:
     """Let a hook of the host, or for it, paint every prediction.
-
-    Args:
-        cfg (Config): Changed in place.
-        folder (str): Where pictures go.
 
     Raises:
         UserError: If the config has no visualization hook.
@@ -118,10 +92,6 @@ def use_pictures(cfg: Config, folder: str) -> None:
 def use_output(cfg: Config, out: str) -> None:
     """Let the evaluator write predictions.
 
-    Args:
-        cfg (Config): Changed in place.
-        out (str): Folder (mmseg) or ``.pkl`` file.
-
     Raises:
         UserError: If the name does not fit the host.
     """
@@ -144,31 +114,5 @@ def use_output(cfg: Config, out: str) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
-    with leaving_together():
-        run(args)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Test as the command line says.
-
-    Args:
-        args (argparse.Namespace): Of :func:`parse_args`.
-    """
-    with user_errors():
-        cfg, notes = prepare(args)
-    # Wrong names and arguments in the config surface while it is built.
-    disk = partial(
-        disk_errors, cfg.work_dir, 'Name another folder with --work-dir'
-    )
-    with user_errors(ValueError, KeyError, TypeError), disk():
-        runner = Runner.from_cfg(cfg)
-        runner.register_hook(StripWrappersHook())
-        for note in notes:
-            runner.logger.info(note)
-        unused = load_model_weights(
-            unwrap_model(runner.model), args.checkpoint
-        )
-        if unused:
-            runner.logger.warning(unused)
-    with user_errors(), disk():
-        runner.test()
+    hint = 'Name another folder with --work-dir'
+    run_host('test', partial(prepare, args), hint)

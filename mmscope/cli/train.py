@@ -10,31 +10,21 @@ The host (mmsegmentation, mmdetection or mmpretrain) is the config's
 from __future__ import annotations
 
 import argparse
-import logging
 from functools import partial
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-import mmscope  # noqa: F401
-from mmscope.cli.arguments import add_common_arguments
-from mmscope.datasets.coco_metric import check_evaluators
-from mmscope.errors import UserError, user_errors
-from mmscope.models.layers import unwrap_model
+from mmscope.cli.arguments import add_model, add_run_options, tool_parser
+from mmscope.cli.host_run import Prepared, open_run, run_host
+from mmscope.errors import UserError
 from mmscope.runtime import (
     StepSeedHook,
-    StripWrappersHook,
     adapt_to_machine,
     batch_note,
-    check_host,
     check_pretrained,
-    disk_errors,
     drop_pretrained,
     ending_cleanly,
     latest_checkpoint,
-    leaving_together,
-    load_config,
-    load_model_weights,
     read_checkpoint,
     set_exit_threshold,
     use_amp,
@@ -48,11 +38,8 @@ FULL_DISK = (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config file')
+    parser = tool_parser(__doc__)
+    add_model(parser, checkpoint=False)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -64,25 +51,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--amp', action='store_true', help='bfloat16 mixed precision (GPU)'
     )
-    add_common_arguments(parser)
+    add_run_options(parser)
     return parser.parse_args(argv)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
+def prepare(args: argparse.Namespace) -> Prepared:
     """Make the complete config and the remarks for its log.
-
-    Args:
-        args (argparse.Namespace): Of :func:`parse_args`.
-
-    Returns:
-        tuple[Config, list[str]]: Config and sentences.
 
     Raises:
         UserError: If the command line or the config is at fault.
     """
-    cfg = load_config(args)
-    check_host(cfg)
-    check_evaluators(cfg)
+    cfg = open_run(args)
     set_exit_threshold(cfg, args.exit_threshold)
     notes = adapt_to_machine(cfg)
     if args.amp:
@@ -95,13 +74,6 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
 
 def set_resume(cfg: Config, resume: str | None) -> list[str]:
     """Point the runner at the checkpoint to go on from.
-
-    Args:
-        cfg (Config): Changed in place.
-        resume (str | None): Path, 'auto' or None.
-
-    Returns:
-        list[str]: Sentences for the log.
 
     Raises:
         UserError: If the named checkpoint is absent or damaged.
@@ -123,42 +95,12 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
             f'load_from={resume}'
         )
     cfg.load_from = resume
-    notes = drop_pretrained(cfg)
-    return [
-        *notes,
-        f'going on from {resume}, step {state["meta"].get("iter")}',
-    ]
+    step = state['meta'].get('iter')
+    return [*drop_pretrained(cfg), f'going on from {resume}, step {step}']
 
 
 @ending_cleanly(': --resume goes on from the last checkpoint')
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
-    with leaving_together():
-        run(args)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Train as the command line says.
-
-    Args:
-        args (argparse.Namespace): Of :func:`parse_args`.
-    """
-    with user_errors():
-        cfg, notes = prepare(args)
-    # Wrong names and arguments in the config surface while it is built.
-    disk = partial(disk_errors, cfg.work_dir, FULL_DISK)
-    with user_errors(ValueError, KeyError, TypeError), disk():
-        runner = Runner.from_cfg(cfg)
-        runner.register_hook(StepSeedHook())
-        runner.register_hook(StripWrappersHook())
-        for note in notes:
-            runner.logger.info(note)
-        if cfg.get('resume') and cfg.get('load_from'):
-            unused = load_model_weights(
-                unwrap_model(runner.model), cfg.load_from
-            )
-            if unused:
-                runner.logger.log(logging.WARNING, unused)
-    with user_errors(), disk():
-        runner.train()
+    run_host('train', partial(prepare, args), FULL_DISK, [StepSeedHook])

@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.errors import UserError, user_errors
 from mmscope.models import TokenBackbone, TokenViT
 from mmscope.models.backbones.released import (
@@ -46,10 +47,7 @@ HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', help='file to write')
     parser.add_argument(
@@ -84,9 +82,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def read_source(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Read the weights of a checkpoint without executing anything in it.
-
-    Args:
-        path (Path): Released file.
 
     Returns:
         tuple[dict[str, Tensor], list[str]]: Weights by released name, and
@@ -180,14 +175,6 @@ def build(
     told: WeightsInfo | None,
 ) -> tuple[TokenBackbone, tuple[int, int]]:
     """Build the backbone that the weights are for, without memory.
-
-    Args:
-        source (dict[str, Tensor]): Weights by released name, complete.
-        origin (Source): Whose they are.
-        target (str): 'vim', 'mambascope' or 'vitdet'.
-        img_size (int | None): Wanted side in pixels; None for the table's.
-        patch_stride (int | None): Pixels; None for the patch size.
-        told (WeightsInfo | None): What the file says itself.
 
     Returns:
         tuple[TokenBackbone, tuple[int, int]]: The backbone, and the grid that

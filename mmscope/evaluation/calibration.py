@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmscope.evaluation.classification import NUM_BINS, bin_index
 from mmscope.evaluation.exit_endpoints import evaluating
+from mmscope.evaluation.sweep_meta import FittedTemperature, TemperatureFit
 from mmscope.models import TwoStage, attach_gate
 from mmscope.models.heads.confidence import MAP
 from mmscope.models.layers import unwrap_model
@@ -34,30 +35,25 @@ CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """A temperature, and what it did on the images it was fitted to.
+class Calibration(TemperatureFit):
+    """A fitted temperature.
 
     Args:
-        temperature (float): T.
-        nll_before (float): Negative log-likelihood of the coarse
-            predictions at T = 1, nats.
-        nll (float): The same at T.
-        ece_before (float): Expected calibration error at T = 1, percent.
-        ece (float): The same at T.
-        names (list[str]): Images.
+        names (list[str]): Images that it was fitted to.
     """
 
-    temperature: float
-    nll_before: float
-    nll: float
-    ece_before: float
-    ece: float
     names: list[str]
 
-    def to_meta(self) -> dict[str, float]:
-        """Give the numbers; ``num_images`` in place of names."""
-        found = dict(vars(self))
-        return {**found, 'num_images': len(found.pop('names'))}
+    def noted(self, split: str, swept: list[str]) -> FittedTemperature:
+        """Note it in a sweep of some images; the split is that of the fit."""
+        numbers = dict(vars(self))
+        names = numbers.pop('names')
+        return FittedTemperature(
+            **numbers,
+            num_images=len(names),
+            split=split,
+            same_images=names == swept,
+        )
 
 
 def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
@@ -68,14 +64,6 @@ def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
     'map'. The coarse stage runs once over the data; logits and targets
     are kept in float32, 8 bytes for each image and class (map: cell and
     class).
-
-    Args:
-        model (nn.Module): Host model with weights; its gate gets the
-            temperature.
-        dataloader (Iterable): Batches with annotations.
-
-    Returns:
-        Calibration: What was fitted.
 
     Raises:
         ValueError: If the model has no early exit or the data no labels, or
@@ -159,12 +147,7 @@ def fit_temperature(logits: Tensor, targets: Tensor, meaning: str) -> float:
 def mean_nll(
     logits: Tensor, targets: Tensor, meaning: str, temperature: float = 1.0
 ) -> float:
-    """Compute the mean negative log-likelihood.
-
-    Returns:
-        float: Nats, of arguments as :func:`fit_temperature` has them:
-        cross-entropy of a row, or binary cross-entropy of an entry.
-    """
+    """Compute the mean negative log-likelihood."""
     softmax, total = meaning == 'softmax', 0.0
     for some, wanted in _chunks(logits, targets):
         if softmax:
@@ -184,9 +167,6 @@ def calibration_error(
     Guo et al., Eq. 3. A softmax is judged by the largest probability and the
     share of that class in the target; independent logits by each
     probability and whether the class is there.
-
-    Returns:
-        float: Percent, of arguments as :func:`fit_temperature` has them.
     """
     gaps, number = np.zeros(NUM_BINS), 0
     for some, right in _chunks(logits, targets):

@@ -63,25 +63,13 @@ class ClassificationScore(AdditiveScore):
         return np.concatenate([[right, float(label in five), 1.0], gaps])
 
     def total(self, statistics: np.ndarray) -> np.ndarray:
-        """Compute the top-1 accuracy.
-
-        Args:
-            statistics (np.ndarray): Summed statistics, (..., 18).
-
-        Returns:
-            np.ndarray: Percent, (...), NaN without any image.
-        """
+        """Compute top-1 of sums (..., 18) in percent, NaN without images."""
         return _percent(statistics[..., 0], statistics[..., 2])
 
     def per_image(self, statistics: np.ndarray) -> pd.DataFrame:
-        """Score each image by itself: 0 or 100.
+        """Score each image by itself: 0 or 100, n rows.
 
-        Args:
-            statistics (np.ndarray): Of each image, (n, 18).
-
-        Returns:
-            pd.DataFrame: ``top1``, and ``top5`` where there are more than
-            five classes, n rows.
+        ``top1``, and ``top5`` of more than five classes.
         """
         found = {'top1': self.total(statistics)}
         if self.has_top5:
@@ -89,15 +77,7 @@ class ClassificationScore(AdditiveScore):
         return pd.DataFrame(found)
 
     def extras(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute what else is known of a set of images.
-
-        Args:
-            statistics (np.ndarray): Summed statistics, (..., 18).
-
-        Returns:
-            dict[str, np.ndarray]: ``top5`` where there are more than five
-            classes, and ``ece``, both in percent, (...).
-        """
+        """Compute ``ece``, and ``top5`` of over five classes, in percent."""
         found = {'top5': self._top5(statistics)} if self.has_top5 else {}
         gaps = np.abs(statistics[..., 3:]).sum(-1)
         return {**found, 'ece': _percent(gaps, statistics[..., 2])}
@@ -105,15 +85,7 @@ class ClassificationScore(AdditiveScore):
     def describe(
         self, sample: Any
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Keep true and predicted class, and the latter's probability.
-
-        Args:
-            sample (DataSample): As for :meth:`measure`.
-
-        Returns:
-            tuple[dict[str, float], dict[str, float]]: ``label``; ``pred`` and
-            ``prob``.
-        """
+        """Keep ``label``; the predicted class ``pred`` and its ``prob``."""
         probs = self._probs(sample)
         predicted = int(probs.argmax())
         return (
@@ -154,14 +126,7 @@ class ClassificationScore(AdditiveScore):
 
 
 def bin_index(prob: np.ndarray | float) -> np.ndarray:
-    """Find the bins (k / 15, (k + 1) / 15] of probabilities; 0 is in bin 0.
-
-    Args:
-        prob (np.ndarray | float): In [0, 1], (...).
-
-    Returns:
-        np.ndarray: (...) int64 in [0, 15).
-    """
+    """Find the bins (k / 15, (k + 1) / 15] of probabilities; 0 is in bin 0."""
     upper = np.ceil(np.asarray(prob, dtype=np.float64) * NUM_BINS)
     return np.clip(upper.astype(np.int64) - 1, 0, NUM_BINS - 1)
 

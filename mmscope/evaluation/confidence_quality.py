@@ -68,9 +68,6 @@ class ConfidenceQuality:
 def score_correlations(images: EndpointImages) -> pd.DataFrame:
     """Ask whether the confidence tells who gains from refinement.
 
-    Args:
-        images (EndpointImages): Images scored at both exits.
-
     Returns:
         pd.DataFrame: For each per-image ``score``, ``gain_pearson`` and
         ``gain_spearman``, the confidence's correlations with the gain (a
@@ -111,10 +108,6 @@ def correlations(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 def order_quality(rows: pd.DataFrame, score: str) -> float | None:
     """Place the gate between random exits (0) and the oracle (1).
 
-    Args:
-        rows (pd.DataFrame): From :func:`curve`.
-        score (str): Name of the score.
-
     Returns:
         float | None: Area between the curve and the random one over the
         exit ratio, as a share of the oracle's; None if order cannot matter.
@@ -132,11 +125,6 @@ def compare_kinds(
     images: EndpointImages, num_draws: int = NUM_DRAWS, seed: int = 0
 ) -> pd.DataFrame:
     """Ask which kind of confidence would order the exits best.
-
-    Args:
-        images (EndpointImages): Images scored at both exits.
-        num_draws (int): Random exits to compare with. Defaults to 50.
-        seed (int): Seed of the random exits. Defaults to 0.
 
     Returns:
         pd.DataFrame: ``kind``, ``pearson`` and ``spearman`` with the gain,

@@ -52,14 +52,7 @@ def quantile_thresholds(
 
 
 def check_confidence(confidence: np.ndarray) -> None:
-    """Refuse NaN.
-
-    Args:
-        confidence (np.ndarray): (n,).
-
-    Raises:
-        ValueError: If a confidence is NaN.
-    """
+    """Refuse NaN, by ValueError."""
     if np.isnan(confidence).any():
         raise ValueError('some confidences are NaN; the exit head diverged')
 
@@ -117,10 +110,6 @@ def operating_point(
     images: EndpointImages, exits: np.ndarray
 ) -> dict[str, float]:
     """Say what a run gives in which these images exit.
-
-    Args:
-        images (EndpointImages): Images scored at both exits.
-        exits (np.ndarray): Who exits, (n,) bool.
 
     Returns:
         dict[str, float]: ``exit_ratio``; the score by its name, and its

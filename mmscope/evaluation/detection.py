@@ -74,15 +74,7 @@ class DetectionScore:
     def describe(
         self, sample: Any
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Count objects and detections.
-
-        Args:
-            sample (DetDataSample): As for :meth:`measure`.
-
-        Returns:
-            tuple[dict[str, float], dict[str, float]]: ``objects`` without
-            crowds; ``detections``.
-        """
+        """Count ``objects`` but crowds, and ``detections``."""
         truth = self._truth(self._image_id(sample))
         objects = sum(not entry.get('iscrowd') for entry in truth)
         return {'objects': objects}, {'detections': len(sample.pred_instances)}
@@ -90,15 +82,7 @@ class DetectionScore:
     def gather(
         self, coarse: Sequence | None, fine: Sequence
     ) -> DetectionImages:
-        """Put the matches of all images together.
-
-        Args:
-            coarse (Sequence[ImageMatches] | None): After the coarse stage.
-            fine (Sequence[ImageMatches]): After the fine stage.
-
-        Returns:
-            DetectionImages: The images.
-        """
+        """Put the matches of all images together."""
         return DetectionImages(self.iou_types, coarse, fine)
 
     def _truth(self, image_id: int) -> list[Entry]:
@@ -155,17 +139,7 @@ class DetectionScore:
 def box_entries(
     found: Any, image_id: int, cat_ids: Sequence[int]
 ) -> list[Entry]:
-    """Write boxes in COCO's result format.
-
-    Args:
-        found (InstanceData): ``bboxes`` (x1, y1, x2, y2), ``scores`` and
-            ``labels``.
-        image_id (int): Of the annotation file.
-        cat_ids (Sequence[int]): Category of each label.
-
-    Returns:
-        list[Entry]: One a detection.
-    """
+    """Write boxes (x1, y1, x2, y2) in COCO's result format."""
     boxes = found.bboxes.detach().cpu().double().numpy()
     boxes[:, 2:] -= boxes[:, :2]
     return [
@@ -181,17 +155,7 @@ def box_entries(
 def mask_entries(
     found: Any, image_id: int, cat_ids: Sequence[int]
 ) -> list[Entry]:
-    """Write masks in COCO's result format.
-
-    Args:
-        found (InstanceData): ``masks`` (n, H, W) or encoded, ``labels``, and
-            ``mask_scores`` or ``scores``.
-        image_id (int): Of the annotation file.
-        cat_ids (Sequence[int]): Category of each label.
-
-    Returns:
-        list[Entry]: One a detection.
-    """
+    """Write masks (n, H, W), or encoded ones, in COCO's result format."""
     from pycocotools import mask as coder
 
     masks = found.masks

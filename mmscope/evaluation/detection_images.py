@@ -70,14 +70,8 @@ class DetectionImages:
     ) -> dict[str, np.ndarray]:
         """Compute AP at single IoUs and, where they are scored, of masks.
 
-        Args:
-            exits (np.ndarray): Who exits, (n,) bool.
-            among (np.ndarray | None): The images scored, (n,) bool.
-                Defaults to None.
-
-        Returns:
-            dict[str, np.ndarray]: ``bbox_mAP_50``, ``bbox_mAP_75``,
-            ``segm_mAP``, ``segm_mAP_50``, ``segm_mAP_75`` in percent.
+        Of exits (n,), in percent: ``bbox_mAP_50``, ``bbox_mAP_75``,
+        ``segm_mAP``, ``segm_mAP_50``, ``segm_mAP_75``.
         """
         found = {
             f'{iou_type}_{name}': value
@@ -93,14 +87,9 @@ class DetectionImages:
         return np.array([self.total(place < count) for count in counts])
 
     def per_image(self, stage: str) -> pd.DataFrame:
-        """Compute each image's own AP over the categories it has.
+        """Compute ``bbox_mAP`` and ``bbox_mAP_50`` of each image, n rows.
 
-        Args:
-            stage (str): 'coarse' or 'fine'.
-
-        Returns:
-            pd.DataFrame: ``bbox_mAP`` and ``bbox_mAP_50`` in percent, n
-            rows, NaN for an image without objects.
+        Of the categories that it has; NaN for an image without objects.
         """
         found = self._matches['bbox'].by_image[stage]
         return found[['mAP', 'mAP_50']].add_prefix('bbox_')

@@ -63,14 +63,7 @@ class EarlyExitMetric(RecordMetric):
     decision = 'exit'
 
     def check_backbone(self, backbone: TwoStage) -> None:
-        """Refuse a backbone that has no early exit.
-
-        Args:
-            backbone (TwoStage): Two-stage backbone.
-
-        Raises:
-            ValueError: If it has one stage.
-        """
+        """Refuse, by ValueError, a backbone that has no early exit."""
         if not is_two_stage(backbone):
             raise ValueError(
                 f'{type(backbone).__name__} has no early exit to measure; '
@@ -95,16 +88,9 @@ def image_exits(
     outside: float,
     convention: str = 'paper',
 ) -> list[ImageExits]:
-    """Sum up exits and costs of the forwards of one batch.
+    """Sum up exits and costs of the forwards of one batch, image by image.
 
-    Args:
-        backbone (TwoStage): Its gate tells who asked the head.
-        records (Sequence[ExitRecord]): One a forward (window, view).
-        outside (float): MACs an image of neck and heads.
-        convention (str): 'paper' or 'exact'. Defaults to 'paper'.
-
-    Returns:
-        list[ImageExits]: One an image.
+    ``outside`` are MACs an image of neck and heads.
     """
     costs = image_costs(backbone, records, outside, convention)
     images = range(len(records[0].exited))

@@ -57,24 +57,11 @@ class EndpointImages:
         return fine - coarse
 
     def primary_gain(self) -> np.ndarray:
-        """Compute what each image gains by the score that ranks images.
-
-        Returns:
-            np.ndarray: Percent points, (n,); 0 where an image has nothing to
-            score.
-        """
+        """Gains (n,) by the score that ranks images, 0 without a score."""
         return self.gains().iloc[:, 0].fillna(0).to_numpy()
 
     def mean(self, part: str, exits: np.ndarray) -> float:
-        """Average a cost over images of which some exit.
-
-        Args:
-            part (str): 'tokens', 'macs' or 'shared'.
-            exits (np.ndarray): Who exits, (n,) bool.
-
-        Returns:
-            float: An image.
-        """
+        """Average 'tokens', 'macs' or 'shared' where (n,) exit."""
         early, full = self.table[f'exit_{part}'], self.table[f'full_{part}']
         return float(np.where(exits, early, full).mean())
 

@@ -35,14 +35,7 @@ from mmscope.models.scoping import (
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[TokenBackbone]:
-    """Put a model in evaluation mode, without gradients, for a while.
-
-    Args:
-        model (nn.Module): Host model.
-
-    Yields:
-        TokenBackbone: Its backbone.
-    """
+    """Evaluate a host model without gradients; give its backbone."""
     with torch.no_grad(), in_evaluation(model):
         yield unwrap_model(model).backbone
 
@@ -204,14 +197,10 @@ class AllKinds(WrappedGate):
         self.found: dict[str, np.ndarray] = {}
 
     def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
-        """Judge by every kind that the head offers, all at one temperature.
+        """Judge (B, D) and (B, n, D) by every kind that the head offers.
 
-        Args:
-            cls (Tensor): Coarse cls tokens, (B, D).
-            tokens (Tensor): Coarse patch tokens, (B, n, D).
-
-        Returns:
-            Tensor: Of the kind that decides, (B,); ``found`` has all.
+        All at one temperature; ``found`` has them, the one that decides comes
+        out, (B,).
         """
         found = self.judge(cls, tokens, self.kinds)
         self.found = {

@@ -80,16 +80,7 @@ class ImageScore(Protocol):
         """Name what is worth keeping of the truth and of the prediction."""
 
     def gather(self, coarse: Sequence | None, fine: Sequence) -> ScoredImages:
-        """Put the statistics of all images together.
-
-        Args:
-            coarse (Sequence | None): Statistics after the coarse stage, one
-                an image; None without early exit.
-            fine (Sequence): Statistics after the fine stage.
-
-        Returns:
-            ScoredImages: The images.
-        """
+        """Put the statistics of all images together, coarse ones of a gate."""
 
 
 class AdditiveScore:

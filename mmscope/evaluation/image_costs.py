@@ -11,15 +11,7 @@ from mmscope.models.scoping import ExitRecord, HostGate, TwoStage
 
 
 def pays_head_by_stage(backbone: nn.Module) -> bool:
-    """Tell a classifier, whose head belongs to every stage that runs.
-
-    Args:
-        backbone (nn.Module): Any backbone.
-
-    Returns:
-        bool: True if the backbone gives cls tokens; the neck and heads of
-        dense tasks run once an image and are ``shared``.
-    """
+    """Tell a classifier, whose head belongs to every stage that runs."""
     return getattr(backbone, 'out_type', None) == 'cls_token'
 
 
@@ -68,13 +60,6 @@ def head_calls(backbone: TwoStage, records: Sequence[ExitRecord]) -> int:
 
     The host predicts once a forward. A gate that asks the host, and not an
     exit head of the backbone, has the head predict before, where it decides.
-
-    Args:
-        backbone (TwoStage): Of the classifier.
-        records (Sequence[ExitRecord]): One a forward.
-
-    Returns:
-        int: At least one a forward.
     """
     calls = len(records)
     if isinstance(backbone.gate, HostGate):

@@ -50,14 +50,7 @@ class Timing:
         return float(np.median(self.means))
 
     def percentile(self, percent: float) -> float:
-        """Percentile over single forwards, seconds.
-
-        Args:
-            percent (float): 50 for p50.
-
-        Returns:
-            float: Linear between neighbours.
-        """
+        """Percentile over single forwards, seconds; 50 for p50."""
         forwards = [second for one in self.rounds for second in one]
         return float(np.percentile(forwards, percent))
 
@@ -96,16 +89,7 @@ class InterleavedTimings:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def ratio(self, name: str, other: str) -> list[float]:
-        """Compare two rivals round by round.
-
-        Args:
-            name (str): Numerator.
-            other (str): Denominator.
-
-        Returns:
-            list[float]: Lower quartile, median and upper quartile of the
-            ratio of their times, taken within each round.
-        """
+        """Compare two rivals round by round: quartiles of time over time."""
         rounds = min(
             len(self.timings[name].rounds), len(self.timings[other].rounds)
         )
@@ -123,15 +107,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def stopwatch(run: Run, device: torch.device) -> float:
-    """Time one call, the device's work included.
-
-    Args:
-        run (Callable): What to time.
-        device (torch.device): Where it works.
-
-    Returns:
-        float: Wall-clock seconds.
-    """
+    """Time one call, the device's work included, in seconds."""
     synchronize(device)
     start = time.perf_counter()
     run()
@@ -140,15 +116,7 @@ def stopwatch(run: Run, device: torch.device) -> float:
 
 
 def turns(names: list[str], number: int) -> list[str]:
-    """Order of a round: there and back, so that a linear drift cancels.
-
-    Args:
-        names (list[str]): Rivals.
-        number (int): Round, from 0.
-
-    Returns:
-        list[str]: The names, reversed in odd rounds.
-    """
+    """Order of a round: there and back, so that a linear drift cancels."""
     return names[::-1] if number % 2 else list(names)
 
 
@@ -216,15 +184,9 @@ def _left(budget_s: float | None, start: float) -> float:
 def too_slow(
     costs: Mapping[str, float], rounds: int, left: float
 ) -> dict[str, str]:
-    """Choose who has to go so that the others can finish.
+    """Choose who has to go so that the others can finish, the slowest first.
 
-    Args:
-        costs (Mapping[str, float]): Seconds of one round, by name.
-        rounds (int): Rounds to go.
-        left (float): Seconds left.
-
-    Returns:
-        dict[str, str]: Reasons by name, the slowest first.
+    ``costs`` are seconds of one round; reasons come by name.
     """
     staying, found = dict(costs), {}
     while staying and rounds * sum(staying.values()) > left:
@@ -234,16 +196,7 @@ def too_slow(
 
 
 def over_budget(seconds: float, rounds: int, left: float) -> str:
-    """Say why a rival is not timed.
-
-    Args:
-        seconds (float): Of one round.
-        rounds (int): Rounds needed.
-        left (float): Seconds left for all.
-
-    Returns:
-        str: The reason.
-    """
+    """Say why a rival is not timed, of so many seconds a round."""
     return (
         f'over the time budget: {rounds} rounds of {seconds:.3g} s, and '
         f'{max(left, 0):.3g} s are left for everybody'

@@ -33,13 +33,6 @@ SPLITS = ('val', 'test')
 def open_config(path: str, cfg_options: dict | None = None) -> Config:
     """Read a config for evaluation on this machine.
 
-    Args:
-        path (str): Config file.
-        cfg_options (dict | None): Overrides by dotted key. Defaults to None.
-
-    Returns:
-        Config: With its host's types registered and scope entered.
-
     Raises:
         UserError: If the file, an override or the host is at fault.
     """
@@ -58,9 +51,6 @@ def open_config(path: str, cfg_options: dict | None = None) -> Config:
 
 def enter_host(cfg: Config) -> None:
     """Fit a config to this machine, make its host's types known.
-
-    Args:
-        cfg (Config): Complete config, changed in place.
 
     Raises:
         UserError: If the host is not installed.
@@ -90,9 +80,6 @@ def build_model(
             the random ones. Defaults to None.
         device (str | torch.device | None): None for the GPU if there is one.
             Defaults to None.
-
-    Returns:
-        nn.Module: The model in evaluation mode.
 
     Raises:
         UserError: If there is no backbone, or the weights do not fit.
@@ -128,14 +115,6 @@ def build_dataloader(
 ) -> DataLoader:
     """Build the loader of a config's validation or test data.
 
-    Args:
-        cfg (Config): From :func:`open_config`.
-        split (str): 'val' or 'test'. Defaults to 'test'.
-        batch_size (int | None): None for the config's. Defaults to None.
-
-    Returns:
-        DataLoader: Batches for ``model.test_step``.
-
     Raises:
         UserError: If the config has no such data.
     """
@@ -152,10 +131,6 @@ def build_dataloader(
 
 def input_shape(cfg: Config, model: nn.Module) -> tuple[int, int]:
     """Find the image size that a config is made for.
-
-    Args:
-        cfg (Config): Config of a host.
-        model (nn.Module): Its model.
 
     Returns:
         tuple[int, int]: (height, width) in pixels: the size that the data

@@ -134,13 +134,6 @@ class PairedTest:
 def paired_test(hypothesis: Hypothesis, sweeps: Sweeps) -> PairedTest:
     """Hold a hypothesis against the sweeps.
 
-    Args:
-        hypothesis (Hypothesis): What is said.
-        sweeps (Mapping[str, SweepResult]): By name.
-
-    Returns:
-        PairedTest: What the images say.
-
     Raises:
         ValueError: If a sweep is missing, of other images, or without the
             stage that a side needs.

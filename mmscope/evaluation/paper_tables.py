@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from mmscope.analysis.paper import TABLES, PaperRow, PaperTable
+from mmscope.analysis.paper import TABLES
 from mmscope.analysis.paper_rows import Cells, OpenModel, row_costs
+from mmscope.analysis.paper_table import PaperRow, PaperTable
 from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.evaluation.tables import Column
 
@@ -108,16 +109,9 @@ class Section:
 def build(
     name: str, sweeps: Mapping[str, SweepResult], open_model: OpenModel
 ) -> Section:
-    """Build one table.
+    """Build one of ``mmscope.analysis.paper.TABLES``, paper and ours.
 
-    Args:
-        name (str): Key of ``mmscope.analysis.paper.TABLES``.
-        sweeps (Mapping[str, SweepResult]): Our runs by the stem of their
-            config.
-        open_model (OpenModel): Builds models of hosts.
-
-    Returns:
-        Section: Paper and ours, side by side.
+    ``sweeps`` are our runs by the stem of their config.
     """
     table = TABLES[name]
     rows = []
@@ -178,10 +172,6 @@ def reached(sweep: SweepResult | None, row: PaperRow, costs: Cells) -> Cells:
 
 def at_threshold(sweep: SweepResult, eta: float) -> pd.Series | None:
     """Give the point of a sweep at one threshold.
-
-    Args:
-        sweep (SweepResult): Of a gated model.
-        eta (float): Exit threshold.
 
     Returns:
         pd.Series | None: ``exit_ratio`` and score: the swept row, else

@@ -85,15 +85,9 @@ class RecordMetric(BaseMetric):
     def summarise(
         self, records: Sequence[Record], num_images: int, outside: float
     ) -> list[ImageStatistics]:
-        """Sum up the forwards of one batch.
+        """Sum up the forwards (windows, views) of a batch, image by image.
 
-        Args:
-            records (Sequence[Record]): One a forward (window, view).
-            num_images (int): Images of the batch.
-            outside (float): MACs an image of neck and heads.
-
-        Returns:
-            list[ImageStatistics]: One an image.
+        ``outside`` are MACs an image of neck and heads.
         """
 
     def bind(
@@ -185,14 +179,7 @@ class RecordMetric(BaseMetric):
     def compute_metrics(
         self, results: list[ImageStatistics]
     ) -> dict[str, float]:
-        """Average over the images of all processes.
-
-        Args:
-            results (list[ImageStatistics]): Without duplicates.
-
-        Returns:
-            dict[str, float]: The keys of ``averages``; costs in GMACs.
-        """
+        """Average over the images of all processes; costs are in GMACs."""
         self.last_results = results
         if self.dump_path is not None:
             Path(self.dump_path).parent.mkdir(parents=True, exist_ok=True)

@@ -60,15 +60,7 @@ class SegmentationScore(AdditiveScore):
         return self.areas(pred[keep], label[keep]).cpu().numpy()
 
     def areas(self, pred: Tensor, label: Tensor) -> Tensor:
-        """Count the pixels of each class.
-
-        Args:
-            pred (Tensor): Predicted classes of the scored pixels, (P,).
-            label (Tensor): True classes of the same pixels, (P,).
-
-        Returns:
-            Tensor: Intersections, unions, labels, (3 * C,) int64.
-        """
+        """Count intersection, union and label of (P,) pixels, (3 * C,)."""
 
         def count(classes: Tensor) -> Tensor:
             return torch.bincount(classes.long(), minlength=self.num_classes)
@@ -79,26 +71,12 @@ class SegmentationScore(AdditiveScore):
         return torch.cat([intersect, union, labels])
 
     def total(self, statistics: np.ndarray) -> np.ndarray:
-        """Compute the mIoU over the classes that occur.
-
-        Args:
-            statistics (np.ndarray): Summed areas, (..., 3 * C).
-
-        Returns:
-            np.ndarray: mIoU in percent, (...), NaN without any pixel.
-        """
+        """Compute the mIoU over the classes that occur, see the base."""
         intersect, union, _ = self._split(statistics)
         return _mean_ratio(intersect, union, union > 0)
 
     def per_image(self, statistics: np.ndarray) -> pd.DataFrame:
-        """Score each image by itself.
-
-        Args:
-            statistics (np.ndarray): Areas of each image, (n, 3 * C).
-
-        Returns:
-            pd.DataFrame: ``mIoU`` and ``aAcc`` in percent, n rows.
-        """
+        """Score areas (n, 3 * C): ``mIoU``, ``aAcc`` in percent, n rows."""
         intersect, union, labels = self._split(statistics)
         pixels = labels.sum(-1, keepdims=True)
         right = intersect.sum(-1, keepdims=True)

@@ -108,13 +108,6 @@ def check_thresholds(
 ) -> list[float]:
     """Check thresholds that a user wants to see.
 
-    Args:
-        model (nn.Module): Host model.
-        thresholds (Sequence[float]): The thresholds.
-
-    Returns:
-        list[float]: The same as floats.
-
     Raises:
         ValueError: If one is no number >= 0, or the model cannot exit.
     """

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.confidence_quality import ConfidenceQuality
+from mmscope.evaluation.sweep_meta import SweepMeta
 from mmscope.evaluation.tables import (
     Column,
     format_table,
@@ -25,6 +27,14 @@ EXTRAS = (
     'segm_mAP',
     'segm_mAP_50',
     'top5',
+)
+
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    msgspec.MsgspecError,
 )
 
 
@@ -45,8 +55,8 @@ class SweepResult:
             empty.
         throughput (pd.DataFrame): See ``measure_throughput``. Defaults to
             empty.
-        meta (dict[str, Any]): Config, checkpoint, split and so on. Defaults
-            to {}.
+        meta (SweepMeta): Config, checkpoint, split and so on. Defaults to
+            nothing known.
         variants (dict[str, pd.DataFrame]): Rows of the same weights with
             other settings, by the settings. Defaults to {}.
     """
@@ -57,7 +67,7 @@ class SweepResult:
     confidence: ConfidenceQuality | None = None
     images: pd.DataFrame = field(default_factory=pd.DataFrame)
     throughput: pd.DataFrame = field(default_factory=pd.DataFrame)
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: SweepMeta = field(default_factory=SweepMeta)
     variants: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
@@ -68,25 +78,18 @@ class SweepResult:
     @property
     def num_images(self) -> int:
         """Images swept; a file may leave the single ones out."""
-        return self.meta.get('num_images', len(self.images))
+        number = self.meta.num_images
+        return len(self.images) if number is None else number
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Write JSON.
-
-        Args:
-            path (str | Path | None): File; None writes none. Defaults to
-                None.
-
-        Returns:
-            str: The JSON text.
-        """
+        """Give JSON, and write it where a file is named."""
         content = {
             'score': self.score,
             'convention': self.convention,
             'rows': to_records(self.rows),
             'confidence': self.confidence.to_json() if self.confidence else {},
             'throughput': to_records(self.throughput),
-            'meta': self.meta,
+            'meta': msgspec.to_builtins(self.meta),
             'variants': [
                 {'settings': settings, 'rows': to_records(rows)}
                 for settings, rows in self.variants.items()
@@ -103,22 +106,15 @@ class SweepResult:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SweepResult:
-        """Make a sweep of what its JSON holds.
+        """Make a sweep of parsed JSON; what has a default may be missing.
 
-        Args:
-            content (dict[str, Any]): Parsed JSON; what has a default may be
-                missing.
-
-        Returns:
-            SweepResult: The sweep.
-
-        Raises:
-            TypeError: If there is no score, convention or row.
+        Raises TypeError if there is no score, convention or row.
         """
         read = {
-            'confidence': lambda c: (
-                ConfidenceQuality.from_json(c) if c else None
+            'confidence': lambda content: (
+                ConfidenceQuality.from_json(content) if content else None
             ),
+            'meta': lambda content: msgspec.convert(content, SweepMeta),
             'variants': lambda variants: {
                 entry['settings']: from_records(entry['rows'])
                 for entry in variants
@@ -136,18 +132,12 @@ class SweepResult:
     def read(cls, path: str | Path) -> SweepResult:
         """Read what :meth:`to_json` wrote.
 
-        Args:
-            path (str | Path): JSON file.
-
-        Returns:
-            SweepResult: The sweep.
-
         Raises:
             ValueError: If the file is missing or holds something else.
         """
         try:
             return cls.from_json(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except READ_ERRORS as error:
             raise ValueError(
                 f'{path} is not the JSON of a sweep (write one with '
                 f'tools/analysis_tools/sweep_threshold.py): {error}'
@@ -158,12 +148,9 @@ class SweepResult:
         return format_table(self.rows, sweep_columns(self.score))
 
     def add_throughput(self, measured: pd.DataFrame) -> None:
-        """Enter measured speeds in the rows of the same threshold.
+        """Keep what ``measure_throughput`` found.
 
-        Args:
-            measured (pd.DataFrame): Of ``measure_throughput``. The rows get
-                ``images_per_s`` of the smallest batch size; all of it is
-                kept in ``throughput``.
+        The rows get ``images_per_s`` of the smallest batch size.
         """
         self.throughput = measured
         least = measured['batch_size'] == measured['batch_size'].min()
@@ -172,14 +159,7 @@ class SweepResult:
 
 
 def sweep_columns(score: str) -> list[Column]:
-    """List the columns of the printed table.
-
-    Args:
-        score (str): Name of the data-set score.
-
-    Returns:
-        list[Column]: Columns.
-    """
+    """List the columns of the printed table of a data-set score."""
     # One number an image and model: a classifier has nothing but its head
     # outside the backbone, and who exits is right or wrong.
     classifier = score == ClassificationScore.name

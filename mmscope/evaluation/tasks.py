@@ -25,14 +25,6 @@ from mmscope.models.tasks import (
 def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
     """Find the score of a model's task.
 
-    Args:
-        model (nn.Module): Host model.
-        dataloader (Iterable): Its data.
-
-    Returns:
-        ImageScore: Accuracy of a classifier, mIoU of a segmentor, AP of a
-        detector.
-
     Raises:
         ValueError: If the task has no score here, or the data set does not
             fit it.
@@ -51,13 +43,6 @@ def classification_score(
     model: nn.Module, dataloader: Iterable
 ) -> ClassificationScore:
     """Make the accuracy over a classifier's classes.
-
-    Args:
-        model (nn.Module): Classifier with ``head.num_classes``.
-        dataloader (Iterable): Loader of an mmpretrain data set.
-
-    Returns:
-        ClassificationScore: The score.
 
     Raises:
         ValueError: If the data set names another number of classes.
@@ -78,13 +63,6 @@ def segmentation_score(
 ) -> SegmentationScore:
     """Make the mIoU over a data set's classes.
 
-    Args:
-        model (nn.Module): Segmentor.
-        dataloader (Iterable): Loader of an mmseg data set.
-
-    Returns:
-        SegmentationScore: With the ignore index of the data set.
-
     Raises:
         ValueError: If the data set names no classes.
     """
@@ -104,13 +82,6 @@ def detection_score(model: nn.Module, dataloader: Iterable) -> DetectionScore:
 
     Masks are scored as well if the model predicts them and every object of
     the annotation file has one.
-
-    Args:
-        model (nn.Module): Detector of mmdet.
-        dataloader (Iterable): Loader of an mmdet ``CocoDataset``.
-
-    Returns:
-        DetectionScore: The score.
 
     Raises:
         ValueError: If the data set has no COCO annotations or is wrapped in

@@ -58,9 +58,6 @@ def choose_threshold(
 def operating_points(images: EndpointImages) -> pd.DataFrame:
     """Score every set of exits that some threshold makes.
 
-    Args:
-        images (EndpointImages): Images scored at both exits.
-
     Returns:
         pd.DataFrame: From nobody to all exit, one row more than there are
         different confidences: ``threshold``, ``score`` of the data set in

@@ -187,14 +187,7 @@ def _regroup(
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device for a report.
-
-    Args:
-        device (torch.device): Where a model runs.
-
-    Returns:
-        str: The GPU's name, or 'cpu' with the number of threads.
-    """
+    """Name a device: the GPU, or 'cpu' with the number of threads."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     number = torch.get_num_threads()

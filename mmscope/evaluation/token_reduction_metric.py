@@ -71,14 +71,7 @@ class TokenReductionMetric(RecordMetric):
         super().__init__(convention, dump_path, **kwargs)
 
     def check_backbone(self, backbone: TokenBackbone) -> None:
-        """Refuse a backbone without a token reduction.
-
-        Args:
-            backbone (TokenBackbone): Backbone of the model.
-
-        Raises:
-            ValueError: If it has none.
-        """
+        """Refuse, by ValueError, a backbone without a token reduction."""
         if getattr(backbone, 'reduction', None) is None:
             raise ValueError(
                 f'{type(backbone).__name__} reduces no tokens: give it '

@@ -37,12 +37,6 @@ class Variant:
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Give a model these settings for a while.
 
-        Args:
-            model (nn.Module): Host model; it is left as it was.
-
-        Yields:
-            None: The settings hold inside.
-
         Raises:
             ValueError: If the backbone has no such setting, or refuses the
                 value.
@@ -60,16 +54,9 @@ class Variant:
 
 
 def combinations(varied: Sequence[str]) -> list[Variant]:
-    """Read what shall vary, and combine it.
+    """Combine each value of 'score_metric=detail,random' with each other.
 
-    Args:
-        varied (Sequence[str]): Entries such as 'score_metric=detail,random'.
-
-    Returns:
-        list[Variant]: Each value of each entry with each of the others.
-
-    Raises:
-        ValueError: If an entry is not KEY=VALUE,VALUE or a key comes twice.
+    Raises ValueError if an entry is not KEY=VALUE,VALUE or a key comes twice.
     """
     keys, values = [], []
     for entry in varied:
@@ -91,10 +78,6 @@ def combinations(varied: Sequence[str]) -> list[Variant]:
 
 def check_variants(model: nn.Module, variants: Iterable[Variant]) -> None:
     """Try settings on, before any data is read.
-
-    Args:
-        model (nn.Module): Host model; it is left as it was.
-        variants (Iterable[Variant]): What will be applied.
 
     Raises:
         ValueError: See :meth:`Variant.applied`.

@@ -58,14 +58,7 @@ TASKS = (CLASSIFICATION, SEGMENTATION, DETECTION)
 
 
 def task_of(model: nn.Module) -> Task | None:
-    """Tell what a host model is for.
-
-    Args:
-        model (nn.Module): Host model, wrapped or not.
-
-    Returns:
-        Task | None: None for a model of no known host.
-    """
+    """Tell what a host model is for; None for a model of no known host."""
     model = unwrap_model(model)
     for task in TASKS:
         if inherits(model, task.base):
@@ -74,15 +67,7 @@ def task_of(model: nn.Module) -> Task | None:
 
 
 def inherits(module: nn.Module, path: str) -> bool:
-    """Tell whether a module is of a class, without importing it.
-
-    Args:
-        module (nn.Module): Any module.
-        path (str): Dotted path of the class.
-
-    Returns:
-        bool: False where the class is not loaded.
-    """
+    """Tell whether a module is of a class at a path, without importing it."""
     package, _, name = path.rpartition('.')
     base = getattr(imported_modules.get(package), name, None)
     return base is not None and isinstance(module, base)

@@ -21,10 +21,6 @@ _warned: set[str] = set()
 def check_backend(backend: str, with_auto: bool = False) -> None:
     """Refuse names that no backend has.
 
-    Args:
-        backend (str): Name to check.
-        with_auto (bool): Whether 'auto' is a name too. Defaults to False.
-
     Raises:
         ValueError: If the name is unknown.
     """
@@ -86,13 +82,6 @@ def available_backends(
 
 def resolve_scan(backend: str, u: Tensor) -> str:
     """Return the backend that computes a selective scan.
-
-    Args:
-        backend (str): 'auto' or one of ``BACKENDS``.
-        u (Tensor): Input in the dtype of the computation.
-
-    Returns:
-        str: One of ``BACKENDS``.
 
     Raises:
         RuntimeError: If the wanted backend cannot run.

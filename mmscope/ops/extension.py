@@ -61,11 +61,7 @@ def load() -> str | None:
 
 
 def has_kernel(op: str) -> bool:
-    """Tell whether an operator of mmscope has a kernel for the CPU.
-
-    Args:
-        op (str): Its name, without the namespace.
-    """
+    """Tell whether an operator of mmscope has a kernel for the CPU."""
     try:
         return torch._C._dispatch_has_kernel_for_dispatch_key(
             f'mmscope::{op}', 'CPU'

@@ -72,13 +72,7 @@ def op(name: str) -> Callable:
 
 
 def implement(name: str, keys: tuple[str, ...], function: Callable) -> None:
-    """Give an operator its kernel for some dispatch keys.
-
-    Args:
-        name (str): Operator, without the namespace.
-        keys (tuple[str, ...]): Dispatch keys, such as 'CPU' and 'CUDA'.
-        function (Callable): The kernel, called with the schema's arguments.
-    """
+    """Give an operator its kernel for dispatch keys such as 'CPU'."""
     for key in keys:
         _library.impl(name, function, key)
 

@@ -43,10 +43,6 @@ def _has_tangent(x: Tensor | None) -> bool:
 def refuse_tangents(name: str, inputs: Sequence[Tensor | None]) -> None:
     """Refuse what an operator would drop, by those who call it by itself.
 
-    Args:
-        name (str): Operator, for the message.
-        inputs (Sequence[Tensor | None]): Its inputs.
-
     Raises:
         RuntimeError: If one of them carries a tangent.
     """

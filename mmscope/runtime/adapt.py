@@ -28,12 +28,6 @@ PROCESS_COUNTS = {
 def number_of_processes(launcher: str) -> int:
     """Processes of this job, as its launcher tells them.
 
-    Args:
-        launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
-
-    Returns:
-        int: At least 1.
-
     Raises:
         UserError: If the launcher's environment variable is absent.
     """
@@ -52,11 +46,7 @@ def number_of_processes(launcher: str) -> int:
 def adapt_to_machine(cfg: Config) -> list[str]:
     """Replace what needs a GPU or several processes where there are none.
 
-    Args:
-        cfg (Config): Changed in place.
-
-    Returns:
-        list[str]: One sentence for the log per change.
+    Gives a sentence for the log per change.
     """
     notes = []
     processes = number_of_processes(cfg.launcher)
@@ -82,12 +72,6 @@ def adapt_to_machine(cfg: Config) -> list[str]:
 def join_without_gpu(cfg: Config) -> str:
     """Join the processes of a job on CPU, which MMEngine does on GPUs only.
 
-    Args:
-        cfg (Config): Gets a DDP wrapper without devices.
-
-    Returns:
-        str: A sentence for the log.
-
     Raises:
         UserError: If the launcher is not torch's.
     """
@@ -108,14 +92,7 @@ def join_without_gpu(cfg: Config) -> str:
 
 
 def batch_note(cfg: Config) -> str:
-    """Effective batch size, and what to do if it is not the recipe's.
-
-    Args:
-        cfg (Config): With ``train_dataloader``, perhaps ``auto_scale_lr``.
-
-    Returns:
-        str: A sentence for the log.
-    """
+    """Tell the effective batch size, and how to get the recipe's."""
     per_process = cfg.train_dataloader.batch_size
     processes = number_of_processes(cfg.launcher)
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -144,9 +121,6 @@ def batch_note(cfg: Config) -> str:
 def use_amp(cfg: Config) -> None:
     """Train in bfloat16 mixed precision.
 
-    Args:
-        cfg (Config): Changed in place.
-
     Raises:
         UserError: If there is no GPU that can, or the optimizer wrapper is
             of another kind.
@@ -173,9 +147,6 @@ def use_amp(cfg: Config) -> None:
 def check_pretrained(cfg: Config) -> None:
     """Check that every ``init_cfg`` of type Pretrained can be read.
 
-    Args:
-        cfg (Config): Complete config.
-
     Raises:
         UserError: Naming the file, the converter and the way to train from
             scratch.
@@ -200,11 +171,7 @@ def check_pretrained(cfg: Config) -> None:
 def drop_pretrained(cfg: Config) -> list[str]:
     """Start from the weights of a resumed run, not from the pretrained.
 
-    Args:
-        cfg (Config): Changed in place.
-
-    Returns:
-        list[str]: One sentence for the log per change.
+    Gives a sentence for the log per change.
     """
     notes = []
     for key, node in walk(cfg.model, 'model'):

@@ -95,12 +95,6 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     while it writes leaves that note empty or absent, and the newest file
     perhaps incomplete; a folder that was moved has a note of another place.
     Then it is the newest complete file.
-
-    Args:
-        work_dir (str | Path): Folder of the training.
-
-    Returns:
-        str | None: Path; None where there is no checkpoint.
     """
     folder = Path(work_dir)
     note = folder / 'last_checkpoint'

@@ -19,13 +19,6 @@ from .configs import find_config
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and merge what the command line overrides.
 
-    Args:
-        args (argparse.Namespace): With ``config``, ``cfg_options``,
-            ``work_dir`` and ``launcher``.
-
-    Returns:
-        Config: With ``launcher`` and ``work_dir`` set.
-
     Raises:
         UserError: If the file is missing or cannot be read, or an override
             does not fit.
@@ -61,10 +54,6 @@ def load_config(args: argparse.Namespace) -> Config:
 def check_host(cfg: Config) -> None:
     """Check that the framework of ``default_scope`` is installed.
 
-    Args:
-        cfg (Config): Complete config. Where its scope is None, as in configs
-            whose types are classes, the model's class tells it.
-
     Raises:
         UserError: If the scope is unknown or its package is absent.
     """
@@ -95,14 +84,10 @@ def _host_of(model: dict) -> str | None:
 
 
 def type_name(node: dict) -> str:
-    """Name the class that an entry of a config asks for.
+    """Name the class that an entry of a config asks for, '' for none.
 
-    Args:
-        node (dict): Its ``type`` is a name, with or without a scope, or, in
-            Python-style configs, the class itself.
-
-    Returns:
-        str: The bare name of the class; empty if there is none.
+    Its ``type`` is a name, with or without a scope, or, in Python-style
+    configs, the class itself.
     """
     kind = node.get('type') or ''
     name = kind if isinstance(kind, str) else kind.__name__
@@ -110,15 +95,7 @@ def type_name(node: dict) -> str:
 
 
 def walk(node: object, key: str) -> Iterator[tuple[str, dict]]:
-    """Yield every dict in a config tree with its dotted key.
-
-    Args:
-        node (object): Config, or a part of it.
-        key (str): Dotted key of that part.
-
-    Yields:
-        tuple[str, dict]: Dotted key and the dict itself, not a copy.
-    """
+    """Yield every dict in a config tree, not copies, with its dotted key."""
     if isinstance(node, dict):
         yield key, node
         for name, child in node.items():

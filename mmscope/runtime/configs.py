@@ -30,11 +30,7 @@ def configs_folder() -> Path:
 
 
 def config_names() -> dict[str, Path]:
-    """List the configs of the package.
-
-    Returns:
-        dict[str, Path]: Name such as 'ade20k/vim_ti_upernet' -> file.
-    """
+    """List the configs of the package: 'ade20k/vim_ti_upernet' -> file."""
     folder = configs_folder()
     found = sorted(folder.rglob('*.py'))
     return {

@@ -17,18 +17,10 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 @contextmanager
 def disk_errors(folder: str | Path, hint: str = '') -> Iterator[None]:
-    """Say which folder is full or may not be written to.
+    """Say which folder is full or may not be written to, and what to do.
 
-    Args:
-        folder (str | Path): Where the block writes.
-        hint (str): What to do then, a sentence. Defaults to ''.
-
-    Yields:
-        None: The block runs inside; a log that cannot be written, too, adds
-        nothing.
-
-    Raises:
-        UserError: With the file or folder, the reason and the space left.
+    A log that cannot be written, too, adds nothing. Raises UserError with the
+    file or folder, the reason and the space left.
     """
     told, logging.raiseExceptions = logging.raiseExceptions, False
     try:

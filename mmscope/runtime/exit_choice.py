@@ -83,11 +83,7 @@ class ExitChoice:
         )
 
     def write(self, path: str | Path) -> None:
-        """Write JSON.
-
-        Args:
-            path (str | Path): File; its folder is made.
-        """
+        """Write JSON into a file, whose folder is made."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         content = {'kind': KIND, **asdict(self)}
         text = json.dumps(content, indent=1, allow_nan=False)
@@ -96,12 +92,6 @@ class ExitChoice:
     @classmethod
     def read(cls, path: str | Path) -> ExitChoice:
         """Read what :meth:`write` wrote.
-
-        Args:
-            path (str | Path): JSON file.
-
-        Returns:
-            ExitChoice: The choice.
 
         Raises:
             UserError: If the file is missing or holds something else.
@@ -127,15 +117,7 @@ class ExitChoice:
 
 
 def result_sentence(row: dict, score: str) -> str:
-    """Say what a row of a curve holds.
-
-    Args:
-        row (dict): Row of ``curve_rows``.
-        score (str): Name of its score.
-
-    Returns:
-        str: Score, cost and exit ratio.
-    """
+    """Say score, cost and exit ratio of a curve's row."""
     value = 'no score' if row[score] is None else f'{score} {row[score]:.2f}'
     return (
         f'{value} at {row["mean_cost"]:.5g} GMACs with '

@@ -58,26 +58,12 @@ def set_exit_threshold(
 
 
 def gate_hooks(hooks: list[dict] | None) -> list[dict]:
-    """Choose the hooks that wire a gate.
-
-    Args:
-        hooks (list[dict] | None): ``custom_hooks`` of a config.
-
-    Returns:
-        list[dict]: Those of them, not copies.
-    """
+    """Choose the hooks that wire a gate, not copies."""
     return [hook for hook in hooks or [] if type_name(hook) == GATE_HOOK]
 
 
 def can_exit(cfg: Config) -> bool:
-    """Tell whether a backbone in a config, at any depth, can exit early.
-
-    Args:
-        cfg (Config): Its types are looked up as its host will do.
-
-    Returns:
-        bool: True for every registered two-stage backbone.
-    """
+    """Tell whether a backbone in a config, at any depth, can exit early."""
     types = [
         node.get('type')
         for key, node in walk(cfg.model, 'model')

@@ -65,12 +65,7 @@ class _SeededFetches:
 
 
 def seed_step(runner: Runner, purpose: int) -> None:
-    """Seed Python, NumPy and torch for one purpose of the current step.
-
-    Args:
-        runner (Runner): Tells seed and step.
-        purpose (int): ``LOADING`` or ``MODEL``.
-    """
+    """Seed Python, NumPy and torch for ``LOADING`` or ``MODEL`` of a step."""
     entropy = [runner.seed, get_rank(), runner.iter, purpose]
     (seed,) = np.random.SeedSequence(entropy).generate_state(1)
     random.seed(int(seed))

@@ -29,9 +29,6 @@ def use_tta(cfg: Config) -> None:
     or stays by itself. ``tta_model`` and ``tta_pipeline`` of the config
     count; where they are missing the host merges an image and its mirror.
 
-    Args:
-        cfg (Config): Changed in place.
-
     Raises:
         UserError: If the model predicts masks of objects.
     """
@@ -50,12 +47,8 @@ def use_tta(cfg: Config) -> None:
 def mirrored(pipeline: list[dict]) -> list[dict]:
     """Let a test pipeline show each image as it is, and mirrored.
 
-    Args:
-        pipeline (list[dict]): Its last step packs.
-
-    Returns:
-        list[dict]: Up to what loads annotations, if anything does, the same:
-        predictions are turned back, so annotations are not mirrored.
+    Up to what loads annotations, if anything does, it stays the same:
+    predictions are turned back, so annotations are not mirrored.
     """
     *steps, pack = pipeline
     if 'meta_keys' in pack:

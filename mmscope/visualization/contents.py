@@ -13,12 +13,6 @@ from mmscope.visualization.views import Content, Detections, ImageClass
 def predicted_content(sample: Any) -> Content:
     """Read what a model of any host predicted.
 
-    Args:
-        sample (Any): Data sample of ``test_step``.
-
-    Returns:
-        np.ndarray | Detections | ImageClass: In pixels of the picture.
-
     Raises:
         ValueError: If the sample has none of the known predictions.
     """
@@ -36,15 +30,9 @@ def predicted_content(sample: Any) -> Content:
 
 
 def true_content(sample: Any, info: dict) -> Content | None:
-    """Read the ground truth.
+    """Read the ground truth in pixels of the picture, if any is known.
 
-    Args:
-        sample (Any): Data sample that went through the pipeline.
-        info (dict): What the data set itself knows of the image.
-
-    Returns:
-        np.ndarray | Detections | ImageClass | None: In pixels of the
-        picture; None where nothing is known.
+    ``info`` is what the data set itself knows of the image.
     """
     if 'gt_sem_seg' in sample:
         return _class_map(sample.gt_sem_seg.data)

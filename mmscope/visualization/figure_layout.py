@@ -50,16 +50,6 @@ class FigureContent:
     ) -> FigureContent:
         """Choose what is drawn.
 
-        Args:
-            views (Sequence[View]): At least one.
-            classes (Sequence[str]): Class names.
-            palette (Sequence[Sequence[int]] | None): RGB of each class of
-                label maps.
-            score_thr (float): Least score of a box.
-
-        Returns:
-            FigureContent: What a figure shows.
-
         Raises:
             ValueError: If there is no view.
         """
@@ -79,24 +69,13 @@ class FigureContent:
         return cls(views, notes, classes, styles)
 
     def shows(self, kind: type) -> bool:
-        """Tell what the predictions are.
-
-        Args:
-            kind (type): Of the kinds of content.
-
-        Returns:
-            bool: Whether they are of that kind.
-        """
+        """Tell whether the predictions are of a kind of content."""
         return isinstance(self.views[0].prediction, kind)
 
     def legend(self, truth: bool) -> list:
-        """Name the classes that are to be seen.
+        """Name the classes to be seen; none where they are written out.
 
-        Args:
-            truth (bool): Whether the ground truth of label maps is drawn.
-
-        Returns:
-            list: Legend handles; none where classes are written out.
+        Classes of the ground truth of label maps belong to it if it is drawn.
         """
         if self.shows(ImageClass):
             return []
@@ -134,12 +113,7 @@ def _note(view: View, classes: Sequence[str], score_thr: float) -> list[str]:
 
 
 def add_legend(figure: Figure, handles: list) -> None:
-    """Put a legend below a figure, in as few rows as fit.
-
-    Args:
-        figure (Figure): Changed in place.
-        handles (list): Legend handles; none, no legend.
-    """
+    """Put a legend below a figure, in as few rows as fit."""
     if not handles:
         return
     most = max(1, int(figure.get_figwidth() // 1.35))

@@ -19,13 +19,6 @@ from mmscope.visualization.contents import predicted_content, true_content
 def check_indices(indices: Sequence[int], number: int) -> Sequence[int]:
     """Refuse images that a data set does not have.
 
-    Args:
-        indices (Sequence[int]): Images.
-        number (int): Images of the data set.
-
-    Returns:
-        Sequence[int]: The same.
-
     Raises:
         ValueError: If one is outside.
     """
@@ -41,13 +34,6 @@ def check_indices(indices: Sequence[int], number: int) -> Sequence[int]:
 def read_item(dataset: Any, index: int) -> dict:
     """Load an image, if its file is whole.
 
-    Args:
-        dataset (Any): Data set of any host.
-        index (int): Image.
-
-    Returns:
-        dict: What the pipeline gives.
-
     Raises:
         UserError: See :func:`check_image`.
     """
@@ -60,13 +46,6 @@ def read_item(dataset: Any, index: int) -> dict:
 
 def run_item(model: nn.Module, item: dict) -> tuple[Any, Any]:
     """Predict one image in one forward.
-
-    Args:
-        model (nn.Module): In evaluation mode.
-        item (dict): Of :func:`read_item`.
-
-    Returns:
-        tuple[Any, Any]: Data sample, and the record of what ran.
 
     Raises:
         ValueError: If it takes several forwards.
@@ -84,18 +63,7 @@ def run_item(model: nn.Module, item: dict) -> tuple[Any, Any]:
 def common_fields(
     dataset: Any, index: int, item: dict, sample: Any
 ) -> dict[str, Any]:
-    """Collect what a view of any kind holds, but for its canvas.
-
-    Args:
-        dataset (Any): Data set of any host.
-        index (int): Image.
-        item (dict): Of :func:`read_item`.
-        sample (Any): Of :func:`run_item`.
-
-    Returns:
-        dict[str, Any]: ``name``, ``image``, ``prediction`` and ``label`` of
-        a :class:`View`.
-    """
+    """Collect what a :class:`View` of any kind holds, but for its canvas."""
     info = dataset.get_data_info(index)
     path = info.get('img_path')
     return {
@@ -109,9 +77,6 @@ def common_fields(
 
 def check_image(path: str | Path) -> None:
     """Check that an image file is whole.
-
-    Args:
-        path (str | Path): Image file; addresses of other storage pass.
 
     Raises:
         UserError: If it is missing or cannot be decoded.
@@ -127,13 +92,6 @@ def check_image(path: str | Path) -> None:
 
 
 def rgb_image(inputs: Tensor) -> np.ndarray:
-    """Turn what a pipeline loads into a picture.
-
-    Args:
-        inputs (Tensor): Image in BGR, as mmcv loads it, (3, H, W) in 0-255.
-
-    Returns:
-        np.ndarray: RGB, (H, W, 3) uint8.
-    """
+    """Turn a loaded BGR image (3, H, W) in 0-255 into RGB, (H, W, 3) uint8."""
     image = inputs.permute(1, 2, 0).cpu().numpy()[..., ::-1]
     return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))

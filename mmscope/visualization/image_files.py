@@ -38,14 +38,7 @@ class ImageFiles:
         return len(self.paths)
 
     def get_data_info(self, index: int) -> dict:
-        """Tell where an image lies.
-
-        Args:
-            index (int): Image.
-
-        Returns:
-            dict: ``img_path`` and ``img_id``.
-        """
+        """Tell ``img_path`` and ``img_id`` of an image."""
         return {'img_path': self.paths[index], 'img_id': index}
 
     def __getitem__(self, index: int) -> dict:
@@ -54,12 +47,6 @@ class ImageFiles:
 
 def loading_pipeline(cfg: Config) -> list[dict]:
     """Find how a config makes an input of an image file.
-
-    Args:
-        cfg (Config): Complete config.
-
-    Returns:
-        list[dict]: The steps of its test pipeline that need no annotations.
 
     Raises:
         UserError: If the config has no test pipeline.
@@ -80,11 +67,6 @@ def loading_pipeline(cfg: Config) -> list[dict]:
 
 def class_meta(cfg: Config, checkpoint: str) -> dict[str, Any]:
     """Find the names of a model's classes without its data.
-
-    Args:
-        cfg (Config): Complete config.
-        checkpoint (str): Checkpoint file; tools/train.py notes the classes
-            in it.
 
     Returns:
         dict[str, Any]: ``classes`` and, where there is one, ``palette``.

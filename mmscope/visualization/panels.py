@@ -23,11 +23,7 @@ HALO = [withStroke(linewidth=2.6, foreground='white', alpha=0.85)]
 
 
 def frame(axes: Axes) -> None:
-    """Prepare axes for a picture: no ticks, square pixels.
-
-    Args:
-        axes (Axes): Changed in place.
-    """
+    """Prepare axes for a picture: no ticks, square pixels."""
     axes.set_axis_on()
     axes.set_xticks([])
     axes.set_yticks([])
@@ -36,12 +32,7 @@ def frame(axes: Axes) -> None:
 
 
 def draw_image(axes: Axes, view: View) -> None:
-    """Draw the image alone.
-
-    Args:
-        axes (Axes): Where to draw.
-        view (View): What to draw.
-    """
+    """Draw the image alone."""
     axes.imshow(view.image, extent=image_extent(view))
     limit(axes, view)
 
@@ -51,11 +42,7 @@ def draw_importance(
 ) -> None:
     """Draw the ranking of the regions over the grey image.
 
-    Args:
-        axes (Axes): Where to draw.
-        view (ScopeView): What to draw.
-        metric (str | None): One of its ``others``; None for the importance
-            that decided. Defaults to None.
+    That of one of the view's ``others``, or that which decided.
     """
     values = view.importance if metric is None else view.others[metric]
     grey = view.image.mean(-1)
@@ -81,15 +68,8 @@ def draw_content(
 ) -> None:
     """Draw a label map or boxes; nothing where there is none.
 
-    Args:
-        axes (Axes): Where to draw.
-        view (View): Its image.
-        content (np.ndarray | Detections | ImageClass | None): Predicted or
-            true; a class is no picture.
-        styles (np.ndarray | BoxStyles): A label map's palette, (C, 3) uint8,
-            or how boxes of each class look.
-        with_scores (bool): Whether found boxes tell their scores. Defaults
-            to False.
+    A class is no picture. ``styles`` are a label map's palette, (C, 3) uint8,
+    or how boxes of each class look.
     """
     if content is None or isinstance(content, ImageClass):
         axes.set_axis_off()

@@ -55,14 +55,8 @@ def draw_scopes(
         ValueError: See :func:`predict_views`.
     """
     views = predict_views(model, dataset, indices, others)
-    options = (*_meta(dataset), score_thr, panel_width)
-    return _save_views(
-        views,
-        indices,
-        lambda shown: scope_figure(shown, *options),
-        Path(out),
-        'scope',
-    )
+    layout = (*_meta(dataset), score_thr, panel_width)
+    return _save_views(scope_figure, views, layout, indices, out, 'scope')
 
 
 def draw_reductions(
@@ -73,50 +67,39 @@ def draw_reductions(
     score_thr: float = SCORE_THR,
     panel_width: float = PANEL_WIDTH,
 ) -> list[Path]:
-    """Draw what a token reduction leaves.
+    """Draw what a token reduction leaves, see :func:`reduction_figure`.
 
-    Args:
-        model (nn.Module): See :func:`predict_reductions`.
-        dataset (Any): See :func:`draw_scopes`; so are the others.
-        out (str | Path): PNG file, or folder.
-        indices (Sequence[int]): Images.
-        score_thr (float): Least score of a box. Defaults to 0.3.
-        panel_width (float): Inches. Defaults to 2.9.
-
-    Returns:
-        list[Path]: The files. They have a row an image, see
-        :func:`reduction_figure`.
-
-    Raises:
-        ValueError: See :func:`predict_reductions`.
+    Arguments and files are as those of :func:`draw_scopes`.
     """
     views = predict_reductions(model, dataset, indices)
-    options = (*_meta(dataset), score_thr, panel_width)
+    layout = (*_meta(dataset), score_thr, panel_width)
     return _save_views(
-        views,
-        indices,
-        lambda shown: reduction_figure(shown, *options),
-        Path(out),
-        'reduction',
+        reduction_figure, views, layout, indices, out, 'reduction'
     )
 
 
 def _save_views(
+    figure: Callable[..., Figure],
     views: Sequence[View],
+    layout: tuple,
     indices: Sequence[int],
-    draw: Callable[[Sequence[View]], Figure],
-    out: Path,
+    out: str | Path,
     kind: str,
 ) -> list[Path]:
     """Save a figure of all views; in a folder, also one of each."""
+    out = Path(out)
     if out.suffix:
-        return [save(draw(views), out)]
+        return [save(figure(views, *layout), out)]
     files = [
-        save(draw([view]), out / f'{kind}_{index:04d}_{view.name}.png')
+        save(
+            figure([view], *layout),
+            out / f'{kind}_{index:04d}_{view.name}.png',
+        )
         for index, view in zip(indices, views, strict=True)
     ]
     if len(views) > 1:
-        files.append(save(draw(views), out / f'{kind}_overview.png'))
+        whole = out / f'{kind}_overview.png'
+        files.append(save(figure(views, *layout), whole))
     return files
 
 
@@ -128,16 +111,6 @@ def draw_exit_gallery(
     number: int = 5,
 ) -> Path:
     """Show the images of which the model is most and least sure.
-
-    Args:
-        model (nn.Module): See :func:`predict_views`.
-        dataset (Any): The data set that was swept, in the same order.
-        path (str | Path): PNG file.
-        images (pd.DataFrame): ``SweepResult.images``.
-        number (int): Images in each group. Defaults to 5.
-
-    Returns:
-        Path: The file.
 
     Raises:
         ValueError: If the sweep is of another data set, or had no gate.

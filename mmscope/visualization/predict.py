@@ -61,14 +61,6 @@ def spread_by_confidence(
 ) -> list[int]:
     """Choose images evenly from the most to the least confident.
 
-    Args:
-        model (nn.Module): See :func:`predict_views`.
-        dataset (Any): Its images are all looked at, coarsely.
-        number (int): Images, at least one.
-
-    Returns:
-        list[int]: Their indices, the most confident first.
-
     Raises:
         ValueError: If nothing in the model is confident of anything, or see
             :func:`predict_views`.

@@ -27,15 +27,6 @@ def predict_reductions(
 ) -> list[ReductionView]:
     """Run a model on some images and keep what its stages left.
 
-    Args:
-        model (nn.Module): Model of any host with a token reduction.
-        dataset (Any): Data set of the same host with the test pipeline, or
-            :class:`ImageFiles`.
-        indices (Sequence[int]): Images.
-
-    Returns:
-        list[ReductionView]: One an image.
-
     Raises:
         ValueError: If the backbone has no reduction, or one that tells
             neither what it keeps nor what it merges, an index is outside the

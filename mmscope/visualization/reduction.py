@@ -25,24 +25,10 @@ def reduction_figure(
     score_thr: float = SCORE_THR,
     panel_width: float = PANEL_WIDTH,
 ) -> Figure:
-    """Draw one row of panels for each image.
+    """Draw one row of panels for each image; see :func:`scope_figure`.
 
-    Args:
-        views (Sequence[ReductionView]): Images of one model, at least one.
-        classes (Sequence[str]): Class names.
-        palette (Sequence[Sequence[int]] | None): RGB of each class of label
-            maps; None spreads hues. Defaults to None.
-        score_thr (float): Least score of a box that is drawn. Defaults to
-            0.3.
-        panel_width (float): Inches. Defaults to 2.9.
-
-    Returns:
-        Figure: Image, what at most four stages kept or merged, see
-        :func:`shown_stages`, and, unless an image has one class as a whole,
-        prediction and ground truth where there is one.
-
-    Raises:
-        ValueError: If there is no image.
+    Image, what at most four stages kept or merged, see :func:`shown_stages`,
+    and, unless an image has one class as a whole, prediction and ground truth.
     """
     shown = FigureContent.of(views, classes, palette, score_thr)
     figure, _, _ = rows_figure(shown, _panels(views), panel_width, score_thr)
@@ -50,15 +36,7 @@ def reduction_figure(
 
 
 def shown_stages(number: int) -> list[int]:
-    """Choose the stages that are drawn.
-
-    Args:
-        number (int): Stages that ran.
-
-    Returns:
-        list[int]: All indices up to four; else the first, two between, and
-        the last.
-    """
+    """Choose four stages at most: the first, two between, and the last."""
     places = np.linspace(0, number - 1, min(number, MOST_STAGES))
     return [int(place) for place in places.round()]
 

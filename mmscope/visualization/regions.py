@@ -20,23 +20,12 @@ TINT = 0.65
 
 
 def draw_refined(axes: Axes, view: ScopeView) -> None:
-    """Veil what is not refined, and outline what is.
-
-    Args:
-        axes (Axes): Where to draw.
-        view (ScopeView): What to draw.
-    """
+    """Veil what is not refined, and outline what is."""
     _draw_chosen(axes, view, view.refined, 'nothing refined')
 
 
 def draw_kept(axes: Axes, view: View, stage: StageView) -> None:
-    """Veil the patches that are gone, and outline those that are left.
-
-    Args:
-        axes (Axes): Where to draw.
-        view (View): Its image.
-        stage (StageView): Of a reduction that prunes.
-    """
+    """Veil the patches that are gone, and outline those that are left."""
     _draw_chosen(axes, view, stage.kept, 'no patch left')
 
 
@@ -45,11 +34,6 @@ def draw_groups(axes: Axes, view: View, stage: StageView) -> None:
 
     The first patch of a group, in raster order, gives it its colour: a group
     that grows by later patches keeps it in the next stage.
-
-    Args:
-        axes (Axes): Where to draw.
-        view (View): Its image.
-        stage (StageView): Of a reduction that merges.
     """
     labels = merged_labels(stage.groups)
     grey = view.image.mean(-1, keepdims=True)
@@ -68,14 +52,9 @@ def draw_groups(axes: Axes, view: View, stage: StageView) -> None:
 
 
 def merged_labels(groups: np.ndarray) -> np.ndarray:
-    """Tell groups of several patches apart from those of one.
+    """Label groups of several patches of (h, w) tokens, 0 for lone ones.
 
-    Args:
-        groups (np.ndarray): Token that stands for each patch, (h, w) int.
-
-    Returns:
-        np.ndarray: 0 for a patch that stands for itself; for another one 1 +
-        the raster index of the first patch of its group, (h, w) int.
+    A label is 1 + the raster index of the first patch of its group.
     """
     _, first, inverse, sizes = np.unique(
         groups.ravel(),

@@ -13,10 +13,7 @@ from mmscope.visualization.style import BLUE, GREY, INK, ORANGE, RED
 def draw_stages(axes: Axes, result: SweepResult) -> None:
     """Split the right predictions by the stage that made them (Fig. 8).
 
-    Args:
-        axes (Axes): Where to draw.
-        result (SweepResult): Of a gated classifier. A bar is as high as the
-            accuracy at that threshold.
+    A bar is as high as the accuracy at that threshold.
     """
     rows, place = result.rows, np.arange(len(result.rows))
     accuracy, ratio = rows[result.score], rows['exit_ratio']
@@ -43,12 +40,7 @@ def _threshold(row: pd.Series) -> str:
 
 
 def draw_confidence_bins(axes: Axes, result: SweepResult) -> None:
-    """Draw how many images have a confidence, and who of them is right.
-
-    Args:
-        axes (Axes): Where to draw.
-        result (SweepResult): Of a gated classifier.
-    """
+    """Draw how many images have a confidence, and who of them is right."""
     bins = result.confidence.bins
     axes.bar(
         bins['lower'],

@@ -26,15 +26,7 @@ UNLABELLED = (235, 235, 235)
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure; needs no display.
-
-    Args:
-        figure (Figure): Figure.
-        path (str | Path): PNG file; its folder is made.
-
-    Returns:
-        Path: The file.
-    """
+    """Write a figure as a PNG file, whose folder is made; needs no display."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, facecolor='white', bbox_inches='tight')
@@ -42,14 +34,7 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def plain_axes(axes: Axes) -> Axes:
-    """Remove what is not data from a diagram.
-
-    Args:
-        axes (Axes): Axes of a curve or a scatter plot.
-
-    Returns:
-        Axes: The same.
-    """
+    """Remove what is not data from a diagram."""
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(color='#e4e4e4', linewidth=0.8)
     axes.set_axisbelow(True)
@@ -59,18 +44,9 @@ def plain_axes(axes: Axes) -> Axes:
 def class_palette(
     num_classes: int, palette: Sequence[Sequence[int]] | None = None
 ) -> np.ndarray:
-    """Give every class a colour.
+    """Give every class a colour, (C, 3) uint8: the data set's, or hues.
 
-    Args:
-        num_classes (int): Classes C.
-        palette (Sequence[Sequence[int]] | None): The data set's RGB colours;
-            None spreads hues. Defaults to None.
-
-    Returns:
-        np.ndarray: RGB, (C, 3) uint8.
-
-    Raises:
-        ValueError: If the palette has too few colours.
+    Raises ValueError if the palette has too few colours.
     """
     if palette is None:
         # Golden-ratio steps keep neighbouring classes apart.
@@ -87,15 +63,7 @@ def class_palette(
 
 
 def colour_labels(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Paint a label map.
-
-    Args:
-        labels (np.ndarray): Classes, (H, W); anything else is unlabelled.
-        palette (np.ndarray): RGB, (C, 3) uint8.
-
-    Returns:
-        np.ndarray: RGB, (H, W, 3) uint8.
-    """
+    """Paint classes (H, W) by a palette (C, 3); others are unlabelled."""
     known = (labels >= 0) & (labels < len(palette))
     painted = palette[np.where(known, labels, 0)]
     painted[~known] = UNLABELLED
@@ -108,16 +76,9 @@ def class_legend(
     maps: Sequence[np.ndarray],
     most: int = 24,
 ) -> list[Patch]:
-    """Make legend entries for the classes that are to be seen.
+    """Name the classes that label maps show, largest areas at most, in order.
 
-    Args:
-        classes (Sequence[str]): Class names.
-        palette (np.ndarray): RGB, (C, 3) uint8.
-        maps (Sequence[np.ndarray]): Label maps shown.
-        most (int): Entries at most; the largest areas win. Defaults to 24.
-
-    Returns:
-        list[Patch]: Legend handles in class order, 'unlabelled' last.
+    'unlabelled' comes last.
     """
     values = np.concatenate([np.ravel(labels) for labels in maps])
     known = (values >= 0) & (values < len(classes))
@@ -137,12 +98,8 @@ def _patch(colour: np.ndarray, label: str) -> Patch:
 def box_styles(labels: Iterable[int]) -> BoxStyles:
     """Give the classes that are to be seen a colour each.
 
-    Args:
-        labels (Iterable[int]): Classes of the boxes shown, repeated or not.
-
-    Returns:
-        BoxStyles: By class. Colours are few, so that they differ for every
-        reader; when they are used up, lines are dashed and then dotted.
+    Colours are few, so that they differ for every reader; when they are used
+    up, lines are dashed and then dotted.
     """
     styles = {}
     for place, label in enumerate(sorted({int(label) for label in labels})):
@@ -156,15 +113,7 @@ def box_styles(labels: Iterable[int]) -> BoxStyles:
 
 
 def box_legend(classes: Sequence[str], styles: BoxStyles) -> list[Line2D]:
-    """Make legend entries for boxes.
-
-    Args:
-        classes (Sequence[str]): Class names.
-        styles (BoxStyles): Of :func:`box_styles`.
-
-    Returns:
-        list[Line2D]: Legend handles in class order.
-    """
+    """Name the classes of boxes."""
     return [
         Line2D(
             [],

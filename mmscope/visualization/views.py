@@ -29,29 +29,16 @@ class Detections:
         return len(self.boxes)
 
     def keep(self, index: np.ndarray) -> Detections:
-        """Choose some of them.
-
-        Args:
-            index (np.ndarray): Their indices, or (N,) bool.
-
-        Returns:
-            Detections: These alone, in that order.
-        """
+        """Choose some by their indices, or (N,) bool."""
         fields = self.boxes, self.labels, self.scores, self.masks
         return Detections(
             *(None if field is None else field[index] for field in fields)
         )
 
     def surest(self, score_thr: float, most: int) -> tuple[Detections, int]:
-        """Choose what is drawn.
+        """Choose the best, so many at most; true boxes have no score and stay.
 
-        Args:
-            score_thr (float): Least score; true boxes have none and stay.
-            most (int): So many found boxes at most, by score.
-
-        Returns:
-            tuple[Detections, int]: The chosen, best first, and how many
-            reach the score.
+        Beside them comes how many reach the score.
         """
         if self.scores is None:
             return self, len(self)

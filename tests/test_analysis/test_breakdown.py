@@ -174,8 +174,8 @@ def test_exit_head_and_dense_heads_have_their_places():
     costs = count_costs(model, (64, 64))
     closed = stage_costs(model.backbone, (2, 2))
     assert costs.costs() == replace(closed, shared=4 * 24 * 16)
-    (head,) = [row for row in costs.rows() if row['part'] == 'exit_head']
-    assert (head['stage'], head['macs']) == ('coarse', 24 * 5)
+    (head,) = [row for row in costs.rows() if row.part == 'exit_head']
+    assert (head.stage, head.macs) == ('coarse', 24 * 5)
 
 
 @pytest.mark.parametrize('kind', ['map', 'entropy'])
@@ -193,9 +193,9 @@ def test_the_gate_pays_for_the_part_of_the_head_that_it_asks(kind):
     model.forward = lambda imgs, mode: model.backbone(imgs)
     costs = count_costs(model, (64, 96))
     assert costs.costs() == stage_costs(model.backbone, (2, 3))
-    (row,) = [row for row in costs.rows() if row['part'] == 'exit_head']
+    (row,) = [row for row in costs.rows() if row.part == 'exit_head']
     wanted = 6 * 24 * 6 if kind == 'map' else 24 * 5
-    assert (row['stage'], row['macs']) == ('coarse', wanted)
+    assert (row.stage, row.macs) == ('coarse', wanted)
 
 
 def test_every_forward_of_a_host_has_both_stages():
@@ -214,7 +214,7 @@ def test_parts_of_one_block_by_hand():
     model = Classifier(backbone)
     rows = count_costs(model, (32, 48)).rows('exact')
     # 7 tokens of 24 channels, 48 inside, 16 states, rank 3, width 3.
-    assert {row['part']: (row['calls'], row['macs']) for row in rows} == {
+    assert {row.part: (row.calls, row.macs) for row in rows} == {
         'patch_embed': (1, 6 * 24 * 3 * 256),
         'in_proj': (1, 7 * 24 * 96),
         'conv1d': (2, 2 * 7 * 48 * 3),
@@ -225,16 +225,16 @@ def test_parts_of_one_block_by_hand():
         'head': (1, 24 * 7),
     }
     single = count_costs(model, (32, 48)).rows('paper')
-    assert {row['part']: row['calls'] for row in single} == dict.fromkeys(
-        [row['part'] for row in rows], 1
+    assert {row.part: row.calls for row in single} == dict.fromkeys(
+        [row.part for row in rows], 1
     )
 
 
 def test_flops_are_twice_the_macs_but_for_the_scan():
     model = Classifier(VisionMamba(arch=SMALL, img_size=32))
     for row in count_costs(model, (32, 32)).rows():
-        factor = 1 if row['part'] == 'scan' else 2
-        assert row['flops'] == factor * row['macs']
+        factor = 1 if row.part == 'scan' else 2
+        assert row.flops == factor * row.macs
 
 
 def test_pytorch_counts_the_same_flops():
@@ -254,7 +254,7 @@ def test_what_is_not_counted_is_named():
         MambaScope(arch=SMALL, img_size=64, scan_backend='reference')
     )
     rows = count_costs(model, (64, 64)).uncounted()
-    calls = {(row['where'], row['op']): row['calls'] for row in rows}
+    calls = {(row.where, row.op): row.calls for row in rows}
     # Two stages of two blocks, each with its norm, and a final norm.
     assert calls['MambaBlock', 'mmscope.add_rms_norm_cpu'] == 4
     assert calls['MambaScope', 'mmscope.add_rms_norm_cpu'] == 2
@@ -265,7 +265,7 @@ def test_what_is_not_counted_is_named():
     assert calls['MambaScope', 'aten.upsample_bilinear2d'] == 1
     assert calls['GELU', 'aten.gelu'] == 1
     assert not any(op.endswith(('view', 'mm')) for _, op in calls)
-    sizes = [row['elements'] for row in rows]
+    sizes = [row.elements for row in rows]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -286,9 +286,7 @@ def test_products_written_as_functions_are_counted():
             return torch.einsum('blc,bmc->blm', x, x)
 
     rows = count_costs(Attention(), (32, 48)).rows()
-    shared = {
-        row['part']: row['macs'] for row in rows if row['stage'] == 'shared'
-    }
+    shared = {row.part: row.macs for row in rows if row.stage == 'shared'}
     assert shared == {'head': 6 * 24 * 5, 'other': 6 * 6 * 5}
 
 
@@ -363,7 +361,7 @@ def test_a_dyvm_is_counted_at_the_share_that_it_aims_at(ratio, convention):
     closed = stage_costs(backbone, (4, 4), convention)
     assert found.costs(convention).fine == closed.fine + outside
     rows = found.rows(convention)
-    parts = {row['part']: row['macs'] for row in rows}
+    parts = {row.part: row.macs for row in rows}
     assert 'block_head' not in parts
     count = {'paper': 1, 'exact': 2}[convention]
     # Taps of 48 channels, over 17 tokens, then int(0.7 * 16) and cls.

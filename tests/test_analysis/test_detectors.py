@@ -204,7 +204,7 @@ def test_shapes_alone_give_the_count_of_a_real_forward():
 
 def test_no_region_costs_nothing():
     parts = counted(build(detection.cascade()), Regions(0, 0))
-    rows = {row['part']: row['macs'] for row in parts.rows()}
+    rows = {row.part: row.macs for row in parts.rows()}
     assert (rows['bbox_head'], rows['mask_head']) == (0, 0)
 
 

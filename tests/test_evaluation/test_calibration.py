@@ -132,7 +132,7 @@ def test_a_calibrated_gate_sweeps_by_its_temperature(
     assert found.nll < found.nll_before
     assert found.ece != found.ece_before
     assert found.names == [f'images/{i:03d}.jpg' for i in range(6)]
-    assert found.to_meta()['num_images'] == 6
+    assert found.noted('val', []).num_images == 6
     cooled = sweep(model, loader).images['confidence']
     attach_gate(model, temperature=1.0)
     sure = sweep(model, loader).images['confidence']

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmscope.analysis.paper import PaperRow
+from mmscope.analysis.paper_table import PaperRow
 from mmscope.evaluation import SweepResult
 from mmscope.evaluation.paper_tables import at_threshold, reached
 

@@ -1,17 +1,14 @@
-"""The protocol of token backbones, and the one loop over their blocks."""
+"""The protocol of token backbones."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mmscope.models.backbones.arguments import (
     ARCH_DEFAULTS,
@@ -21,24 +18,20 @@ from mmscope.models.backbones.arguments import (
     resolve_indices,
     to_2tuple,
 )
+from mmscope.models.backbones.block_loop import BlockLoop, Encoded
 from mmscope.models.backbones.described import DescribedWeights
 from mmscope.models.backbones.embedding import ImageEmbedding, to_map
 from mmscope.models.backbones.parameters import NamedParameters
 from mmscope.models.layers import (
     NO_STEPS,
     DropPath,
-    Mixed,
-    MixerPlan,
     Observed,
     PatchEmbed,
     PositionTable,
-    Record,
     RMSNorm,
     Steps,
     SummaryTokens,
     TokenSequence,
-    add_and_norm,
-    add_residual,
     check_rate,
     check_whole,
 )
@@ -49,26 +42,8 @@ OUT_TYPES = ('cls_token', 'featmap', 'avg_featmap', 'raw')
 FEATURE_SOURCES = ('residual', 'mixer')
 
 
-@dataclass
-class Encoded:
-    """What the blocks make of one sequence.
-
-    Attributes:
-        tokens (Tensor): After the final norm, (B, L, D).
-        levels (list[Tensor]): One (B, n, D) in raster order for each out
-            index, for 'featmap' alone.
-        sequence (TokenSequence): As the last block left it.
-        record (Record): What ran.
-    """
-
-    tokens: Tensor
-    levels: list[Tensor]
-    sequence: TokenSequence
-    record: Record
-
-
 class TokenBackbone(
-    Observed, DescribedWeights, ImageEmbedding, NamedParameters
+    Observed, BlockLoop, DescribedWeights, ImageEmbedding, NamedParameters
 ):
     """A plain stack of blocks over the tokens of an image.
 
@@ -245,62 +220,6 @@ class TokenBackbone(
         found.install(self)
         return found
 
-    def encode(
-        self, sequence: TokenSequence, steps: Steps = NO_STEPS
-    ) -> Encoded:
-        """Run all blocks and the final norm.
-
-        Args:
-            sequence (TokenSequence): Embedded tokens.
-            steps (Steps): What happens in between. Defaults to nothing.
-
-        Returns:
-            Encoded: Tokens, levels (for 'featmap'), and what ran.
-        """
-        record = steps.new_record()
-        levels: list[TokenSequence] = []
-        for i, block in zip(range(self.num_run), self.layers, strict=False):
-            sequence = steps.before_block(i, sequence)
-            plan = steps.plan(i, sequence)
-            tokens, residual, mixed = self._run(block, sequence, plan)
-            sequence = sequence.with_tokens(tokens, residual)
-            steps.after_block(i, sequence, mixed)
-            record.lengths.append(sequence.length)
-            record.directions.append(mixed.directions)
-            if self.out_type == 'featmap' and i in self.out_indices:
-                level = self.level(tokens, residual)
-                levels.append(replace(sequence, tokens=level, residual=None))
-        tokens, _ = add_and_norm(
-            self.norm_f,
-            self.drop_path(sequence.tokens),
-            sequence.residual,
-            self.residual_in_fp32,
-        )
-        steps.finish(sequence, tokens, record)
-        return Encoded(tokens, self._rasters(levels), sequence, record)
-
-    def _run(
-        self, block: nn.Module, sequence: TokenSequence, plan: MixerPlan
-    ) -> tuple[Tensor, Tensor, Mixed]:
-        inputs = sequence.tokens, sequence.residual, plan
-        if self.with_cp and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
-
-    def level(self, tokens: Tensor, residual: Tensor) -> Tensor:
-        """What maps show of tokens: see ``feature_source``; (B, L, D)."""
-        if self.feature_source == 'mixer':
-            return tokens
-        return add_residual(tokens, residual)
-
-    def _rasters(self, levels: Sequence[TokenSequence]) -> list[Tensor]:
-        # After the last block: gradients of norm_f add up in this order.
-        found = [level.to_raster(level.tokens) for level in levels[:-1]]
-        for level in levels[-1:]:
-            norm = self.norm_f if self.last_norm else None
-            found.append(level.to_raster(level.tokens, norm))
-        return found
-
     def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
         """Extract features.
 
@@ -325,14 +244,7 @@ class TokenBackbone(
         return self.output(vector, maps, imgs.shape[-2:])
 
     def encode_images(self, imgs: Tensor) -> Encoded:
-        """Embed images in one sequence and encode it.
-
-        Args:
-            imgs (Tensor): See :meth:`forward`.
-
-        Returns:
-            Encoded: All tokens, for who wants more than ``out_type`` gives.
-        """
+        """Embed images in one sequence and encode it, all tokens of it."""
         grid, padded = self.grid_of(imgs.shape[-2:]), self.pad(imgs)
         sequence = TokenSequence.plain(
             *self.embed(padded), self.summary_tokens, grid
@@ -340,14 +252,7 @@ class TokenBackbone(
         return self.encode(sequence, self.start(sequence))
 
     def start(self, sequence: TokenSequence) -> Steps:
-        """Say what accompanies a sequence of all patches.
-
-        Args:
-            sequence (TokenSequence): Embedded images.
-
-        Returns:
-            Steps: With the state of this pass.
-        """
+        """Say what accompanies a pass over a sequence of all patches."""
         if self.reduction is None:
             return NO_STEPS
         return self.reduction.start(self, sequence)
@@ -376,13 +281,5 @@ class TokenBackbone(
         return self.crop(maps, size)
 
     def layer_macs(self, length: int, directions: int = 2) -> int:
-        """Count the multiply-accumulates of one block.
-
-        Args:
-            length (int): Tokens of the sequence.
-            directions (int): Scan directions counted. Defaults to 2.
-
-        Returns:
-            int: The scan's operations included.
-        """
+        """Count a block's MACs, the scan's operations included."""
         return self.layers[0].mixer.macs(length, directions)

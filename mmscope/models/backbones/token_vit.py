@@ -147,15 +147,7 @@ class TokenViT(TokenBackbone):
         return LayerNorm(self.embed_dims)
 
     def layer_macs(self, length: int, directions: int = 2) -> int:
-        """Count the multiply-accumulates of one block.
-
-        Args:
-            length (int): Tokens of the sequence.
-            directions (int): Attention has none. Defaults to 2.
-
-        Returns:
-            int: Of the linear layers and the attention.
-        """
+        """Count the MACs of one block; it has no directions."""
         return self.layers[0].macs(length)
 
     def _load_from_state_dict(

@@ -170,10 +170,6 @@ class VisionMamba(TokenBackbone):
 def check_rope(backbone: VisionMamba) -> None:
     """Refuse what rotary positions do not fit.
 
-    Args:
-        backbone (VisionMamba): Complete; nothing is refused without
-            ``rope``.
-
     Raises:
         ValueError: If it is no bool, channels do not come in two halves of
             pairs, cls stands between the patches, or patches are dropped.

@@ -63,16 +63,7 @@ ALL_CONFIDENCES = tuple(
 
 
 def kinds_of(meaning: str, with_map: bool = False) -> tuple[str, ...]:
-    """List the kinds of confidence that a head offers.
-
-    Args:
-        meaning (str): 'softmax' or 'multi_label'.
-        with_map (bool): Whether it also predicts a class for every coarse
-            cell. Defaults to False.
-
-    Returns:
-        tuple[str, ...]: The first is the default.
-    """
+    """List the kinds of confidence that a head offers, the default first."""
     kinds = tuple(CONFIDENCES[meaning])
     return (*kinds, MAP) if with_map else kinds
 

@@ -13,15 +13,7 @@ UNTOUCHED = 'The value is the same before and after'
 def is_overwritten(
     module: nn.Module, parameters: Iterable[nn.Parameter]
 ) -> bool:
-    """Tell whether MMEngine's initialisation has changed parameters.
-
-    Args:
-        module (nn.Module): Part of the model that is being initialised.
-        parameters (Iterable[nn.Parameter]): Of it.
-
-    Returns:
-        bool: True if one of them was written over since its construction.
-    """
+    """Tell whether MMEngine's initialisation has changed parameters."""
     notes = getattr(module, '_params_init_info', {})
     return any(
         not notes[param]['init_info'].startswith(UNTOUCHED)

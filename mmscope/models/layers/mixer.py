@@ -204,15 +204,7 @@ class BidirectionalMamba(BaseModule):
         return Mixed(y, scores, directions)
 
     def macs(self, length: int, directions: int = 2) -> int:
-        """Count the multiply-accumulates for one sequence.
-
-        Args:
-            length (int): Tokens.
-            directions (int): Directions counted. Defaults to 2.
-
-        Returns:
-            int: See :func:`mmscope.models.layers.macs.block_macs`.
-        """
+        """Count the MACs for one sequence, see :func:`block_macs`."""
         return block_macs(
             length,
             self.embed_dims,

@@ -21,13 +21,6 @@ def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     An adapter (LoRA), a quantised or parametrised layer has another class; a
     pruned one computes its weight in a hook; some libraries put a ``forward``
     of their own on the object. All of these have to be called.
-
-    Args:
-        module (nn.Module): A part of a model.
-        kind (type): The class that its weights were made for.
-
-    Returns:
-        bool: True if a fused operator may take its weights instead.
     """
     state = module.__dict__
     return (

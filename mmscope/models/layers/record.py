@@ -39,11 +39,7 @@ class Record:
     _is_detached: ClassVar[bool] = False
 
     def detached(self) -> Self:
-        """Copy it without the graphs that its tensors hang on.
-
-        Returns:
-            Record: The copy; of a record that is one already, itself.
-        """
+        """Copy it without the graphs that its tensors hang on."""
         if self._is_detached:
             return self
         copied = _detached(self)
@@ -68,11 +64,9 @@ class Observed(nn.Module):
     """A module whose forward hands out a record."""
 
     def deliver(self, record: Record) -> None:
-        """Give a record to everyone who observes this module.
+        """Give a record, of the forward that ends now, to every observer.
 
-        Args:
-            record (Record): Of the forward that ends now. In evaluation the
-                observers get it without its graph.
+        In evaluation they get it without its graph.
         """
         # A dict of integers is what a compiler can guard on.
         if _active:
@@ -108,14 +102,7 @@ def _hide_from_compilers() -> None:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Strip DDP and test-time-augmentation wrappers off a model.
-
-    Args:
-        model (nn.Module): Possibly wrapped, also more than once.
-
-    Returns:
-        nn.Module: The innermost ``.module``.
-    """
+    """Strip DDP and test-time-augmentation wrappers off a model."""
     while isinstance(inner := getattr(model, 'module', None), nn.Module):
         model = inner
     return model
@@ -123,12 +110,6 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 def find_observed(model: nn.Module) -> Observed:
     """Find the outermost module of a model that hands out records.
-
-    Args:
-        model (nn.Module): Host model, wrapped or not, or the backbone.
-
-    Returns:
-        Observed: Where several stand side by side, the first.
 
     Raises:
         ValueError: If there is none.

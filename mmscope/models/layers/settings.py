@@ -62,12 +62,8 @@ def holding(owner: Any, **settings: Any) -> Iterator[None]:
 def in_evaluation(*models: nn.Module) -> Iterator[None]:
     """Put modules in evaluation mode for a while.
 
-    Args:
-        *models (nn.Module): Each of their parts is left as it was: one that
-            somebody froze in a model that trains stays frozen.
-
-    Yields:
-        None: The mode holds inside.
+    Each of their parts is left as it was: one that somebody froze in a model
+    that trains stays frozen.
     """
     before = [
         (module, module.training)

@@ -61,48 +61,25 @@ class Steps:
     """
 
     def new_record(self) -> Record:
-        """Make the record that this pass fills.
-
-        Returns:
-            Record: Empty; of a subclass where there is more to tell.
-        """
+        """Make the empty record that this pass fills."""
         return Record()
 
     def before_block(self, i: int, sequence: TokenSequence) -> TokenSequence:
-        """Change the sequence before block ``i``.
-
-        Args:
-            i (int): Index of the block.
-            sequence (TokenSequence): What comes.
-
-        Returns:
-            TokenSequence: What the block gets.
-        """
+        """Change the sequence before block ``i``."""
         return sequence
 
     def plan(self, i: int, sequence: TokenSequence) -> MixerPlan:
         """Say what the mixer of block ``i`` shall do.
 
-        Args:
-            i (int): Index of the block.
-            sequence (TokenSequence): What it gets.
-
-        Returns:
-            MixerPlan: Made once, also where the block is computed again for
-            its gradients: draw random numbers here.
+        It is asked once, also where the block is computed again for its
+        gradients: draw random numbers here.
         """
         return PLAIN
 
     def after_block(
         self, i: int, sequence: TokenSequence, mixed: Mixed
     ) -> None:
-        """Look at what block ``i`` gave.
-
-        Args:
-            i (int): Index of the block.
-            sequence (TokenSequence): With the block's output.
-            mixed (Mixed): Scores and directions.
-        """
+        """Look at the sequence and at scores after block ``i``."""
 
     def finish(
         self, sequence: TokenSequence, tokens: Tensor, record: Record

@@ -50,12 +50,6 @@ def check_labels(
 ) -> None:
     """Refuse labels that are none of the exit head's classes.
 
-    Args:
-        labels (Tensor): Any number of them, without the ignored ones.
-        num_classes (int): C.
-        ignored (int | None): See :func:`ignored_label`; for the message.
-            Defaults to None.
-
     Raises:
         ValueError: If one is not in [0, C).
     """

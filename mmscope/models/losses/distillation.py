@@ -9,14 +9,7 @@ KL_DIRECTIONS = ('pq', 'qp')
 
 
 def check_kl_direction(direction: str) -> str:
-    """Return a direction of the divergence if there is such a one.
-
-    Args:
-        direction (str): See :func:`coarse_fine_kl`.
-
-    Raises:
-        ValueError: If it is unknown.
-    """
+    """Return a direction of :func:`coarse_fine_kl`, or raise ValueError."""
     if direction not in KL_DIRECTIONS:
         raise ValueError(
             f'kl_direction must be one of {KL_DIRECTIONS}, got {direction!r}'

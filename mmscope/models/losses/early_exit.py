@@ -25,12 +25,6 @@ class TrainsCoarseStage:
 def stage_outputs(records: Sequence[Record]) -> StageOutputs:
     """Take the one record that a training step must leave.
 
-    Args:
-        records (Sequence[Record]): What was observed during the step.
-
-    Returns:
-        StageOutputs: cls tokens and maps of both stages.
-
     Raises:
         RuntimeError: If the backbone did not run exactly once, or not in
             training mode.

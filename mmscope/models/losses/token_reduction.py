@@ -18,12 +18,6 @@ class TrainsReduction:
 def only_record(records: Sequence[Record]) -> Record:
     """Take the one record that a training step must leave.
 
-    Args:
-        records (Sequence[Record]): What was observed during the step.
-
-    Returns:
-        Record: The record.
-
     Raises:
         RuntimeError: If the backbone did not run exactly once.
     """

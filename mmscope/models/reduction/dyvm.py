@@ -201,9 +201,6 @@ class DyVM(TokenReduction):
     def losses(self, record: Record) -> dict[str, Tensor]:
         """Pull the shares of patches and directions towards the targets.
 
-        Args:
-            record (DyVMRecord): Of a training forward.
-
         Returns:
             dict[str, Tensor]: ``loss_token_ratio``, the mean over stages and
             images of (share kept - r ** (s + 1)) ** 2, and

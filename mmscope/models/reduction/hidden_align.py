@@ -108,14 +108,7 @@ class HiddenAlign(TokenReduction):
         self.round_even = round_even
 
     def install(self, backbone: TokenBackbone) -> None:
-        """Check the family; nothing is added.
-
-        Args:
-            backbone (TokenBackbone): ViM, VideoMamba, or without cls.
-
-        Raises:
-            ValueError: If it is of another family.
-        """
+        """Refuse, by ValueError, what is neither ViM nor VideoMamba."""
         check_family(self, backbone)
         depth = backbone.num_layers
         beyond = [i for i in self.prune_layers if i >= depth]
@@ -144,16 +137,7 @@ class HiddenAlign(TokenReduction):
         return max(kept - kept % 2 if self.round_even else kept, 1)
 
     def stages(self, backbone: TokenBackbone, patches: int) -> dict[int, int]:
-        """Find where something is pruned.
-
-        Args:
-            backbone (TokenBackbone): It would run.
-            patches (int): Patches of the image.
-
-        Returns:
-            dict[int, int]: Index of the block before which, and patches k
-            that are left.
-        """
+        """Find the blocks before which is pruned, and what is left there."""
         found = {}
         for layer in self.prune_layers:
             kept = self.num_kept(patches)

@@ -16,15 +16,7 @@ from mmscope.models.layers import ranking
 
 
 def num_merged(wanted: int, patches: int) -> int:
-    """Count the patches that one merge takes away.
-
-    Args:
-        wanted (int): r.
-        patches (int): M, of which every other one can go.
-
-    Returns:
-        int: min(r, M // 2).
-    """
+    """Count the patches that one merge of r takes away: min(r, M // 2)."""
     return min(wanted, patches // 2)
 
 

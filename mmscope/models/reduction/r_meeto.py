@@ -68,14 +68,7 @@ class RMeeTo(TokenReduction):
         self.merge_interval = merge_interval
 
     def install(self, backbone: TokenBackbone) -> None:
-        """Check the family; nothing is added.
-
-        Args:
-            backbone (TokenBackbone): ViM, VideoMamba, or without cls.
-
-        Raises:
-            ValueError: If it is of another family.
-        """
+        """Refuse, by ValueError, what is neither ViM nor VideoMamba."""
         check_family(self, backbone)
 
     def start(self, backbone: TokenBackbone, sequence: TokenSequence) -> Steps:

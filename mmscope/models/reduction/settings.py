@@ -8,16 +8,7 @@ from mmscope.models.layers import is_number
 
 
 def whole(unit: str, least: int) -> Callable[[str, int], int]:
-    """Make the check of a whole number.
-
-    Args:
-        unit (str): What is counted, for the message.
-        least (int): The smallest that is allowed.
-
-    Returns:
-        Callable: Maps name and value to the value as int; raises a
-        ValueError.
-    """
+    """Make the check of a whole number, which raises ValueError."""
 
     def check(name: str, value: int) -> int:
         # Infinity has no remainder.
@@ -32,14 +23,7 @@ def whole(unit: str, least: int) -> Callable[[str, int], int]:
 
 
 def one_of(choices: Sequence[str]) -> Callable[[str, str], str]:
-    """Make the check of a choice.
-
-    Args:
-        choices (Sequence[str]): What is allowed.
-
-    Returns:
-        Callable: Maps name and value to the value; raises a ValueError.
-    """
+    """Make the check of a choice, which raises ValueError."""
 
     def check(name: str, value: str) -> str:
         if value not in choices:

@@ -40,46 +40,20 @@ class TokenReduction(ABC):
     def install(self, backbone: TokenBackbone) -> None:
         """Check that the backbone fits, and add modules to it.
 
-        Args:
-            backbone (TokenBackbone): Complete but for what is added.
-
         Raises:
             ValueError: If family or layers do not fit.
         """
 
     @abstractmethod
     def start(self, backbone: TokenBackbone, sequence: TokenSequence) -> Steps:
-        """Make what accompanies one pass.
-
-        Args:
-            backbone (TokenBackbone): It runs.
-            sequence (TokenSequence): Embedded images.
-
-        Returns:
-            Steps: With the state of this pass.
-        """
+        """Make what accompanies one pass over embedded images."""
 
     def losses(self, record: Record) -> dict[str, Tensor]:
-        """Compute what training adds to the task's loss.
-
-        Args:
-            record (Record): Of a training forward.
-
-        Returns:
-            dict[str, Tensor]: Weighted scalars; none by default.
-        """
+        """Compute what training adds to the task's loss: weighted scalars."""
         return {}
 
     def lengths(self, backbone: TokenBackbone, patches: int) -> list[int]:
-        """Tell the length of the sequence in each block, for costs.
-
-        Args:
-            backbone (TokenBackbone): It would run.
-            patches (int): Patches of the image.
-
-        Returns:
-            list[int]: One a block, summary tokens included.
-        """
+        """Tell the length of the sequence in each block, for costs."""
         count = backbone.summary_tokens.count
         return [patches + count] * backbone.num_layers
 
@@ -90,14 +64,6 @@ class TokenReduction(ABC):
 
         Those of modules that the reduction adds are among them, and where
         images skip directions, what training aims at is counted.
-
-        Args:
-            backbone (TokenBackbone): It would run.
-            patches (int): Patches of the image.
-            directions (int): Scan directions counted. Defaults to 2.
-
-        Returns:
-            int: The scans' operations included.
         """
         run = directions * self.direction_share()
         lengths = self.lengths(backbone, patches)
@@ -113,51 +79,22 @@ class TokenReduction(ABC):
     def skipping_nothing(
         self, backbone: TokenBackbone
     ) -> AbstractContextManager[None]:
-        """Let one image run every scan direction for a while, to count it.
-
-        Args:
-            backbone (TokenBackbone): It will run.
-
-        Returns:
-            AbstractContextManager: One that does nothing by default.
-        """
+        """Let one image run every scan direction for a while, to count it."""
         return nullcontext()
 
     def module_macs(self, backbone: TokenBackbone, patches: int) -> int:
-        """Count what modules that the reduction adds cost, 0 by default.
-
-        Args:
-            backbone (TokenBackbone): It would run.
-            patches (int): Patches of the image.
-
-        Returns:
-            int: Multiply-accumulates of one image.
-        """
+        """Count the MACs of modules that the reduction adds, 0 here."""
         return 0
 
     def extra_macs(
         self, backbone: TokenBackbone, patches: int, directions: int = 2
     ) -> int:
-        """Count what neither convention counts: matching, alignment.
-
-        Args:
-            backbone (TokenBackbone): It would run.
-            patches (int): Patches of the image.
-            directions (int): Scan directions counted. Defaults to 2.
-
-        Returns:
-            int: Shown beside the costs, in none of them; 0 by default.
-        """
+        """Count what no convention counts: matching, alignment; 0 here."""
         return 0
 
 
 def check_family(reduction: TokenReduction, backbone: TokenBackbone) -> None:
     """Refuse what is neither ViM nor VideoMamba.
-
-    Args:
-        reduction (TokenReduction): Made for Mamba blocks and at most one
-            summary token.
-        backbone (TokenBackbone): What it is put on.
 
     Raises:
         ValueError: If the backbone has others.
@@ -172,25 +109,12 @@ def check_family(reduction: TokenReduction, backbone: TokenBackbone) -> None:
 
 
 def reduces_tokens(model: nn.Module) -> bool:
-    """Tell whether a model's backbone shortens its sequence.
-
-    Args:
-        model (nn.Module): Host model, wrapped or not, or the backbone.
-
-    Returns:
-        bool: True if a part of it has a :class:`TokenReduction`.
-    """
+    """Tell whether a model's backbone shortens its sequence."""
     return next(_reduced_backbones(model), None) is not None
 
 
 def find_reduced_backbone(model: nn.Module) -> TokenBackbone:
     """Find the backbone of a model that shortens its sequence.
-
-    Args:
-        model (nn.Module): Host model, wrapped or not, or the backbone.
-
-    Returns:
-        TokenBackbone: The backbone; its ``reduction`` is no None.
 
     Raises:
         ValueError: If there is none.

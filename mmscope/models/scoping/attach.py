@@ -18,12 +18,6 @@ from mmscope.models.scoping.two_stage import TwoStage
 def find_backbone(model: nn.Module) -> TwoStage:
     """Find the two-stage backbone of a host model.
 
-    Args:
-        model (nn.Module): Host model, wrapped or not, or the backbone.
-
-    Returns:
-        TwoStage: The backbone.
-
     Raises:
         ValueError: If there is none.
     """
@@ -121,15 +115,7 @@ def _is_wired(backbone: TwoStage, host: nn.Module) -> bool:
 
 @contextmanager
 def decided_by(backbone: TwoStage, gate: Gate | None) -> Iterator[None]:
-    """Let another gate decide for a while.
-
-    Args:
-        backbone (TwoStage): Its own gate comes back afterwards.
-        gate (Gate | None): The other; None leaves its own.
-
-    Yields:
-        None: The other decides inside.
-    """
+    """Let another gate, if any, decide for a while."""
     own = backbone.gate
     backbone.gate = gate or own
     try:

@@ -7,12 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.backbones.arguments import check_choice
 from mmscope.models.scoping.feature_levels import find_levels
+from mmscope.models.scoping.half_size import HalfSize, read_out
 from mmscope.models.scoping.stages import (
     CoarseStage,
     ExitRecord,
@@ -20,7 +20,6 @@ from mmscope.models.scoping.stages import (
     PassRecord,
     StageOutputs,
     WholeImageRecord,
-    halved,
 )
 from mmscope.models.scoping.two_stage import TwoStage
 from mmscope.models.scoping.wrapping import (
@@ -109,15 +108,13 @@ class ExitOnly(TwoStage, BaseModule):
         self.levels = find_levels(
             self.backbone, self.in_channels, out_type == 'featmap'
         )
+        self.halving = HalfSize(self.levels, out_type == 'featmap')
         self.patch_size = self.patch_stride = self.levels[-1].stride
         self.embed_dims = self.summary_dims = self.levels[-1].channels
         self._add_exit(exit_head, exit_threshold)
 
     def check_host(self, host: nn.Module) -> None:
         """Refuse a host that would not use what this gives.
-
-        Args:
-            host (nn.Module): Model around this backbone.
 
         Raises:
             ValueError: If a neck or a head would get the wrong thing.
@@ -149,16 +146,7 @@ class ExitOnly(TwoStage, BaseModule):
     def output(
         self, cls: Tensor, maps: tuple[Tensor, ...], size: Sequence[int]
     ) -> tuple[Tensor, ...]:
-        """Turn the result of a pass into what ``out_type`` asks for.
-
-        Args:
-            cls (Tensor): Vector, (B, D).
-            maps (tuple[Tensor, ...]): Levels, of images of any size.
-            size (Sequence[int]): (H, W) of the images.
-
-        Returns:
-            tuple[Tensor, ...]: The vector alone, or the levels.
-        """
+        """Give the vector alone, or the levels, as ``out_type`` asks."""
         return (cls,) if self.out_type == 'cls_token' else maps
 
     def coarse_size(self, size: Sequence[int]) -> tuple[int, int]:
@@ -171,12 +159,7 @@ class ExitOnly(TwoStage, BaseModule):
             tuple[int, int]: Half of it; for maps half of the next sizes
             that leave whole cells.
         """
-        unit = 2
-        if self.out_type == 'featmap':
-            unit *= max(level.stride for level in self.levels)
-            size = [side + -side % unit for side in size]
-        height, width = (side // 2 for side in size)
-        return height, width
+        return self.halving.size_of(size)
 
     def forward_coarse(self, imgs: Tensor) -> CoarseStage:
         """Run the backbone at half the size.
@@ -190,17 +173,9 @@ class ExitOnly(TwoStage, BaseModule):
         """
         height, width = imgs.shape[-2:]
         with running_statistics(self.backbone):
-            outputs = self.backbone(self._half(imgs))
-        last = outputs[-1]
-        maps: tuple[Tensor, ...] = ()
-        if self.out_type == 'featmap':
-            # Cells of the padding are no part of the image.
-            last = last[..., : self._cells(height), : self._cells(width)]
-            maps = tuple(
-                _doubled(x)[..., : level.side(height), : level.side(width)]
-                for level, x in zip(self.levels, outputs, strict=True)
-            )
-        vector, tokens, grid = _read(last)
+            outputs = self.backbone(self.halving.halve(imgs))
+        last, maps = self.halving.fit(outputs, (height, width))
+        vector, tokens, grid = read_out(last)
         return CoarseStage(
             grid=grid,
             cls=vector,
@@ -212,17 +187,6 @@ class ExitOnly(TwoStage, BaseModule):
                 [tokens.shape[1]], [None], image_size=(height, width)
             ),
         )
-
-    def _half(self, imgs: Tensor) -> Tensor:
-        height, width = imgs.shape[-2:]
-        rows, columns = self.coarse_size((height, width))
-        # An odd line of a classifier's image is left out.
-        below = max(2 * rows - height, 0)
-        right = max(2 * columns - width, 0)
-        return halved(F.pad(imgs, (0, right, 0, below)))
-
-    def _cells(self, side: int) -> int:
-        return (self.levels[-1].side(side) + 1) // 2
 
     def forward_fine(
         self, imgs: Tensor, coarse: CoarseStage | None = None
@@ -242,10 +206,11 @@ class ExitOnly(TwoStage, BaseModule):
                 so that coarse ones would not fit.
         """
         outputs = tuple(self.backbone(imgs))
-        vector, tokens, _ = _read(outputs[-1])
+        vector, tokens, _ = read_out(outputs[-1])
         maps: tuple[Tensor, ...] = ()
         if self.out_type == 'featmap':
-            self._check_sizes(outputs, imgs.shape[-2:])
+            name = type(self.backbone).__name__
+            self.halving.check(name, outputs, imgs.shape[-2:])
             maps = outputs
         regions = tokens.shape[1] if coarse is None else coarse.tokens.shape[1]
         return FineStage(
@@ -256,19 +221,6 @@ class ExitOnly(TwoStage, BaseModule):
             ),
             PassRecord.of(imgs, outputs),
         )
-
-    def _check_sizes(
-        self, maps: Sequence[Tensor], size: Sequence[int]
-    ) -> None:
-        found = [tuple(x.shape[-2:]) for x in maps]
-        told = [tuple(map(level.side, size)) for level in self.levels]
-        if found != told:
-            raise ValueError(
-                f'{type(self.backbone).__name__} gives maps of {found} cells '
-                f'for {tuple(size)} pixels, its strides tell {told}: let the '
-                'data preprocessor pad images to multiples of '
-                f'{max(level.stride for level in self.levels)}'
-            )
 
     def count_regions(self, importance: Tensor) -> Tensor:
         """Count the regions refined: all, (B,) int64."""
@@ -324,16 +276,3 @@ class ExitOnly(TwoStage, BaseModule):
                 name = inner + key.removeprefix(prefix)
                 state_dict[name] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return x.repeat_interleave(2, -2).repeat_interleave(2, -1)
-
-
-def _read(last: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Vector (B, D), tokens (B, n, D) and grid of a map, or of a vector."""
-    if last.ndim == 2:
-        return last, last.unsqueeze(1), (1, 1)
-    tokens = last.flatten(2).transpose(1, 2)
-    rows, columns = last.shape[-2:]
-    return last.mean((-2, -1)), tokens, (rows, columns)

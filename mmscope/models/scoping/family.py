@@ -51,9 +51,6 @@ def fine_summary(
 def check_family(backbone: CoarseToFine) -> None:
     """Refuse what cannot be scoped.
 
-    Args:
-        backbone (CoarseToFine): Without its scoping parameters yet.
-
     Raises:
         ValueError: If there is no summary token to judge by, 'mlp_with_cls'
             meets several, patches overlap, or a token reduction is at work.

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import check_confidence
 from mmscope.models.layers import in_evaluation
-from mmscope.models.scoping.gate import HostGate, inherits
+from mmscope.models.scoping.gate import HostGate
+from mmscope.models.scoping.head_meaning import inherits
 from mmscope.models.scoping.two_stage import TwoStage
 
 # Not 2 or 3, which heads for two tokens would take for those.
@@ -25,10 +26,6 @@ def check_path(backbone: TwoStage, gate: HostGate) -> None:
 
     The gate hands the coarse vector to the host's neck and head. It is tried
     once, on zeros.
-
-    Args:
-        backbone (TwoStage): Gives the vectors.
-        gate (HostGate): Of its host.
 
     Raises:
         ValueError: If the host has no head, predicts from maps or in a way

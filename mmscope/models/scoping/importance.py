@@ -20,15 +20,7 @@ AND = f'{DETAIL}_and_'
 
 
 def importance_metrics(family: Sequence[str]) -> tuple[str, ...]:
-    """List what can tell which regions matter.
-
-    Args:
-        family (Sequence[str]): Metrics of the family's mixers, the paper's
-            first.
-
-    Returns:
-        tuple[str, ...]: These, 'detail', and both for the family's first.
-    """
+    """List what can tell which regions matter, the family's metrics first."""
     return (*family, DETAIL, *(AND + name for name in family[:1]))
 
 

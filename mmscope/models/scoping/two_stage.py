@@ -214,12 +214,8 @@ class TwoStage(Observed):
 def is_two_stage(model: nn.Module | type | str) -> bool:
     """Tell whether a model looks coarsely first and may stop there.
 
-    Args:
-        model (nn.Module | type | str): Host model or backbone, wrapped or
-            not, a class, or a type as a config names it.
-
-    Returns:
-        bool: True for :class:`TwoStage` and whatever inherits it.
+    It is asked of host models and backbones, wrapped or not, of classes, and
+    of types as configs name them.
     """
     if isinstance(model, str):
         model = MODELS.get(model)

@@ -43,12 +43,6 @@ def _with_statistics(module: nn.Module) -> Iterator[nn.Module]:
 def build_backbone(config: dict[str, Any]) -> nn.Module:
     """Build a backbone by the registry of the default scope.
 
-    Args:
-        config (dict): With a ``type``.
-
-    Returns:
-        nn.Module: The backbone.
-
     Raises:
         ValueError: If it is no such config, or nobody knows the type.
     """
@@ -69,9 +63,6 @@ def build_backbone(config: dict[str, Any]) -> nn.Module:
 
 def check_wrapped(backbone: nn.Module) -> None:
     """Refuse a backbone that must not run twice in a forward.
-
-    Args:
-        backbone (nn.Module): To be wrapped.
 
     Raises:
         ValueError: If it exits early itself, reduces tokens, or recomputes
@@ -101,10 +92,6 @@ def check_wrapped(backbone: nn.Module) -> None:
 
 def check_host(host: nn.Module, out_type: str) -> None:
     """Refuse a host that would not use what the wrapper gives.
-
-    Args:
-        host (nn.Module): Model around it.
-        out_type (str): 'cls_token' or 'featmap'.
 
     Raises:
         ValueError: If a neck or a head would get the wrong thing.

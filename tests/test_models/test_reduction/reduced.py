@@ -68,3 +68,24 @@ def assert_training_recomputes(reduction, family, options):
         results.append([p.grad for p in model.parameters()])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def one_by_one(model, imgs, decided):
+    """Run a batch, and its images alone, to equal outputs and decisions.
+
+    Gives the record of the batch; ``decided`` names what a stage decides.
+    """
+    with observe(model) as records:
+        together = model(imgs)
+        for i in range(len(imgs)):
+            alone = model(imgs[i : i + 1])
+            for one, of_all in zip(alone, together, strict=True):
+                torch.testing.assert_close(one[0], of_all[i])
+    first, *others = records
+    for i, other in enumerate(others):
+        for a, b in zip(first.reductions, other.reductions, strict=True):
+            of_batch = getattr(a, decided)[i : i + 1]
+            assert torch.equal(of_batch, getattr(b, decided))
+    # Images decide by themselves: no two alike.
+    assert len(getattr(first.reductions[-1], decided).unique(dim=0)) == 3
+    return first

@@ -16,6 +16,7 @@ from reduced import (
     images,
     load,
     make,
+    one_by_one,
 )
 
 from mmscope.analysis import stage_costs
@@ -189,17 +190,7 @@ def test_with_nothing_to_prune_it_is_the_family_bit_for_bit(
 def test_a_batch_is_as_one_by_one(family, options, source, size):
     model = make({**HA, 'score_source': source}, family, **options)
     imgs = images(3, *size)
-    with observe(model) as records:
-        together = model(imgs)
-        for i in range(len(imgs)):
-            alone = model(imgs[i : i + 1])
-            for one, of_all in zip(alone, together, strict=True):
-                torch.testing.assert_close(one[0], of_all[i])
-    first, *others = records
-    for i, other in enumerate(others):
-        for a, b in zip(first.reductions, other.reductions, strict=True):
-            assert torch.equal(a.kept[i : i + 1], b.kept)
-    assert len(first.reductions[-1].kept.unique(dim=0)) == 3
+    first = one_by_one(model, imgs, 'kept')
     summary = model.summary_tokens.count
     # 35 give ceil(28) and ceil(22.4), 36 ceil(28.8): next lower even ones.
     lengths = [size[0] * size[1] // 64, 28, 22]

@@ -13,6 +13,7 @@ from reduced import (
     images,
     load,
     make,
+    one_by_one,
 )
 
 from mmscope.analysis import count_costs, stage_costs
@@ -139,18 +140,7 @@ def test_with_nothing_to_merge_it_is_the_family_bit_for_bit(family, options):
 def test_a_batch_is_as_one_by_one(family, options, size):
     model = make(R_MEETO, family, **options)
     imgs = images(3, *size)
-    with observe(model) as records:
-        together = model(imgs)
-        for i in range(len(imgs)):
-            alone = model(imgs[i : i + 1])
-            for one, of_all in zip(alone, together, strict=True):
-                torch.testing.assert_close(one[0], of_all[i])
-    first, *others = records
-    for i, other in enumerate(others):
-        for a, b in zip(first.reductions, other.reductions, strict=True):
-            assert torch.equal(a.group_of_input[i : i + 1], b.group_of_input)
-    last = first.reductions[-1].group_of_input
-    assert len(last.unique(dim=0)) == 3
+    first = one_by_one(model, imgs, 'group_of_input')
     patches = size[0] * size[1] // 64
     assert first.lengths == model.reduction.lengths(model, patches)
     assert first.lengths[0] - first.lengths[-1] == 8
@@ -311,7 +301,7 @@ def test_a_counted_forward_costs_the_closed_form(reduction):
         assert closed.extra > 0
         assert found.costs(convention, 'flops').extra == 2 * closed.extra
         rows = found.rows(convention)
-        seen = sum(row['macs'] for row in rows if row['stage'] == 'extra')
+        seen = sum(row.macs for row in rows if row.stage == 'extra')
         # The matching is products; the alignment is elementwise.
         assert seen == (closed.extra if reduction is R_MEETO else 0)
 

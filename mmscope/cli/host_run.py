@@ -1,0 +1,80 @@
+"""The frame of training and testing: config, runner, weights, errors."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmscope  # noqa: F401
+from mmscope.datasets.coco_metric import check_evaluators
+from mmscope.errors import user_errors
+from mmscope.models.layers import unwrap_model
+from mmscope.runtime import (
+    StripWrappersHook,
+    check_host,
+    disk_errors,
+    leaving_together,
+    load_config,
+    load_model_weights,
+)
+
+# The complete config, and sentences for its log.
+Prepared = tuple[Config, list[str]]
+
+
+def open_run(args: argparse.Namespace) -> Config:
+    """Read the config of a run.
+
+    Raises:
+        UserError: If the file, an override, the host or an evaluator is at
+            fault.
+    """
+    cfg = load_config(args)
+    check_host(cfg)
+    check_evaluators(cfg)
+    return cfg
+
+
+def run_host(
+    task: str,
+    prepare: Callable[[], Prepared],
+    full_disk: str,
+    hooks: Sequence[type[Hook]] = (),
+) -> None:
+    """Run a task of MMEngine's runner; every user's fault is one sentence.
+
+    The task is 'train' or 'test'; ``full_disk`` says what to do then.
+    """
+    with leaving_together():
+        # It holds the runner, and lets go of it before the processes part.
+        _run(task, prepare, full_disk, hooks)
+
+
+def _run(
+    task: str,
+    prepare: Callable[[], Prepared],
+    full_disk: str,
+    hooks: Sequence[type[Hook]],
+) -> None:
+    with user_errors():
+        cfg, notes = prepare()
+    disk = partial(disk_errors, cfg.work_dir, full_disk)
+    # Wrong names and arguments in the config surface while it is built.
+    with user_errors(ValueError, KeyError, TypeError), disk():
+        runner = Runner.from_cfg(cfg)
+        for hook in (*hooks, StripWrappersHook):
+            runner.register_hook(hook())
+        for note in notes:
+            runner.logger.info(note)
+        # MMEngine would keep random weights where a checkpoint has none.
+        if cfg.get('load_from') and (task == 'test' or cfg.get('resume')):
+            model = unwrap_model(runner.model)
+            if unused := load_model_weights(model, cfg.load_from):
+                runner.logger.warning(unused)
+    with user_errors(), disk():
+        getattr(runner, task)()
