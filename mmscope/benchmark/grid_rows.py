@@ -69,7 +69,7 @@ class GridRow(Place):
             ``share_won``, the latter over the former.
         exit_share_won (float | None): The same share against the model
             itself when nobody exits.
-        reason (str): Why nothing was measured. Defaults to ''.
+        reason (str | None): Why nothing was measured.
     """
 
     kind: str = ''
@@ -92,12 +92,14 @@ class GridRow(Place):
     saving_won: float | None = None
     share_won: float | None = None
     exit_share_won: float | None = None
-    reason: str = ''
+    reason: str | None = None
 
     @property
-    def speed(self) -> str:
+    def speed(self) -> str | None:
         """Median and quartiles, such as '20.4 (19.8 to 20.5)'."""
-        low, high = self.images_per_s_iqr or (float('nan'),) * 2
+        if self.images_per_s is None or self.images_per_s_iqr is None:
+            return None
+        low, high = self.images_per_s_iqr
         return f'{self.images_per_s:.1f} ({low:.1f} to {high:.1f})'
 
 
