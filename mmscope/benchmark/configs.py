@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmscope.analysis import StageCosts, mean_cost, model_costs
+from mmscope.analysis import mean_cost, model_costs
 from mmscope.analysis.detectors import sees_regions
 from mmscope.benchmark.exits import forced_run
 from mmscope.benchmark.models import SCOPE, VIM
@@ -199,9 +199,11 @@ def _subject(
     exit_ratio: float | None = None,
 ) -> Subject:
     two_stage = is_two_stage(source.model)
-    costs = _costs(source)
     macs = None
-    if costs and (exit_ratio is not None or not two_stage):
+    # What a detector's box and mask heads cost depends on the proposals.
+    known = not sees_regions(source.model)
+    if known and (exit_ratio is not None or not two_stage):
+        costs = model_costs(source.model, source.shape, 'exact')
         macs = mean_cost(costs, exit_ratio or 0.0)
     made: dict[int, Run] = {}
 
@@ -227,13 +229,6 @@ def _kind(backbone: nn.Module) -> str:
         return SCOPE
     ours = isinstance(backbone, TokenBackbone)
     return VIM if ours else type(backbone).__name__
-
-
-def _costs(source: ConfigModel) -> StageCosts | None:
-    # What a detector's box and mask heads cost depends on the proposals.
-    if sees_regions(source.model):
-        return None
-    return model_costs(source.model, source.shape, 'exact')
 
 
 def _details(source: ConfigModel, run: Run, batch: int) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -92,6 +92,15 @@ def grid_frame(rows: Sequence[GridRow]) -> pd.DataFrame:
     return frame
 
 
+def cell_tables(
+    frame: pd.DataFrame, columns: Sequence[Column]
+) -> Iterator[str]:
+    """Format each cell of a frame, without columns in which nothing is."""
+    for cell, group in frame.groupby('cell', sort=False):
+        table = format_table(group.dropna(axis=1, how='all'), columns)
+        yield f'#### {cell}\n\n{table}'
+
+
 def grid_section(grid: Grid) -> str:
     """Format a grid cell by cell.
 
@@ -106,13 +115,8 @@ def grid_section(grid: Grid) -> str:
     if not grid.rows:
         return paragraphs(NOTHING, skipped_note(grid))
     frame = grid_frame(grid.rows)
-    tables = [
-        f'#### {cell}\n\n'
-        + format_table(group.dropna(axis=1, how='all'), GRID_COLUMNS)
-        for cell, group in frame.groupby('cell', sort=False)
-    ]
     return paragraphs(
-        *tables,
+        *cell_tables(frame, GRID_COLUMNS),
         LEGEND.format(memory=grid.memory),
         skipped_note(grid),
         _floor(frame),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from mmscope.benchmark.models import DEIT, REDUCED, SCOPE, VIM
 from mmscope.benchmark.setting import Setting
@@ -69,7 +68,7 @@ class GridRow(Place):
             ``share_won``, the latter over the former.
         exit_share_won (float | None): The same share against the model
             itself when nobody exits.
-        reason (str): Why nothing was measured. Defaults to ''.
+        reason (str | None): Why nothing was measured.
     """
 
     kind: str = ''
@@ -92,12 +91,14 @@ class GridRow(Place):
     saving_won: float | None = None
     share_won: float | None = None
     exit_share_won: float | None = None
-    reason: str = ''
+    reason: str | None = None
 
     @property
-    def speed(self) -> str:
+    def speed(self) -> str | None:
         """Median and quartiles, such as '20.4 (19.8 to 20.5)'."""
-        low, high = self.images_per_s_iqr or (float('nan'),) * 2
+        if self.images_per_s is None or self.images_per_s_iqr is None:
+            return None
+        low, high = self.images_per_s_iqr
         return f'{self.images_per_s:.1f} ({low:.1f} to {high:.1f})'
 
 
@@ -172,15 +173,9 @@ def slower_cases(rows: Sequence[GridRow]) -> list[SlowerCase]:
             times=rival.images_per_s / ours.images_per_s,
             clear=ours.images_per_s_iqr[1] < rival.images_per_s_iqr[0],
         )
-        for ours, rival in _pairs(rows)
+        for ours in rows
+        if ours.kind == SCOPE and ours.exit_ratio == LOSS_RATIO
+        for rival in rows
+        if rival.cell == ours.cell and rival.kind in (DEIT, VIM)
         if ours.images_per_s < rival.images_per_s
     ]
-
-
-def _pairs(rows: Sequence[GridRow]) -> Iterator[tuple[GridRow, GridRow]]:
-    for _, group in groupby(rows, lambda row: row.cell):
-        cell = list(group)
-        for ours in cell:
-            if ours.kind == SCOPE and ours.exit_ratio == LOSS_RATIO:
-                rivals = (row for row in cell if row.kind in (DEIT, VIM))
-                yield from ((ours, rival) for rival in rivals)

@@ -24,10 +24,7 @@ OUTCOMES = {200: 'answered', 503: 'refused', 504: 'late'}
 COLUMNS = (
     Column('factor', 'rate / capacity', '.2f'),
     Column('rate', 'requests/s', '.1f'),
-    Column('sent', 'sent', '.0f'),
-    Column('answered', 'answered', '.0f'),
-    Column('refused', 'refused', '.0f'),
-    Column('late', 'late', '.0f'),
+    *(Column(x, x, '.0f') for x in ('sent', *OUTCOMES.values())),
     Column('failed', 'failed', '.0f'),
     Column('lost', 'lost', '.0f'),
     Column('p50_ms', 'p50, ms', '.0f'),

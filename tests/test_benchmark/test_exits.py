@@ -9,11 +9,10 @@ from mmscope.benchmark.exits import (
     forced_confidence,
     forced_run,
 )
+from mmscope.benchmark.gpu.scale import TINY
 from mmscope.benchmark.models import build_scope
 from mmscope.models import at_threshold, observe
 from mmscope.models.scoping import ExitHeadGate, HostGate
-
-TINY = dict(embed_dims=16, num_layers=2)
 
 
 @pytest.fixture(scope='module')

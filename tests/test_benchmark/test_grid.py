@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmscope.benchmark.gpu.scale import TINY, TINY_DEIT
 from mmscope.benchmark.grid import Cell, measure_cell, measure_grid
 from mmscope.benchmark.grid_report import grid_section
 from mmscope.benchmark.grid_rows import (
@@ -29,7 +30,6 @@ from mmscope.runtime.memory import keep_freed_memory
 
 from .conftest import CPU
 
-TINY = dict(embed_dims=16, num_layers=2)
 CELL = Cell('small', 8, 224)
 
 
@@ -140,9 +140,6 @@ def test_cells_are_timed_where_memory_cannot_be_measured(
 
 
 def test_the_line_up_runs_with_every_neck_and_dtype(limits):
-    deit = dict(
-        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64
-    )
     for neck, dtype in (('none', torch.float32), ('fpn', torch.bfloat16)):
         field = make_subjects(
             TINY,
@@ -151,7 +148,7 @@ def test_the_line_up_runs_with_every_neck_and_dtype(limits):
             dtype=dtype,
             exit_ratios=(0.0, 0.5),
             matmuls=True,
-            deit_arch=deit,
+            deit_arch=TINY_DEIT,
         )
         grid = Grid()
         cell = Cell('test', 2, 64)

@@ -5,10 +5,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmscope.analysis import stage_costs
 from mmscope.analysis.costs import scan_cost
+from mmscope.benchmark.gpu.scale import TINY
 from mmscope.benchmark.models import build_vim, model_macs
 from mmscope.benchmark.products import products_run, vim_products
-
-TINY = dict(embed_dims=16, num_layers=2)
 
 
 def not_products(vim, tokens):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscope.benchmark.gpu.scale import TINY_DEIT
 from mmscope.benchmark.grid_report import reductions_section
 from mmscope.benchmark.grid_rows import (
     Grid,
@@ -32,7 +33,6 @@ CONFIGS = Path(__file__).parents[2] / 'configs' / 'imagenet'
 SHORT = {'tiny': 'ti', 'small': 's', 'base': 'b'}
 FILES = {R_MEETO: 'r_meeto', HIDDEN_ALIGN: 'ha', DYVM: 'dyvm'}
 TINY = dict(embed_dims=16, num_layers=6)
-DEIT = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
 SMALL = {
     R_MEETO: dict(type='mmscope.RMeeTo', merge_tokens=3),
     HIDDEN_ALIGN: dict(type='mmscope.HiddenAlign', prune_layers=(2, 4)),
@@ -62,10 +62,10 @@ def test_settings_are_those_of_the_imagenet_configs(arch):
 
 def test_who_has_no_published_setting_is_named():
     field = make_subjects(
-        TINY, 64, exit_ratios=(), deit_arch=DEIT, reductions={}
+        TINY, 64, exit_ratios=(), deit_arch=TINY_DEIT, reductions={}
     )
     assert set(REDUCTIONS) <= set(field.absent)
-    field = make_subjects(TINY, 64, exit_ratios=(), deit_arch=DEIT)
+    field = make_subjects(TINY, 64, exit_ratios=(), deit_arch=TINY_DEIT)
     assert not set(REDUCTIONS) & set(field.absent)
 
 
@@ -106,7 +106,7 @@ def test_the_others_are_left_alone():
 
 def test_the_line_up_has_them_with_fewer_macs_than_vim():
     field = make_subjects(
-        TINY, 64, exit_ratios=(), deit_arch=DEIT, reductions=SMALL
+        TINY, 64, exit_ratios=(), deit_arch=TINY_DEIT, reductions=SMALL
     )
     found = {c.name: c for c in field.subjects}
     for name in REDUCTIONS:

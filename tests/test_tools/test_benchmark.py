@@ -5,15 +5,12 @@ from functools import partial
 
 import pytest
 
+from mmscope.benchmark.gpu.scale import TINY, TINY_DEIT
 from mmscope.benchmark.subjects import make_subjects
 
 from .conftest import load_tool
 from .tiny import CONFIG, OPTIONS, VIM_CONFIG
 
-TINY = dict(embed_dims=16, num_layers=2)
-TINY_DEIT = dict(
-    embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64
-)
 # Whatever the load of the machine, nobody is skipped.
 PATIENT = ['--device', 'cpu', '--repeats', '1', '--budget-s', '600']
 SMALL_GRID = [

@@ -34,7 +34,7 @@ TRITON, REFERENCE = 'triton', 'reference'
 
 @dataclass
 class TensorRow:
-    """One tensor against the reference: may the relative RMS ``error`` be?
+    """One tensor against the reference, by relative RMS.
 
     ``tensor`` is 'out', 'scores', or the input that a gradient is of;
     ``error`` is 'nan' where it is no number.

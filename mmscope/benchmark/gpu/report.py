@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ from mmscope.benchmark.gpu.goals import goals
 from mmscope.benchmark.gpu.op_grid import OpRow
 from mmscope.benchmark.gpu.parity import TRITON, TensorRow
 from mmscope.benchmark.gpu.record import DONE, Record
-from mmscope.benchmark.grid_report import paragraphs
+from mmscope.benchmark.grid_report import (
+    cell_tables,
+    grid_frame,
+    paragraphs,
+)
 from mmscope.benchmark.grid_rows import GridRow
 from mmscope.benchmark.ops import COPY
 from mmscope.benchmark.setting import setting_line
@@ -61,11 +65,10 @@ OPERATORS = (
 )
 SPEEDS = (
     Column('subject', 'subject'),
-    Column('images_per_s', 'images/s', '.0f'),
-    Column('quartiles', 'quartiles'),
+    Column('speed', 'images/s'),
     Column('latency_ms_p50', 'ms', '.2f'),
     Column('memory_mib', 'memory MiB', '.0f'),
-    Column('exit_share_won', 'share of the saving won', '.2f'),
+    Column('exit_share_won', 'share of the saving won %', '.0f'),
     Column('reason', 'why not'),
 )
 
@@ -212,17 +215,7 @@ def operators_table(rows: Sequence[OpRow], predict: Predict) -> str:
     return format_table(frame, OPERATORS)
 
 
-def _cells(title: str, rows: Sequence[GridRow]) -> Iterator[str]:
+def _cells(title: str, rows: Sequence[GridRow]) -> list[str]:
     if not rows:
-        return
-    yield f'### {title}'
-    frame = pd.DataFrame(rows)
-    frame['cell'] = [row.cell for row in rows]
-    frame['reason'] = [row.reason or '-' for row in rows]
-    frame['quartiles'] = [
-        '{:.0f} to {:.0f}'.format(*iqr) if iqr else '-'
-        for iqr in frame.images_per_s_iqr
-    ]
-    for cell, group in frame.groupby('cell', sort=False):
-        group = group.dropna(axis=1, how='all')
-        yield f'#### {cell}\n\n{format_table(group, SPEEDS)}'
+        return []
+    return [f'### {title}', *cell_tables(grid_frame(rows), SPEEDS)]

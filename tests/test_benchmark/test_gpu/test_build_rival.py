@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tarfile
 
 import pytest
@@ -21,6 +22,12 @@ def package(tmp_path):
     for name in (*SOURCES, 'selective_scan.h'):
         (root / FOLDER / name).write_text(name)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    for name in ('TORCH_CUDA_ARCH_LIST', 'MAX_JOBS'):
+        monkeypatch.setenv(name, '')
 
 
 def test_sources_are_found_in_an_archive(package, tmp_path):
@@ -45,9 +52,7 @@ def test_another_folder_and_another_file_are_refused(tmp_path):
         find_sources(tmp_path / 'text', tmp_path)
 
 
-def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path, monkeypatch):
-    for name in ('TORCH_CUDA_ARCH_LIST', 'MAX_JOBS'):
-        monkeypatch.setenv(name, '')
+def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path):
     asked = {}
     target = tmp_path / 'rival'
     build(target, package, '9.0', 5, lambda **options: asked.update(options))
@@ -56,15 +61,11 @@ def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path, monkeypatch):
     # The objects and their sources outlive the scratch folder.
     assert all(str(target) in source for source in asked['sources'])
     assert (target / 'sources' / 'selective_scan.h').is_file()
-    import os
-
     assert os.environ['TORCH_CUDA_ARCH_LIST'] == '9.0'
     assert os.environ['MAX_JOBS'] == '5'
 
 
-def test_a_compiler_that_fails_is_quoted(package, tmp_path, monkeypatch):
-    for name in ('TORCH_CUDA_ARCH_LIST', 'MAX_JOBS'):
-        monkeypatch.setenv(name, '')
+def test_a_compiler_that_fails_is_quoted(package, tmp_path):
 
     def fail(**options):
         raise RuntimeError('ninja: error 255')

@@ -128,3 +128,10 @@ def test_a_dry_run_is_no_measurement(record):
     record.setting = dict(device='cpu', commit='abc', dry_run=True)
     record.put(speeds('models', ViM=10.0))
     assert 'numbers below mean nothing' in measured_section(record)
+
+
+def test_where_nobody_ran_the_reasons_stand(record):
+    record.setting = dict(device='H100', commit='abc', dry_run=False)
+    rows = [GridRow(**CELL, subject='ViM', reason='out of memory: 9 GiB')]
+    record.put(Outcome('models', 'one', DONE, 1.0, rows))
+    assert 'out of memory: 9 GiB' in measured_section(record)
