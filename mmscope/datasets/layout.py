@@ -37,8 +37,7 @@ ADE20K_FIX = (
     f'Download SceneParse150 ({ADE20K_URL}), unpack it so that '
     'data/ade/ADEChallengeData2016/images/training exists, or name the '
     'folder in the environment variable MMSCOPE_ADE20K. For a small '
-    'synthetic stand-in: python '
-    'tools/dataset_converters/make_demo_scenes.py data/ade'
+    'synthetic stand-in: mmscope scenes data/ade'
 )
 CAMVID_FIX = (
     'Name the folder that holds images/{training,validation,test} and '

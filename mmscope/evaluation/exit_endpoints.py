@@ -62,7 +62,7 @@ class _Run:
                 f'a sweep needs one forward an image, but {number} images '
                 f'took {len(self.records)} forwards: sliding windows or '
                 'test-time augmentation. Use test_cfg=dict(mode="whole") '
-                'without TTA, or evaluate each threshold with tools/test.py '
+                'without TTA, or evaluate each threshold with mmscope test '
                 '--exit-threshold'
             )
         return self.records[0]

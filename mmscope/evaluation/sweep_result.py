@@ -140,7 +140,7 @@ class SweepResult:
         except READ_ERRORS as error:
             raise ValueError(
                 f'{path} is not the JSON of a sweep (write one with '
-                f'tools/analysis_tools/sweep_threshold.py): {error}'
+                f'mmscope sweep): {error}'
             ) from error
 
     def table(self) -> str:

@@ -35,7 +35,7 @@ def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
     raise ValueError(
         f'{type(model).__name__} is neither classifier, segmentor nor '
         'detector, so there is no score to sweep: pass score=, or evaluate '
-        'thresholds one by one with tools/test.py --exit-threshold'
+        'thresholds one by one with mmscope test --exit-threshold'
     )
 
 
@@ -112,7 +112,7 @@ def _check_coco(dataset: Any) -> None:
         raise ValueError(
             f'{found} is scored by rules of its own '
             f'({dataset.COCOAPI.__name__}), not by the AP of COCO: evaluate '
-            'thresholds one by one with tools/test.py --exit-threshold'
+            'thresholds one by one with mmscope test --exit-threshold'
         )
     dataset.full_init()
 

@@ -162,7 +162,7 @@ def _find_folder(name: str) -> Path:
         return download(name, [CONFIG, WEIGHTS])
     raise UserError(
         f'no model {name!r}: expected a folder of mmscope.save_pretrained, a '
-        'checkpoint of tools/train.py, owner/name on the Hub, or one that '
+        'checkpoint of `mmscope train`, owner/name on the Hub, or one that '
         f'comes with the package: {", ".join(shipped_names()) or "none"}'
     )
 

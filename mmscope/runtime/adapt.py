@@ -160,7 +160,7 @@ def check_pretrained(cfg: Config) -> None:
             raise UserError(
                 f'pretrained weights {Path(source).absolute()} do not '
                 f'exist ({key}). Download ViM weights and convert them: '
-                'python tools/model_converters/vim_to_mmscope.py SRC '
+                'mmscope convert SRC '
                 f'{source} --target {target}. Another file: --cfg-options '
                 f'{key}.checkpoint=FILE. From scratch: --cfg-options '
                 f'{key}=None'

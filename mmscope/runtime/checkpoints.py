@@ -58,7 +58,7 @@ def read_checkpoint(path: str | Path) -> dict:
         raise UserError(
             f'checkpoint {path} holds {type(checkpoint).__name__}{held}, '
             "expected a dict with 'state_dict'. Released ViM weights "
-            'convert by tools/model_converters/vim_to_mmscope.py'
+            'convert by `mmscope convert`'
         )
     weights = checkpoint['state_dict']
     if not isinstance(weights, dict) or not all(
@@ -208,5 +208,5 @@ def _trouble(error: Exception, path: str | Path) -> str:
     return (
         f'cannot be read ({type(error).__name__}: {told}){size}{damage}: '
         'expected a file written by torch.save, such as those of '
-        'tools/train.py'
+        '`mmscope train`'
     )

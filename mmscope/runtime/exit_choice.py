@@ -111,8 +111,7 @@ class ExitChoice:
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise UserError(
                 f'{path} is not a saved exit threshold (write one with '
-                'tools/analysis_tools/sweep_threshold.py --save-threshold): '
-                f'{error}'
+                f'mmscope sweep --save-threshold): {error}'
             ) from error
 
 

@@ -97,5 +97,5 @@ def _confidence_of(
         f'the exit threshold {chosen.exit_threshold:.6g} was chosen for '
         f'confidence={chosen.confidence!r}, this config has '
         f'{" or ".join(map(repr, kinds))}: choose one for this config with '
-        'tools/analysis_tools/sweep_threshold.py --save-threshold'
+        'mmscope sweep --save-threshold'
     )

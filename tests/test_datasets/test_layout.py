@@ -45,7 +45,7 @@ def test_a_missing_folder_names_the_download_and_the_stand_in(tmp_path):
     assert str(tmp_path / 'nowhere') in message
     assert 'does not exist' in message
     assert 'ADEChallengeData2016.zip' in message
-    assert 'make_demo_scenes.py' in message
+    assert 'mmscope scenes data/ade' in message
     assert 'MMSCOPE_ADE20K' in message
 
 

@@ -59,7 +59,7 @@ def test_a_python_that_does_not_run_is_passed_over(tmp_path, monkeypatch):
 
 def test_unsupported_python_names_what_was_found(tmp_path):
     python = fake_python(tmp_path, 'python', '3.9')
-    with pytest.raises(SetupError, match=r'needs Python 3\.11 or.* is 3\.9'):
+    with pytest.raises(SetupError, match=r'3\.10, 3\.11, 3\.12: .* is 3\.9'):
         choose_python(STACKS['onedl'], python)
 
 

@@ -139,7 +139,7 @@ def test_pretrained_weights_are_looked_for_at_any_depth(tmp_path):
     with pytest.raises(UserError, match='damaged or incomplete'):
         check_pretrained(cfg)
     torch.save({'model': {}}, weights)
-    with pytest.raises(UserError, match='vim_to_mmscope.py'):
+    with pytest.raises(UserError, match='mmscope convert'):
         check_pretrained(cfg)
     torch.save({'state_dict': {}}, weights)
     check_pretrained(cfg)

@@ -127,7 +127,7 @@ def test_missing_pretrained_weights_name_file_converter_and_option(
         tool.main([str(CONFIG), '--work-dir', str(tmp_path)])
     message = str(error.value)
     assert 'checkpoints/mambascope_ti_in1k.pth' in message
-    assert 'vim_to_mmscope.py' in message
+    assert 'mmscope convert SRC' in message
     assert '--target mambascope' in message
     assert 'model.backbone.init_cfg=None' in message
 

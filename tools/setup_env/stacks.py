@@ -90,9 +90,11 @@ def choose_python(stack: Stack, wanted: str | None) -> str:
         version = python_version(name)
         if version in good:
             return name
-        seen.append(f'{name} is {version or "not running"}')
+        seen.append(
+            f'{name} ' + (f'is {version}' if version else 'does not run')
+        )
     raise SetupError(
-        f'STACK={stack.name} needs Python {" or ".join(good)}: '
+        f'STACK={stack.name} needs Python {", ".join(sorted(good))}: '
         f'{stack.refusal}. Found: {"; ".join(seen)}. Install a supported one, '
         'or name it: make setup PYTHON=/path/to/python'
     )

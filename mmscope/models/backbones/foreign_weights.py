@@ -63,7 +63,7 @@ def refuse_foreign(
             f'the checkpoint is of another model: no entry is one of {name} '
             f'(expected such as {prefix}layers.0.mixer.in_proj.weight, got '
             f'such as {some}). Convert a released ViM with '
-            'tools/model_converters/vim_to_mmscope.py'
+            '`mmscope convert`'
         )
 
 
