@@ -1,6 +1,7 @@
 """The package installs without a host, and builds its op for any torch."""
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 import setuptools
 import torch
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from setup_env.stacks import STACKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,6 +90,20 @@ def test_extras_hold_one_stack_each(setup_arguments):
     assert {'mmcv', 'mmengine'} <= extras['openmmlab']
     assert not any(name.startswith('onedl') for name in extras['openmmlab'])
     assert 'mmcv' not in extras['onedl']
+
+
+def test_all_places_name_the_same_pythons(setup_arguments):
+    pythons = sorted(STACKS['onedl'].pythons)
+    passed = setup_arguments()
+    classifiers = ' '.join(passed['classifiers'])
+    named = re.findall(r'Python :: 3\.(\d+)', classifiers)
+    assert [(3, int(minor)) for minor in named] == pythons
+    allowed = SpecifierSet(passed['python_requires'])
+    assert [(3, v) for v in range(30) if f'3.{v}.1' in allowed] == pythons
+    first, last = (f'{a}.{b}' for a, b in (pythons[0], pythons[-1]))
+    for page in ('README.md', 'docs/get_started.md'):
+        words = ' '.join((ROOT / page).read_text().split())
+        assert f'Python {first} to {last}' in words
 
 
 def test_op_is_named_after_torch_and_built_for_any_processor(
