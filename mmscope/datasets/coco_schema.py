@@ -15,6 +15,7 @@ Id = int | float | str
 Number = float | None
 Pixels = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Run = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 FOUND = re.compile(r'(.*?)(?: - at `\$(.*)`)?')
 STEP = re.compile(r'\.(\w+)|\[(\d+)\]')
 
@@ -50,8 +51,8 @@ class Annotation(msgspec.Struct):
     category_id: Id
     bbox: Annotated[list[Number], Meta(min_length=4, max_length=4)]
     area: Number
-    iscrowd: int | bool = 0
-    ignore: int | bool | None = None
+    iscrowd: Flag = 0
+    ignore: Flag | None = None
     segmentation: list[list[float]] | RunLengths | None = None
 
 

@@ -192,7 +192,6 @@ def _stems(
         )
     entries = list(walk_files(folder, [suffix]))
     check_regular([e.path for e in entries if not regular(e)], folder)
-    # The host's listing knows lower case alone.
     files = {
         os.path.relpath(entry.path, folder).removesuffix(suffix): entry.path
         for entry in entries
@@ -203,6 +202,16 @@ def _stems(
         raise DatasetLayoutError(
             f'{name}: {folder.absolute()} ({kind}) holds no {suffix} file, '
             f'found {", ".join(present) if present else "nothing"}. {fix}.'
+        )
+    # The host's listing knows lower case alone.
+    passed_over = sorted(
+        e.name for e in entries if not e.name.endswith(suffix)
+    )
+    if passed_over:
+        raise DatasetLayoutError(
+            f'{name}: {len(passed_over)} of {len(entries)} files in '
+            f'{folder.absolute()} do not end in {suffix}, lower case '
+            f'({some(passed_over)}), and would be passed over. Rename them.'
         )
     return files
 

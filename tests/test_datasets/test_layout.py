@@ -229,6 +229,26 @@ def test_a_palette_mask_holds_ids(tmp_path):
     assert check_camvid(tmp_path, strict=True) == 1
 
 
+@pytest.mark.parametrize('places', [['images'], ['images', 'annotations']])
+def test_a_file_that_the_listing_passes_over_is_named(scene_parse, places):
+    ids = np.zeros((8, 8), np.uint8)
+    write_pair(scene_parse, 'training', 'extra', ids)
+    (scene_parse / 'annotations/training/extra.png').rename(
+        scene_parse / 'annotations/training/extra.PNG'
+    )
+    path = scene_parse / 'images/training/extra.jpg'
+    path.rename(path.with_suffix('.JPG'))
+    if 'annotations' not in places:
+        (scene_parse / 'annotations/training/extra.PNG').unlink()
+    with pytest.raises(DatasetLayoutError) as error:
+        check_ade20k(scene_parse)
+    assert f'1 of 3 files in {path.parent} do not end in .jpg' in str(
+        error.value
+    )
+    assert 'extra.JPG' in str(error.value)
+    assert 'Rename them' in str(error.value)
+
+
 def test_pipes_and_broken_links_are_named(tmp_path):
     write_ids(tmp_path, np.ones((8, 8)))
     os.mkfifo(tmp_path / 'images' / 'training' / 'a.jpg')
