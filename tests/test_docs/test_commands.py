@@ -118,9 +118,7 @@ def check_script_of_host(script):
 
 @pytest.mark.parametrize(('page', 'command'), sorted(FOUND))
 def test_a_command_is_taken_by_its_tool(page, command, monkeypatch):
-    monkeypatch.setattr(
-        'mmscope.runtime.ExitChoice.read', lambda path: path
-    )
+    monkeypatch.setattr('mmscope.runtime.ExitChoice.read', lambda path: path)
     words = [STAND_INS.get(word, word) for word in shlex.split(command)]
     if any(command.startswith(words) for words in NOT_RUN):
         return
