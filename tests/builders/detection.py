@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from builders.runs import short_training
+
 CLASSES = ('square', 'flat')
 DIMS = 16
 CHANNELS = 8
@@ -354,37 +356,13 @@ def runner(root, work_dir, model, iters=2, with_mask=True, **overrides):
         'metric': ['bbox', 'segm'] if with_mask else ['bbox'],
     }
     config = {
+        **short_training(work_dir, iters, 'DetLocalVisualizer', iters),
         'model': model,
-        'work_dir': str(work_dir),
         'default_scope': 'mmdet',
         'train_dataloader': dataloader(root, True, with_mask=with_mask),
         'val_dataloader': dataloader(root, False, with_mask=with_mask),
         'test_dataloader': dataloader(root, False, with_mask=with_mask),
         'val_evaluator': evaluator,
         'test_evaluator': evaluator,
-        'train_cfg': {
-            'type': 'IterBasedTrainLoop',
-            'max_iters': iters,
-            'val_interval': iters,
-        },
-        'val_cfg': {'type': 'ValLoop'},
-        'test_cfg': {'type': 'TestLoop'},
-        'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 1e-3}},
-        'default_hooks': {
-            'checkpoint': {
-                'type': 'CheckpointHook',
-                'interval': iters,
-                'by_epoch': False,
-            },
-            'logger': {'type': 'LoggerHook', 'interval': 1},
-        },
-        'custom_hooks': [{'type': 'mmscope.ConfidenceGateHook'}],
-        'visualizer': {
-            'type': 'DetLocalVisualizer',
-            'vis_backends': [{'type': 'LocalVisBackend'}],
-        },
-        'log_level': 'WARNING',
-        'randomness': {'seed': 0},
-        'experiment_name': f'test_{work_dir.name}_{id(work_dir)}',
     }
     return Runner.from_cfg(Config({**config, **overrides}))

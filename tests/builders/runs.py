@@ -3,6 +3,38 @@
 from types import SimpleNamespace
 
 
+def short_training(work_dir, iters, visualizer, interval, seed=0):
+    """Settings of a training of a few iterations on the CPU."""
+    return {
+        'work_dir': str(work_dir),
+        'train_cfg': {
+            'type': 'IterBasedTrainLoop',
+            'max_iters': iters,
+            'val_interval': iters,
+        },
+        'val_cfg': {'type': 'ValLoop'},
+        'test_cfg': {'type': 'TestLoop'},
+        'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 1e-3}},
+        'default_hooks': {
+            'checkpoint': {
+                'type': 'CheckpointHook',
+                'interval': interval,
+                'by_epoch': False,
+            },
+            'logger': {'type': 'LoggerHook', 'interval': 1},
+        },
+        'custom_hooks': [{'type': 'mmscope.ConfidenceGateHook'}],
+        'visualizer': {
+            'type': visualizer,
+            'vis_backends': [{'type': 'LocalVisBackend'}],
+        },
+        'log_level': 'WARNING',
+        'randomness': {'seed': seed},
+        # Runners live as long as the process, by name.
+        'experiment_name': f'test_{work_dir.name}_{id(work_dir)}_{seed}',
+    }
+
+
 def write_run(folder, scope, model, loader, name, **meta):
     """Write config and checkpoint; give their paths."""
     import torch

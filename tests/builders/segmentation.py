@@ -7,6 +7,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from builders.runs import short_training
+
 CLASSES = ('ground', 'square', 'dot')
 DIMS = 16
 
@@ -126,39 +128,13 @@ def runner(root, work_dir, model, iters=3, seed=0, **overrides):
     """Build a real runner for a few iterations on the CPU."""
     evaluator = {'type': 'IoUMetric', 'iou_metrics': ['mIoU']}
     config = {
+        **short_training(work_dir, iters, 'SegLocalVisualizer', 1, seed),
         'model': model,
-        'work_dir': str(work_dir),
         'default_scope': 'mmseg',
         'train_dataloader': dataloader(root, True),
         'val_dataloader': dataloader(root, False),
         'test_dataloader': dataloader(root, False),
         'val_evaluator': evaluator,
         'test_evaluator': evaluator,
-        'train_cfg': {
-            'type': 'IterBasedTrainLoop',
-            'max_iters': iters,
-            'val_interval': iters,
-        },
-        'val_cfg': {'type': 'ValLoop'},
-        'test_cfg': {'type': 'TestLoop'},
-        'optim_wrapper': {
-            'optimizer': {'type': 'AdamW', 'lr': 1e-3},
-        },
-        'default_hooks': {
-            'checkpoint': {
-                'type': 'CheckpointHook',
-                'interval': 1,
-                'by_epoch': False,
-            },
-            'logger': {'type': 'LoggerHook', 'interval': 1},
-        },
-        'custom_hooks': [{'type': 'mmscope.ConfidenceGateHook'}],
-        'visualizer': {
-            'type': 'SegLocalVisualizer',
-            'vis_backends': [{'type': 'LocalVisBackend'}],
-        },
-        'log_level': 'WARNING',
-        'randomness': {'seed': seed},
-        'experiment_name': f'test_{work_dir.name}_{id(work_dir)}_{seed}',
     }
     return Runner.from_cfg(Config({**config, **overrides}))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from builders.host_runs import HOSTS, classification, segmentation
 
 from mmscope.analysis import stage_costs
 from mmscope.engine import TokenReductionHook
@@ -15,75 +16,16 @@ DYVM = {'type': 'mmscope.DyVM', 'prune_layers': (1,)}
 LOSSES = {'loss_token_ratio', 'loss_block_ratio'}
 
 
-def classification(tmp_path):
-    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-    from builders import classification as cls_builders
+def reduced(host, tmp_path):
+    """Make runners of a ViM with a reduction in a host."""
+    make, options = host(tmp_path), {'type': 'mmscope.VisionMamba'}
+    if host is segmentation:
+        options['summary_position'] = 'none'
 
-    root = cls_builders.write_photos(tmp_path / 'data')
+    def reduce(name, reduction, **runs):
+        return make(name, {**options, 'reduction': reduction}, **runs)
 
-    def make(name, reduction, **options):
-        model = cls_builders.classifier(
-            'ImageClassifier',
-            {'type': 'LinearClsHead'},
-            type='mmscope.VisionMamba',
-            reduction=reduction,
-        )
-        loader = cls_builders.dataloader(root, True, batch_size=6)
-        return cls_builders.runner(
-            root,
-            tmp_path / name,
-            model,
-            epochs=1,
-            train_dataloader=loader,
-            **options,
-        )
-
-    return make
-
-
-def segmentation(tmp_path):
-    pytest.importorskip('mmseg.models')
-    from builders import segmentation as builders
-
-    root = builders.write_scenes(tmp_path / 'data')
-
-    def make(name, reduction, **options):
-        model = builders.segmentor(
-            'EncoderDecoder',
-            type='mmscope.VisionMamba',
-            summary_position='none',
-            reduction=reduction,
-        )
-        del model['backbone']['exit_head']
-        folder = tmp_path / name
-        return builders.runner(root, folder, model, iters=2, **options)
-
-    return make
-
-
-def detection(tmp_path):
-    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
-    from builders import detection as det_builders
-
-    root = det_builders.write_coco(tmp_path / 'data')
-
-    def make(name, reduction, **options):
-        backbone = det_builders.backbone(
-            type='mmscope.VisionMamba', reduction=reduction
-        )
-        del backbone['exit_head']
-        model = det_builders.cascade('CascadeRCNN', backbone=backbone)
-        folder = tmp_path / name
-        return det_builders.runner(root, folder, model, iters=2, **options)
-
-    return make
-
-
-HOSTS = pytest.mark.parametrize(
-    'host',
-    [classification, segmentation, detection],
-    ids=lambda host: host.__name__,
-)
+    return reduce
 
 
 def losses_of(runner):
@@ -93,7 +35,7 @@ def losses_of(runner):
 
 @HOSTS
 def test_dyvm_trains_and_is_counted_in_a_plain_host(host, tmp_path):
-    runner = host(tmp_path)('train', DYVM, custom_hooks=HOOKS)
+    runner = reduced(host, tmp_path)('train', DYVM, custom_hooks=HOOKS)
     backbone = runner.model.backbone
     before = {k: v.clone() for k, v in backbone.named_parameters()}
     runner.train()
@@ -119,13 +61,13 @@ def test_dyvm_trains_and_is_counted_in_a_plain_host(host, tmp_path):
 
 @HOSTS
 def test_dyvm_without_the_hook_does_not_train(host, tmp_path):
-    runner = host(tmp_path)('train', DYVM, custom_hooks=[])
+    runner = reduced(host, tmp_path)('train', DYVM, custom_hooks=[])
     with pytest.raises(RuntimeError, match='TokenReductionHook'):
         runner.train()
 
 
 def test_counted_costs_are_the_closed_form_where_all_runs(tmp_path):
-    make = classification(tmp_path)
+    make = reduced(classification, tmp_path)
     evaluator = [
         {'type': 'Accuracy'},
         {
@@ -151,7 +93,7 @@ def test_counted_costs_are_the_closed_form_where_all_runs(tmp_path):
 
 
 def test_hidden_align_and_r_meeto_need_the_hook_for_counting_alone(tmp_path):
-    make = classification(tmp_path)
+    make = reduced(classification, tmp_path)
     for kind in ('HiddenAlign', 'RMeeTo'):
         reduction = {'type': f'mmscope.{kind}'}
         if kind == 'HiddenAlign':
@@ -170,7 +112,9 @@ def test_hidden_align_and_r_meeto_need_the_hook_for_counting_alone(tmp_path):
 
 
 def test_a_model_that_reduces_nothing_is_refused(tmp_path):
-    runner = classification(tmp_path)('plain', None, custom_hooks=HOOKS)
+    runner = reduced(classification, tmp_path)(
+        'plain', None, custom_hooks=HOOKS
+    )
     with pytest.raises(ValueError, match='reduces no tokens'):
         runner.test()
 
@@ -186,7 +130,9 @@ def test_two_forwards_a_step_are_an_error(tmp_path):
         def before_train_iter(self, runner, batch_idx, data_batch=None):
             runner.model.backbone(torch.zeros(1, 3, 64, 64))
 
-    runner = classification(tmp_path)('train', DYVM, custom_hooks=HOOKS)
+    runner = reduced(classification, tmp_path)(
+        'train', DYVM, custom_hooks=HOOKS
+    )
     runner.register_hook(Twice())
     with pytest.raises(RuntimeError, match='one forward of the backbone'):
         runner.train()
@@ -194,7 +140,9 @@ def test_two_forwards_a_step_are_an_error(tmp_path):
 
 def test_an_average_of_the_model_is_tested_beside_it(tmp_path):
     hooks = [*HOOKS, {'type': 'EMAHook', 'momentum': 0.5}]
-    runner = classification(tmp_path)('train', DYVM, custom_hooks=hooks)
+    runner = reduced(classification, tmp_path)(
+        'train', DYVM, custom_hooks=hooks
+    )
     runner.train()
     assert runner.message_hub.get_scalar('val/token_reduction/mean_cost')
     assert any(type(h) is TokenReductionHook for h in runner.hooks)

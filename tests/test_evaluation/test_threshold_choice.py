@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.choices import exit_choice
 from mmengine.config import Config
 
 from mmscope.errors import UserError
@@ -23,19 +24,7 @@ from mmscope.runtime import ExitChoice, check_pretrained, set_exit_threshold
 from .test_curves import endpoint_images
 
 ROOT = Path(__file__).parents[2]
-CHOICE = ExitChoice(
-    exit_threshold=0.625,
-    confidence='max_prob',
-    target='max_drop',
-    limit=1.0,
-    split='val',
-    expected={'top1': 75.0, 'mean_cost': 0.5, 'exit_ratio': 0.25},
-    score='top1',
-    convention='paper',
-    num_images=40,
-    config='configs/x.py',
-    checkpoint='epoch_1.pth',
-)
+CHOICE = exit_choice()
 
 
 def random_images(number=60):

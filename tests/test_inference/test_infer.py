@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from builders import classification, detection, segmentation
+from builders.choices import exit_choice
 from builders.runs import write_run
 from builders.tools import load_tool
 
@@ -130,13 +131,8 @@ def test_a_missing_threshold_is_told(run, tmp_path, capsys):
 
 
 def test_a_threshold_may_be_a_file(run, tmp_path):
-    from mmscope.runtime import ExitChoice
-
-    rest = dict.fromkeys(['score', 'convention', 'config', 'checkpoint'], '')
-    expected = {'': 1.0, 'mean_cost': 1.0, 'exit_ratio': 0.5}
-    ExitChoice(
-        0.25, 'entropy', 'max_drop', 1.0, 'val', expected, num_images=1, **rest
-    ).write(tmp_path / 'eta.json')
+    chosen = exit_choice(exit_threshold=0.25, confidence='entropy')
+    chosen.write(tmp_path / 'eta.json')
     options = ['--threshold', tmp_path / 'eta.json']
     table = infer(run, run.photos, tmp_path / 'a', *options)
     assert (table['exited'] == (table['confidence'] >= 0.25)).all()

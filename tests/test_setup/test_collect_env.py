@@ -93,6 +93,17 @@ def test_broken_mmcv_ops_come_with_the_command_that_fixes_them(tmp_path):
     assert 'make setup' in line or '--force-reinstall' in line
 
 
+def test_a_broken_host_is_named_with_its_error(live, tmp_path):
+    name = next(name for name, found in live['hosts'].items() if found)
+    (tmp_path / name).mkdir()
+    text = "raise ImportError('half of it')"
+    (tmp_path / name / '__init__.py').write_text(text)
+    report = collect(path=tmp_path)
+    assert report['broken_hosts'][name] == 'ImportError: half of it'
+    line = next(text for text in report['fixes'] if 'not import' in text)
+    assert line.startswith(f'{name} does not import (ImportError: half of it)')
+
+
 def test_both_stacks_together_are_an_error(tmp_path):
     other = 'mmcv' if live_stack() == 'onedl' else 'onedl-mmcv'
     write_distribution(tmp_path, other)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from builders.choices import exit_choice
 
 from .conftest import load_tool, write_run
 
@@ -65,21 +66,7 @@ def test_files_need_no_data_set(tool, detector_run, drawn, tmp_path, capsys):
 def test_a_segmentor_exits_at_the_threshold_of_a_file(
     tool, segmentor_run, drawn, tmp_path
 ):
-    from mmscope.runtime import ExitChoice
-
-    chosen = ExitChoice(
-        exit_threshold=0.0,
-        confidence='mean_present',
-        target='max_drop',
-        limit=1.0,
-        split='val',
-        expected={'mIoU': 1.0, 'mean_cost': 1.0, 'exit_ratio': 1.0},
-        score='mIoU',
-        convention='paper',
-        num_images=2,
-        config='a.py',
-        checkpoint='a.pth',
-    )
+    chosen = exit_choice('mIoU', exit_threshold=0.0, confidence='mean_present')
     chosen.write(tmp_path / 'eta.json')
     out = ['--out', str(tmp_path / 'a.png'), '--exit-threshold']
     show(tool, segmentor_run, *out, str(tmp_path / 'eta.json'))

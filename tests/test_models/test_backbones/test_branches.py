@@ -2,10 +2,14 @@
 
 import pytest
 import torch
-from torch.utils._pytree import tree_flatten
+from builders.branches import (
+    assert_compiles,
+    assert_exported,
+    assert_same,
+    needs_torch_2_4,
+)
 
 from mmscope.models import CoarseBranch, FineBranch, MambaScope, VisionMamba
-from mmscope.testing import assert_close
 
 ARCH = {'embed_dims': 16, 'num_layers': 2}
 HOSTS = {
@@ -13,10 +17,6 @@ HOSTS = {
     'featmap': {'out_type': 'featmap', 'out_indices': (0, 1)},
     'detail': {'score_metric': 'detail', 'token_order': 'woven'},
 }
-TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
-needs_torch_2_4 = pytest.mark.skipif(
-    TORCH < (2, 4), reason='operators of others need torch >= 2.4'
-)
 
 
 @pytest.fixture(params=HOSTS)
@@ -28,11 +28,6 @@ def backbone(request):
 @pytest.fixture
 def imgs():
     return torch.randn(2, 3, 64, 80, generator=torch.manual_seed(1))
-
-
-def assert_same(actual, expected):
-    for a, b in zip(actual, expected, strict=True):
-        assert_close('output', a, b, torch.float32)
 
 
 @torch.no_grad()
@@ -74,24 +69,7 @@ def test_another_backbone_is_refused_with_its_name():
 @needs_torch_2_4
 @torch.no_grad()
 def test_exported_branches_match_eager(backbone, imgs, tmp_path):
-    coarse, fine = CoarseBranch(backbone), FineBranch(backbone)
-    output, state = coarse(imgs)
-    torch.export.save(torch.export.export(coarse, (imgs,)), tmp_path / 'c.pt2')
-    exported = torch.export.load(tmp_path / 'c.pt2').module()
-    loaded_output, loaded_state = exported(imgs)
-    assert_same(loaded_output, output)
-    assert_same(loaded_state.values(), state.values())
-    exported = torch.export.export(fine, (imgs, state)).module()
-    # Other images choose other regions in the same graph.
-    for batch in (imgs, imgs.flip(-1)):
-        state = coarse(batch)[1]
-        assert_same(exported(batch, state), fine(batch, state))
-
-
-def compiled(run):
-    """Compile whole: a graph break is an error."""
-    torch._dynamo.reset()
-    return torch.compile(run, fullgraph=True, backend='aot_eager')
+    assert_exported(backbone, imgs, tmp_path / 'c.pt2')
 
 
 @needs_torch_2_4
@@ -107,23 +85,7 @@ def test_stages_compile_without_a_graph_break(kind, train, backbone, imgs):
         run = FineBranch(backbone)
         with torch.no_grad():
             inputs = (imgs, CoarseBranch(backbone)(imgs)[1])
-    backbone.train(train)
-    results = []
-    for call in (run, compiled(run)):
-        backbone.zero_grad()
-        with torch.set_grad_enabled(train):
-            outputs = tree_flatten(call(*inputs))[0]
-        grads = []
-        if train:
-            sum(x.square().mean() for x in outputs).backward()
-            grads = [p.grad for p in backbone.parameters()]
-        results.append((outputs, [x for x in grads if x is not None]))
-    (expected, grads), (actual, compiled_grads) = results
-    assert_same(actual, expected)
-    assert len(grads) > (20 if train else -1)
-    for a, b in zip(compiled_grads, grads, strict=True):
-        # Of some weights the terms cancel to a hundredth.
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+    assert_compiles(backbone, run, inputs, train, least=21)
 
 
 @needs_torch_2_4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from builders.host_runs import HOSTS
 
 from mmscope.models import is_two_stage
 from mmscope.models.backbones.weights_info import WeightsInfo
@@ -26,77 +27,9 @@ def backbone(kind):
     return {'type': f'mmscope.{kind}', **options}
 
 
-def is_scope(kind):
-    return kind.endswith('Scope')
-
-
 def gated(threshold):
     hook = {'type': 'mmscope.ConfidenceGateHook', 'exit_threshold': threshold}
     return {'custom_hooks': [hook]}
-
-
-def classification(tmp_path):
-    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
-    from builders import classification as cls_builders
-
-    root = cls_builders.write_photos(tmp_path / 'data')
-
-    def make(name, kind, **options):
-        host, head = 'mmscope.CoarseToFineClassifier', None
-        if not is_scope(kind):
-            host, head = 'ImageClassifier', {'type': 'LinearClsHead'}
-        # Two steps of six images.
-        model = cls_builders.classifier(host, head, **backbone(kind))
-        loader = cls_builders.dataloader(root, True, batch_size=6)
-        return cls_builders.runner(
-            root,
-            tmp_path / name,
-            model,
-            epochs=1,
-            train_dataloader=loader,
-            **options,
-        )
-
-    return make
-
-
-def segmentation(tmp_path):
-    pytest.importorskip('mmseg.models')
-    from builders import segmentation as builders
-
-    root = builders.write_scenes(tmp_path / 'data')
-
-    def make(name, kind, **options):
-        model = builders.segmentor(**backbone(kind))
-        if not is_scope(kind):
-            model['type'] = 'EncoderDecoder'
-            del model['backbone']['exit_head']
-        folder = tmp_path / name
-        return builders.runner(root, folder, model, iters=2, **options)
-
-    return make
-
-
-def detection(tmp_path):
-    pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
-    from builders import detection as det_builders
-
-    root = det_builders.write_coco(tmp_path / 'data')
-
-    def make(name, kind, **options):
-        host, body = 'mmscope.EarlyExitCascadeRCNN', backbone(kind)
-        body = det_builders.backbone(**body)
-        if not is_scope(kind):
-            host = 'CascadeRCNN'
-            del body['exit_head']
-        model = det_builders.cascade(host, backbone=body)
-        folder = tmp_path / name
-        return det_builders.runner(root, folder, model, iters=2, **options)
-
-    return make
-
-
-HOSTS = (classification, segmentation, detection)
 
 
 def weights(runner):
@@ -111,10 +44,10 @@ def last(folder):
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-@pytest.mark.parametrize('host', HOSTS, ids=lambda host: host.__name__)
+@HOSTS
 def test_the_scope_trains_and_exits(host, family, tmp_path):
     make, (scope, says) = host(tmp_path), FAMILIES[family]
-    runner = make('train', scope)
+    runner = make('train', backbone(scope))
     assert type(runner.model.backbone) is MODELS.get(scope)
     before = weights(runner)
     runner.train()
@@ -133,16 +66,16 @@ def test_the_scope_trains_and_exits(host, family, tmp_path):
     ratios = []
     for name, threshold in (('all', 0.0), ('none', 1.5)):
         options = {'load_from': str(path), **gated(threshold)}
-        tester = make(name, scope, **options)
+        tester = make(name, backbone(scope), **options)
         ratios.append(tester.test()['early_exit/exit_ratio'])
         assert tester.model.backbone.exit_threshold == threshold
     assert ratios == [1.0, 0.0]
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-@pytest.mark.parametrize('host', HOSTS, ids=lambda host: host.__name__)
+@HOSTS
 def test_the_plain_family_trains_and_tests(host, family, tmp_path):
-    runner = host(tmp_path)('train', family, custom_hooks=[])
+    runner = host(tmp_path)('train', backbone(family), custom_hooks=[])
     assert type(runner.model.backbone) is MODELS.get(family)
     assert not is_two_stage(runner.model)
     before = weights(runner)['backbone.cls_token']
