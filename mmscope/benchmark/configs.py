@@ -39,17 +39,12 @@ from mmscope.models import (
 
 @dataclass
 class ConfigModel:
-    """A model of a config with images that lie ready.
+    """A host's model of a config with images that lie ready.
 
-    Args:
-        name (str): Stem of the config.
-        model (nn.Module): Host model.
-        items (list[dict]): Images as the pipeline gives them.
-        load_ms (float): Mean time of loading one of them.
-        shape (tuple[int, int]): Image (height, width) of the config.
-        dtype (torch.dtype): Of autocast; float32 has none.
-        preprocess_s (list[float]): Seconds of the data preprocessor in every
-            forward.
+    ``items`` are images as the pipeline gives them, each loaded in
+    ``load_ms``; ``shape`` is the config's (height, width), ``dtype`` that of
+    autocast; ``preprocess_s`` are seconds of the data preprocessor in every
+    forward.
     """
 
     name: str
@@ -101,19 +96,10 @@ def open_config_model(
     backend: str = 'auto',
     cfg_options: dict | None = None,
 ) -> ConfigModel:
-    """Build a config's model and load images of its test data.
+    """Build a config's model and load so many images of its test data.
 
-    Args:
-        config (str): Config file.
-        checkpoint (str | None): Weights; None keeps random ones.
-        num_images (int): Images to load.
-        device (torch.device | str): Where it runs. Defaults to 'cpu'.
-        dtype (torch.dtype): Of autocast. Defaults to float32, none.
-        backend (str): Of the scan. Defaults to 'auto'.
-        cfg_options (dict | None): Overrides by dotted key. Defaults to None.
-
-    Returns:
-        ConfigModel: Ready to be timed.
+    Without a checkpoint weights are random; ``dtype`` is that of autocast,
+    ``cfg_options`` are overrides by dotted key.
 
     Raises:
         UserError: If config, checkpoint or data are at fault.

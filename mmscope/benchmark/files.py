@@ -65,7 +65,7 @@ def read_json(
     """
     try:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
-        if is_dataclass(kind):
+        if is_dataclass(kind) and isinstance(content, dict):
             known = {field.name for field in fields(kind)}
             if odd := set(content) - known:
                 raise ValueError(f'unknown: {", ".join(sorted(odd))}')

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mmscope.benchmark.grid_rows import (
+    Cell,
     Grid,
     GridRow,
     Skipped,
@@ -59,15 +60,6 @@ class Limits:
         return free_bytes(self.device) or float('inf')
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One place of the grid, see :class:`Place`."""
-
-    arch: str
-    batch: int
-    resolution: int | str
-
-
 def measure_grid(
     archs: Sequence[str],
     batches: Sequence[int],
@@ -108,7 +100,7 @@ def measure_cell(
     add_predictions(rows)
     grid.rows += rows
     grid.skipped += [
-        Skipped(name, **vars(cell), reason=reason)
+        Skipped(**vars(cell), subject=name, reason=reason)
         for name, reason in skipped.items()
     ]
 
@@ -138,8 +130,8 @@ def race_cell(
             **(subject.details(cell.batch) if subject.details else {}),
         }
         yield GridRow(
-            subject.name,
             **vars(cell),
+            subject=subject.name,
             kind=subject.kind,
             model=subject.model or subject.kind,
             exit_ratio=subject.exit_ratio,

@@ -84,7 +84,7 @@ def grid_frame(rows: Sequence[GridRow]) -> pd.DataFrame:
         and ``speed`` as text; ``times_vim``, speed over that of ViM.
     """
     frame = pd.DataFrame(rows)
-    frame['cell'] = [row.cell for row in rows]
+    frame['cell'] = [row.title for row in rows]
     frame['speed'] = [row.speed for row in rows]
     frame[[*PERCENT]] = 100 * frame[[*PERCENT]].astype(float)
     vim = frame[frame.kind == VIM].drop_duplicates('cell').set_index('cell')
@@ -102,15 +102,10 @@ def cell_tables(
 
 
 def grid_section(grid: Grid) -> str:
-    """Format a grid cell by cell.
+    """Format a grid: a table for each cell, and who was skipped.
 
-    Args:
-        grid (Grid): What was measured.
-
-    Returns:
-        str: A table for each cell, who was skipped, the ratio to the matrix
-        products, the share of the promised exit saving that was won, and
-        where MambaScope loses.
+    Then the ratio to the matrix products, the share of the promised exit
+    saving that was won, and where MambaScope loses.
     """
     if not grid.rows:
         return paragraphs(NOTHING, skipped_note(grid))
@@ -143,7 +138,7 @@ def reductions_section(grid: Grid) -> str:
 
 def skipped_note(grid: Grid) -> str:
     """List who was not measured where, and why; '' if there is nobody."""
-    lines = [f'- {x.subject}, {x.cell}: {x.reason}' for x in grid.skipped]
+    lines = [f'- {x.subject}, {x.title}: {x.reason}' for x in grid.skipped]
     return '\n'.join(['skipped:', '', *lines]) if lines else ''
 
 
@@ -186,6 +181,6 @@ def _slower_note(rows: Sequence[GridRow]) -> str:
 def _slower_line(case: SlowerCase) -> str:
     within = '' if case.clear else ' (within the spread)'
     return (
-        f'- {case.cell}: {case.subject} takes {case.times:.2f} x the time of '
+        f'- {case.title}: {case.subject} takes {case.times:.2f} x the time of '
         f'{case.rival}{within}'
     )

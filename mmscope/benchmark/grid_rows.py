@@ -14,41 +14,41 @@ LOSS_RATIO = 0.5
 
 
 @dataclass
-class Place:
-    """Who, where in the grid.
+class Cell:
+    """One place of the grid.
 
     Args:
-        subject (str): Name.
         arch (str): Architecture, 'config' for whole models.
         batch (int): Images of a forward.
         resolution (int | str): Image side in pixels, or 'HEIGHTxWIDTH'.
     """
 
-    subject: str
     arch: str
     batch: int
     resolution: int | str
 
     @property
-    def cell(self) -> str:
-        """Title of the cell."""
+    def title(self) -> str:
+        """What stands above its table."""
         return f'{self.arch}, {self.resolution} px, batch {self.batch}'
 
 
 @dataclass
-class Skipped(Place):
+class Skipped(Cell):
     """Who was not measured and why; of growth also the place on an axis."""
 
-    reason: str = ''
+    subject: str
+    reason: str
     axis: str = ''
     x: float | None = None
 
 
 @dataclass
-class GridRow(Place):
+class GridRow(Cell):
     """One subject in one cell; None is what nobody measured or promised.
 
     Args:
+        subject (str): Name.
         kind (str): 'DeiT', 'ViM', 'reduced ViM', 'MambaScope' or another.
         model (str): What is shared by one model's exit ratios.
         exit_ratio (float | None): Forced, a fraction.
@@ -71,6 +71,7 @@ class GridRow(Place):
         reason (str | None): Why nothing was measured.
     """
 
+    subject: str
     kind: str = ''
     model: str = ''
     exit_ratio: float | None = None
@@ -103,12 +104,13 @@ class GridRow(Place):
 
 
 @dataclass
-class SlowerCase(Place):
+class SlowerCase(Cell):
     """Where MambaScope takes ``times`` the time of a rival, more than 1.
 
     ``clear``: the quartiles of the two do not overlap.
     """
 
+    subject: str
     rival: str
     times: float
     clear: bool
@@ -168,7 +170,7 @@ def slower_cases(rows: Sequence[GridRow]) -> list[SlowerCase]:
     """List where MambaScope at half exits is slower than DeiT or ViM."""
     return [
         SlowerCase(
-            *(ours.subject, ours.arch, ours.batch, ours.resolution),
+            *(ours.arch, ours.batch, ours.resolution, ours.subject),
             rival=rival.subject,
             times=rival.images_per_s / ours.images_per_s,
             clear=ours.images_per_s_iqr[1] < rival.images_per_s_iqr[0],
@@ -176,6 +178,6 @@ def slower_cases(rows: Sequence[GridRow]) -> list[SlowerCase]:
         for ours in rows
         if ours.kind == SCOPE and ours.exit_ratio == LOSS_RATIO
         for rival in rows
-        if rival.cell == ours.cell and rival.kind in (DEIT, VIM)
+        if rival.title == ours.title and rival.kind in (DEIT, VIM)
         if ours.images_per_s < rival.images_per_s
     ]

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mmscope.benchmark.grid import Cell, Limits, measure_cell
+from mmscope.benchmark.grid import Limits, measure_cell
 from mmscope.benchmark.grid_report import paragraphs
-from mmscope.benchmark.grid_rows import Grid, Skipped
+from mmscope.benchmark.grid_rows import Cell, Grid, Skipped
 from mmscope.benchmark.setting import Setting, setting_line
 from mmscope.benchmark.subjects import Subjects
 from mmscope.evaluation.tables import Column, format_table

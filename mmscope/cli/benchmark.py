@@ -35,13 +35,13 @@ from matplotlib.figure import Figure
 from mmscope import ops
 from mmscope.benchmark.configs import config_subjects, open_config_model
 from mmscope.benchmark.files import plain, write_json
-from mmscope.benchmark.grid import Cell, Limits, measure_cell, measure_grid
+from mmscope.benchmark.grid import Limits, measure_cell, measure_grid
 from mmscope.benchmark.grid_report import (
     grid_section,
     paragraphs,
     reductions_section,
 )
-from mmscope.benchmark.grid_rows import Grid, slower_cases
+from mmscope.benchmark.grid_rows import Cell, Grid, slower_cases
 from mmscope.benchmark.growth import (
     BATCHES,
     SIDES,

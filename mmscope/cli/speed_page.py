@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
                 raise UserError(
                     f'{path} does not exist: measure it, see --help'
                 )
-            content = read_json(path, section.kind, 'benchmark.py')
+            origin = 'benchmark.py, or what else the page names'
+            content = read_json(path, section.kind, origin)
             text = section.write(content)
             update_document(args.page, f'speed_page {name}', text, args.check)

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from mmscope.benchmark.gpu.scale import TINY, TINY_DEIT
-from mmscope.benchmark.grid import Cell, measure_cell, measure_grid
+from mmscope.benchmark.grid import measure_cell, measure_grid
 from mmscope.benchmark.grid_report import grid_section
 from mmscope.benchmark.grid_rows import (
+    Cell,
     Grid,
     GridRow,
     add_predictions,
@@ -35,8 +36,8 @@ CELL = Cell('small', 8, 224)
 
 def row(name, kind, speed, exit_ratio=None, gmacs=1.0, spread=0.0):
     return GridRow(
-        name,
         **vars(CELL),
+        subject=name,
         kind=kind,
         model=kind,
         images_per_s=speed,

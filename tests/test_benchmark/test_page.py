@@ -47,7 +47,9 @@ def test_exits_are_told_in_percent_beside_their_promise():
 def test_growth_tells_exponents_and_what_was_skipped():
     curve = Curve('tokens', 'ViM', [196.0, 1024.0])
     curve.time_exponent, curve.memory_exponent = 0.91, 1.0
-    skipped = Skipped('DeiT', **CELL, reason='slow', axis='tokens', x=16384)
+    skipped = Skipped(
+        **CELL, subject='DeiT', reason='slow', axis='tokens', x=16384
+    )
     text = growth_section(GrowthFile(Curves([curve], [skipped]), SETTING))
     assert '0.91' in text
     assert '196 to 1024' in text

@@ -120,8 +120,8 @@ CELL = {'arch': 'small', 'resolution': 224, 'batch': 8}
 
 def measured(name, kind, speed, gmacs):
     return GridRow(
-        name,
         **CELL,
+        subject=name,
         kind=kind,
         model=name,
         images_per_s=speed,
@@ -139,7 +139,7 @@ def test_the_share_of_the_promised_saving_is_told():
     # 10 ms became 8 ms; 25 % were promised.
     assert rows[1].saving_promised == pytest.approx(0.25)
     assert rows[1].share_won == pytest.approx(0.8)
-    skipped = [Skipped(DYVM, **CELL, reason='over the time budget')]
+    skipped = [Skipped(**CELL, subject=DYVM, reason='over the time')]
     text = reductions_section(Grid(rows, skipped, {'commit': 'abc'}))
     lines = [
         [cell.strip() for cell in line.split('|')[2:-1]]
@@ -153,5 +153,5 @@ def test_the_share_of_the_promised_saving_is_told():
             *('25.0', '20.0', '80'),
         ],
     ]
-    assert 'DyVM, small, 224 px, batch 8: over the time budget' in text
+    assert 'DyVM, small, 224 px, batch 8: over the time' in text
     assert 'commit: abc' in text

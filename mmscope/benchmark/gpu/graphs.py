@@ -93,7 +93,7 @@ class Recorded:
         )
 
     def __call__(self, *inputs: Tensor) -> object:
-        """Run on other values of the same shapes, until the next call."""
+        """Return the result for other values, valid until the next call."""
         for place, value in zip(self._inputs, inputs, strict=True):
             if place is not value:
                 place.copy_(value)

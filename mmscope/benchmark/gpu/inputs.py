@@ -115,16 +115,9 @@ def mixer(
 ) -> tuple[Tensor, Tensor | None]:
     """Run everything between a mixer's two projections.
 
-    Args:
-        x (Tensor): Input of both convolutions, (batch, seqlen, dim).
-        z (Tensor): Gate, (batch, seqlen, dim).
-        backend (str): Of :mod:`mmscope.ops`.
-        scored (bool): Whether scores (batch, seqlen) are wanted. Defaults to
-            False.
-        **weights (Tensor): As :func:`mixer_inputs` names them.
-
-    Returns:
-        tuple[Tensor, Tensor | None]: Output (batch, seqlen, dim), scores.
+    From ``x`` and ``z``, (batch, seqlen, dim), and weights as
+    :func:`mixer_inputs` names them to the output (batch, seqlen, dim) and,
+    where they are wanted, scores (batch, seqlen).
     """
     score = 'max_norm' if scored else None
     both = directions(weights)

@@ -18,8 +18,8 @@ from mmscope.benchmark.gpu.scale import CellPlan, Scale
 from mmscope.benchmark.gpu.scope_graphs import DTYPE, graph_subjects
 from mmscope.benchmark.gpu.stand_in import stand_in
 from mmscope.benchmark.gpu.steps import Step, is_fatal
-from mmscope.benchmark.grid import Cell, Limits, race_cell
-from mmscope.benchmark.grid_rows import GridRow, add_predictions
+from mmscope.benchmark.grid import Limits, race_cell
+from mmscope.benchmark.grid_rows import Cell, GridRow, add_predictions
 from mmscope.benchmark.memory import out_of_memory
 from mmscope.benchmark.models import (
     DEIT,
@@ -94,7 +94,7 @@ def measure(
     rows = list(race_cell(timed, cell, limits, skipped))
     add_predictions(rows)
     return rows + [
-        GridRow(name, **vars(cell), reason=reason)
+        GridRow(**vars(cell), subject=name, reason=reason)
         for name, reason in skipped.items()
     ]
 

@@ -140,18 +140,11 @@ def judge(
     plain: Callable[[], dict[str, Tensor]],
     slack: float,
 ) -> list[TensorRow]:
-    """Compare all tensors of a case.
+    """Compare all tensors of a case with the truth in float64: a row each.
 
-    Args:
-        case (ParityCase): For names and dtype.
-        actual (dict[str, Tensor]): What the kernels gave.
-        truth (dict[str, Tensor]): In float64.
-        plain (Callable): Computes the same by plain PyTorch in the case's
-            dtype; asked only where the table of tolerances does not do.
-        slack (float): Relative error that bfloat16 may add to a mixer's.
-
-    Returns:
-        list[TensorRow]: A row a tensor.
+    ``plain`` computes the same by plain PyTorch in the case's dtype, and is
+    asked only where the table of tolerances does not do; ``slack`` is the
+    relative error that bfloat16 may add to a mixer's.
     """
     table = RELATIVE_RMS[case.torch_dtype]
     rounds = case.op == MIXER and case.torch_dtype != torch.float32

@@ -26,16 +26,10 @@ TINY_DEIT = dict(
 
 @dataclass(frozen=True)
 class CellPlan:
-    """One cell of the grid of models.
+    """One cell of the grid of models, timed for ``budget_s`` seconds.
 
-    Args:
-        arch (str): 'tiny' or 'small'.
-        resolution (int): Image side in pixels.
-        batch (int): Images of a forward.
-        graphs (bool): Whether CUDA graphs are timed, too. Defaults to False.
-        compiled (tuple[str, ...]): Models timed compiled, against
-            themselves; then nobody else does. Defaults to none.
-        budget_s (float): Seconds of the timing. Defaults to 10.
+    ``graphs``: CUDA graphs are timed, too. ``compiled`` models are timed
+    against themselves; then nobody else is.
     """
 
     arch: str

@@ -85,15 +85,9 @@ def run_parts(
     deadline: float,
     tell: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Do every step that has no outcome yet.
+    """Do every step that has no outcome yet, until the deadline.
 
-    Args:
-        parts (Sequence[Part]): In order.
-        scale (Scale): Sizes and device.
-        record (Record): Gets an outcome for every step.
-        deadline (float): When everything has to be over, seconds since the
-            epoch.
-        tell (Callable): Gets a line an outcome. Defaults to silence.
+    That is in seconds since the epoch; ``tell`` gets a line an outcome.
 
     Raises:
         Poisoned: If a step, recorded as failed, cost this process its GPU.

@@ -50,12 +50,8 @@ class Progress:
 class Learner:
     """A config's model with its own loss, optimizer, schedule and hooks.
 
-    Args:
-        name (str): Of the model, a file's stem.
-        cfg (Config): From :func:`open_config`.
-        images (Images): Training images on their device.
-        batch (int): Images of a step.
-        seed (int): Of initial values, order and augmentation. Defaults to 0.
+    ``images`` lie on their device, ``batch`` of them make a step; ``seed``
+    decides initial values, order and augmentation.
 
     Raises:
         UserError: If the config has what cannot be done here.

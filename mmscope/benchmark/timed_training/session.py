@@ -36,18 +36,11 @@ USUAL = Pace()
 
 
 class Session:
-    """Trains models in turns until the time is over.
+    """Trains models, all with the same batch, in turns until time is over.
 
-    Args:
-        learners (Sequence[Learner]): Models, all with the same batch.
-        splits (dict[str, Images]): 'val' and 'test', on the device.
-        state (State): Where an earlier call stopped, or a new one.
-        path (Path): JSON file; checkpoints and sweeps lie beside it.
-        deadline (float): When everything has to be over, seconds of
-            :func:`time.monotonic`.
-        tell (Callable): Gets a line a chunk. Defaults to silence.
-        pace (Pace): How long is tried and learned. Defaults to the usual
-            one.
+    ``splits`` are 'val' and 'test', on the device; ``state`` is where an
+    earlier call stopped, or a new one. Checkpoints and sweeps lie beside the
+    JSON file ``path``; ``deadline`` is in seconds of :func:`time.monotonic`.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ def found(record):
 def speeds(part, cell=CELL, **images_per_s):
     rows = [
         GridRow(
-            name,
             **cell,
+            subject=name,
             images_per_s=value,
             images_per_s_iqr=(value, value),
             latency_ms_p50=1.0,
