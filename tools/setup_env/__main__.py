@@ -30,6 +30,7 @@ from .stacks import (
 
 DISK_NEEDED = 8e9  # bytes: torch and its CUDA libraries take most of them
 OP_FOLDER = ROOT / 'mmscope/ops'
+HOSTS = ('mmseg.models', 'mmpretrain.models', 'mmdet.models')
 
 
 def prepare(env: Environment, wanted: str | None) -> None:
@@ -94,9 +95,7 @@ def checks(env: Environment) -> dict[str, list[str]]:
         'cv2': ['opencv-python'],
         'mmengine': hosts,
         'mmcv.ops' if env.ops else 'mmcv.transforms': [mmcv],
-        **dict.fromkeys(['mmseg.models', 'mmpretrain.models'], hosts),
-        # Without compiled ops mmdet cannot be imported.
-        **({'mmdet.models': hosts} if env.ops else {}),
+        **dict.fromkeys(HOSTS if env.ops else env.stack.without_ops, hosts),
         'mmscope': ['mmscope'],
     }
 

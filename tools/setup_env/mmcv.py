@@ -57,11 +57,12 @@ def install_mmcv(env: Environment) -> None:
     if env.ops:
         install_with_ops(env)
         return
-    # onedl's setup compiles where it can import torch, the original's where
-    # it is told to.
-    how = () if env.stack.name == 'onedl' else ('--no-build-isolation',)
-    title = 'mmcv without compiled ops (detection needs OPS=1)'
-    env.pip(title, *EXACT, *how, pin, MMCV_WITH_OPS='0')
+    # Its setup compiles where it can import torch, and an isolated build
+    # cannot. MMCV_WITH_OPS=0 would name the original `mmcv-lite`, another
+    # distribution, which pip refuses.
+    tools = ('--build-constraint', env.stack.file('build-'))
+    title = 'mmcv without compiled ops (detection needs OPS=1, and the '
+    env.pip(f'{title}original mmsegmentation)', *EXACT, *tools, pin)
 
 
 def install_with_ops(env: Environment) -> None:

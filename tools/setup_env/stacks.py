@@ -23,6 +23,7 @@ class Stack(NamedTuple):
     mmcv: str  # the distribution whose ops are compiled
     pythons: tuple[tuple[int, int], ...]  # the preferred one first
     refusal: str  # why there are no others
+    without_ops: tuple[str, ...]  # what runs on mmcv's Python code alone
 
     def file(self, prefix: str = '') -> Path:
         """Its requirements; with 'build-' those that mmcv compiles with."""
@@ -46,6 +47,7 @@ STACKS = {
         'onedl-mmcv',
         ((3, 11), (3, 12), (3, 10)),
         'that is what mmscope is made for and tested with',
+        ('mmseg.models', 'mmpretrain.models'),
     ),
     'openmmlab': Stack(
         'openmmlab',
@@ -53,6 +55,7 @@ STACKS = {
         ((3, 11), (3, 10)),
         'torch 2.1.2, which mmcv 2.1.0 needs, was never published for 3.12 '
         'and later (STACK=onedl runs on 3.12)',
+        ('mmpretrain.models',),
     ),
 }
 
