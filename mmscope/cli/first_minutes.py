@@ -60,7 +60,7 @@ must be. Written by
 
 """
 FOOT = """
--: that version has no such thing to run.
+-: that version has no such thing to run, or failed before.
 
 """
 
@@ -142,7 +142,7 @@ class Clock:
                         self.note(mark)
         if process.returncode:
             said = ''.join(lines[-30:])
-            raise UserError(f'{said}{shlex.join(words)} failed, see above')
+            raise UserError(f'{said}{shlex.join(words)} failed')
         self.note(stage)
 
     def note(self, stage: str) -> None:
@@ -212,26 +212,33 @@ def measure(commit: str, python: str, dry_run: bool) -> dict:
         dry_run (bool): Whether nothing is run.
 
     Returns:
-        dict: ``commit``, ``date`` (of the commit), machine and ``seconds``.
+        dict: ``commit``, ``date`` (of the commit), machine, ``seconds`` by
+        stage, and ``failed``: the command that did, None if all is timed.
 
     Raises:
-        UserError: If there is no such commit, or a command fails.
+        UserError: If there is no such commit.
     """
     git = ('git', 'log', '-1', '--format=%h %cs', commit)
     done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f'--commit {commit}: {done.stderr.strip()}')
     name, date = done.stdout.split()
-    setting = describe_setting()
+    setting, failed = describe_setting(), None
     with TemporaryDirectory(prefix='first_minutes_') as folder:
         clock = Clock(Path(folder), dry_run)
-        clone = time_clone(clock, name, python)
-        time_wheel(clock, clone, python)
+        try:
+            clone = time_clone(clock, name, python)
+            time_wheel(clock, clone, python)
+        except UserError as error:
+            # What was timed before is not lost.
+            print(error)
+            failed = str(error).splitlines()[-1]
     return {
         'commit': name,
         'date': date,
         **{key: setting[key] for key in ('machine', 'cores', 'load')},
         'seconds': clock.seconds,
+        'failed': failed,
     }
 
 
@@ -261,6 +268,7 @@ def page(runs: list[dict]) -> str:
     notes = [
         f'- {run["commit"]}: {run["cores"]} cores of {run["machine"]}, load '
         f'average {run["load"]} before it began'
+        + (f'; ended where {run["failed"]}' if run['failed'] else '')
         for run in runs
     ]
     return (

@@ -48,8 +48,9 @@ class RecordedEnvironment(Environment):
         self.commands.append(words)
         if self.cures.intersection(words):
             self.bad.clear()
-        if 'install' in words and ('mmcv' in words[-1]):
-            self.have('onedl_mmcv-2.3.6')
+        if 'install' in words and 'mmcv' in words[-1]:
+            pin = self.stack.requirements()[self.stack.mmcv]
+            self.have(pin.replace('-', '_').replace('==', '-'))
         if words[-1].endswith('.whl'):
             self.give_ops()
 

@@ -1,6 +1,10 @@
 """What a real interpreter says about broken packages; logs and locks."""
 
+import os
+import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from setup_env.environment import locked
@@ -55,6 +59,28 @@ def test_a_failed_command_shows_the_end_of_its_output(bare_env):
     code = 'print("what went wrong"); raise SystemExit(3)'
     with pytest.raises(SetupError, match=r'(?s)what went wrong.*setup\.log'):
         bare_env.run('broke', bare_env.python, '-c', code)
+
+
+def test_an_interrupted_set_up_leaves_no_compiler_behind(bare_env, tmp_path):
+    pid = tmp_path / 'pid'
+    script = f'sleep 60 & echo $! > {pid}.part; mv {pid}.part {pid}; wait'
+
+    def interrupt():
+        while not pid.exists():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        bare_env.run('compiling', 'sh', '-c', script)
+    grandchild = Path('/proc', pid.read_text().strip(), 'stat')
+    for _ in range(100):
+        # Gone, or waiting for somebody to read its exit status.
+        if not grandchild.exists() or ' Z ' in grandchild.read_text():
+            return
+        time.sleep(0.05)
+    pytest.fail('the grandchild runs on')
 
 
 def test_a_second_set_up_waits_for_the_first(tmp_path, capsys):

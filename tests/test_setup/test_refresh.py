@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from setup_env import __main__ as setup
 from setup_env import mmcv
-from setup_env.stacks import SetupError
+from setup_env.stacks import STACKS, SetupError
 
 MMCV = 'onedl-mmcv==2.3.6'
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,27 +48,24 @@ def test_pip_compares_everything_with_the_versions_of_the_stack(env):
         assert names == ['build-onedl.txt', 'onedl.txt']
 
 
-def test_without_ops_mmcv_is_installed_as_it_is_and_mmdet_not_asked(env):
-    env.bad = {'mmcv.ops', 'mmdet.models'}
+@pytest.mark.parametrize(
+    ('name', 'needing'),
+    [('onedl', {'mmdet'}), ('openmmlab', {'mmdet', 'mmseg'})],
+)
+def test_without_ops_nothing_is_compiled_and_who_needs_them_is_not_asked(
+    name, needing, env
+):
+    stack = env.stack = STACKS[name]
+    pin = stack.requirements()[stack.mmcv]
+    env.bad = {'mmcv.ops', *(f'{host}.models' for host in needing)}
     setup.refresh(env)
-    (install,) = env.said(MMCV)
-    assert set(EXACT) <= set(install)
-    # Isolated, it sees no torch to compile against, but the stack's tools.
+    (install,) = env.said(*EXACT, pin)
+    # An isolated build sees no torch; its tools are those of the stack.
     assert '--no-build-isolation' not in install
-    place = install.index('--build-constraint')
-    assert install[place + 1] == str(env.stack.file('build-'))
+    assert install[-3:-1] == ['--build-constraint', str(stack.file('build-'))]
     env.commands.clear()
     setup.refresh(env)
-    assert not env.said(MMCV)
-
-
-def test_the_original_mmsegmentation_is_not_asked_without_ops(env):
-    env.stack = setup.STACKS['openmmlab']
-    env.bad = {'mmcv.ops', 'mmdet.models', 'mmseg.models'}
-    setup.refresh(env)
-    env.bad = {'mmpretrain.models'}
-    with pytest.raises(SetupError, match='mmpretrain'):
-        setup.refresh(env)
+    assert not env.said(pin)
 
 
 def test_ops_come_from_the_cached_wheel_and_replace_mmcv_without(env, wheel):

@@ -84,6 +84,14 @@ def test_each_first_result_has_its_time_and_its_column(run, tmp_path):
     assert page == first_minutes.page([before, after])
 
 
+def test_what_was_timed_before_a_failure_is_kept(run, tmp_path):
+    (found,) = run('is ready', 'exit 3')
+    assert 'demo' in found['seconds']
+    assert 'wheel' not in found['seconds']
+    assert found['failed'].endswith('/env failed')
+    assert found['failed'] in (tmp_path / 'minutes.md').read_text()
+
+
 def test_a_dry_run_names_every_command_and_runs_none(run, capsys, monkeypatch):
     monkeypatch.setattr(
         first_minutes.subprocess, 'Popen', PopenOnlyForGit(subprocess.Popen)

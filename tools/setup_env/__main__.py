@@ -31,6 +31,7 @@ from .stacks import (
 DISK_NEEDED = 8e9  # bytes: torch and its CUDA libraries take most of them
 HOSTS = ('mmseg.models', 'mmpretrain.models', 'mmdet.models')
 OP_FOLDER = ROOT / 'mmscope/ops'
+HOSTS = ('mmseg.models', 'mmpretrain.models', 'mmdet.models')
 
 
 def prepare(env: Environment, wanted: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,6 +90,7 @@ class Environment:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 close_fds=False,  # see `locked`
+                start_new_session=True,  # see `wait`
             )
             wait(process, title, progress)
         if process.returncode:
@@ -130,7 +132,8 @@ def wait(process: subprocess.Popen, title: str, progress: Callable) -> None:
             say(title if pause == QUIET else beat.rstrip())
             pause = HEARTBEAT
         except KeyboardInterrupt:
-            process.terminate()
+            # pip alone would leave compilers behind.
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
 

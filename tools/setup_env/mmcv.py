@@ -57,12 +57,12 @@ def install_mmcv(env: Environment) -> None:
     if env.ops:
         install_with_ops(env)
         return
-    # It compiles where it can import torch, which an isolated build cannot.
-    # With MMCV_WITH_OPS=0 the original would call itself mmcv-lite, which pip
-    # refuses.
-    build = ('--build-constraint', env.stack.file('build-'))
-    title = 'mmcv without ops (detection and the original mmseg need OPS=1)'
-    env.pip(title, *EXACT, *build, pin)
+    # Its setup compiles where it can import torch, and an isolated build
+    # cannot. MMCV_WITH_OPS=0 would name the original `mmcv-lite`, another
+    # distribution, which pip refuses.
+    tools = ('--build-constraint', env.stack.file('build-'))
+    title = 'mmcv without compiled ops (detection needs OPS=1, and the '
+    env.pip(f'{title}original mmsegmentation)', *EXACT, *tools, pin)
 
 
 def install_with_ops(env: Environment) -> None:
