@@ -122,10 +122,10 @@ def dataloader(root, train, batch_size=2):
     }
 
 
-def runner(root, work_dir, model, iters=3, seed=0, **overrides):
-    """Build a real runner for a few iterations on the CPU."""
+def config(root, work_dir, model, iters=3, seed=0, **overrides):
+    """Config of a few steps and an evaluation on the CPU."""
     evaluator = {'type': 'IoUMetric', 'iou_metrics': ['mIoU']}
-    config = {
+    content = {
         'model': model,
         'work_dir': str(work_dir),
         'default_scope': 'mmseg',
@@ -161,4 +161,9 @@ def runner(root, work_dir, model, iters=3, seed=0, **overrides):
         'randomness': {'seed': seed},
         'experiment_name': f'test_{work_dir.name}_{id(work_dir)}_{seed}',
     }
-    return Runner.from_cfg(Config({**config, **overrides}))
+    return Config({**content, **overrides})
+
+
+def runner(*args, **options):
+    """Build a real runner; arguments are those of :func:`config`."""
+    return Runner.from_cfg(config(*args, **options))
