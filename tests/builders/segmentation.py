@@ -124,10 +124,10 @@ def dataloader(root, train, batch_size=2):
     }
 
 
-def runner(root, work_dir, model, iters=3, seed=0, **overrides):
-    """Build a real runner for a few iterations on the CPU."""
+def config(root, work_dir, model, iters=3, seed=0, **overrides):
+    """Config of a few steps and an evaluation on the CPU."""
     evaluator = {'type': 'IoUMetric', 'iou_metrics': ['mIoU']}
-    config = {
+    content = {
         **short_training(work_dir, iters, 'SegLocalVisualizer', 1, seed),
         'model': model,
         'default_scope': 'mmseg',
@@ -137,4 +137,9 @@ def runner(root, work_dir, model, iters=3, seed=0, **overrides):
         'val_evaluator': evaluator,
         'test_evaluator': evaluator,
     }
-    return Runner.from_cfg(Config({**config, **overrides}))
+    return Config({**content, **overrides})
+
+
+def runner(*args, **options):
+    """Build a real runner; arguments are those of :func:`config`."""
+    return Runner.from_cfg(config(*args, **options))

@@ -95,11 +95,65 @@ def repeats(result: dict) -> str:
     return '\n'.join(lines)
 
 
+def processes(result: dict) -> str:
+    """Table of one process against two."""
+    heads = (
+        *('host', 'images to train on', 'steps'),
+        'largest relative difference of a loss',
+        *('images to test on', 'counted'),
+        'exits at five thresholds',
+        *('other decisions', 'other metrics'),
+    )
+    lines = [
+        f'`{result["command"]}`, in `tests`:',
+        '',
+        f'| {" | ".join(heads)} |',
+        f'|---|{"---:|" * (len(heads) - 1)}',
+    ]
+    for host, found in result['hosts'].items():
+        tests = found['tests']
+        counted = sorted({n for test in tests for n in test['counted']})
+        cells = (
+            host,
+            found['train_images'],
+            found['steps'],
+            f'{found["largest_difference"]:.0e}',
+            found['test_images'],
+            ' or '.join(map(str, counted)),
+            ', '.join(f'{test["exits"]:.0f}' for test in tests),
+            sum(test['other_decisions'] for test in tests),
+            sum(len(test['other_metrics']) for test in tests),
+        )
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    return '\n'.join(lines)
+
+
+def sanitizer(result: dict) -> str:
+    """Table of what the sanitizers reported."""
+    lines = [
+        f'`{result["command"]}`, in `tests`; built with `{result["flags"]}`, '
+        f'instruction sets {" and ".join(result["isas"])}:',
+        '',
+        '| tests | ran | failed | AddressSanitizer | UBSan |',
+        '|---|---:|---:|---:|---:|',
+    ]
+    for name, found in result['files'].items():
+        failed = found['failures'] + found['errors']
+        cells = (name, found['tests'], failed)
+        cells += (found['address'], found['undefined'])
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    planted = result['planted']['address']
+    lines.append(f'| a tensor that is too short | 1 | | {planted} | |')
+    return '\n'.join(lines)
+
+
 SECTIONS = {
     'data_sets': data_sets,
     'kills': kills,
     'surface': surface,
     'repeats': repeats,
+    'processes': processes,
+    'sanitizer': sanitizer,
 }
 
 

@@ -1,11 +1,12 @@
 """Same decisions in any batch, and no growth of memory.
 
     python -m reliability.repeats [--images 200] [--forwards 2000]
-        [--steps 500] [--json FILE]
+        [--steps 500] [--model CHECKPOINT --folder CLASSES] [--json FILE]
 
 in the folder ``tests``, on the model that comes with the package and the
-pictures that it renders. Decisions at five thresholds, in batches of 1, 3 and
-8 with one and two threads; the resident set over gated forwards of changing
+pictures that it renders, or on a checkpoint of ``tools/train.py`` and images
+in a folder a class. Decisions at five thresholds, in batches of 1, 3 and 8
+with one and two threads; the resident set over gated forwards of changing
 sizes, and over training steps.
 """
 
@@ -32,11 +33,16 @@ SIDES = (32, 48, 64, 80, 96)
 LOOKS = 5
 
 
-def pictures(model: nn.Module, number: int) -> list[dict]:
-    """Items for ``model.test_step``."""
+def pictures(model: nn.Module, number: int, folder: str | None) -> list[dict]:
+    """Items for ``model.test_step``, of a folder evenly spread over it."""
     pipeline = model.cfg.test_dataloader.dataset.pipeline
-    dataset = RenderedObjects(number, seed=5, pipeline=pipeline)
-    return [dataset[index] for index in range(number)]
+    if folder is None:
+        dataset = RenderedObjects(number, seed=5, pipeline=pipeline)
+    else:
+        from mmpretrain.datasets import CustomDataset
+
+        dataset = CustomDataset(data_root=folder, pipeline=pipeline)
+    return [dataset[i * len(dataset) // number] for i in range(number)]
 
 
 def decide(
@@ -58,14 +64,18 @@ def decide(
     )
 
 
-def decisions(model: nn.Module, number: int) -> dict:
+def between(confidences: np.ndarray) -> list[float]:
+    """Five thresholds between two confidences: rounding decides nothing."""
+    sure = np.sort(confidences)
+    places = [int(q * (len(sure) - 1)) for q in QUANTILES]
+    return [float(sure[i] + sure[i + 1]) / 2 for i in places]
+
+
+def decisions(model: nn.Module, items: list[dict]) -> dict:
     """Compare each setting with single images and one thread."""
-    items, threads = pictures(model, number), torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    sure = np.sort(decide(model, items, 1, 2.0)[0])
-    # Between two confidences, so that rounding decides nothing.
-    places = [int(q * (number - 1)) for q in QUANTILES]
-    etas = [float(sure[i] + sure[i + 1]) / 2 for i in places]
+    etas = between(decide(model, items, 1, 2.0)[0])
     truth = {eta: decide(model, items, 1, eta) for eta in etas}
     rows = []
     for size in (1, 3, 8):
@@ -78,7 +88,7 @@ def decisions(model: nn.Module, number: int) -> dict:
                 row['classes'] += int((others != labels).sum())
             rows.append(row)
     torch.set_num_threads(threads)
-    return {'images': number, 'thresholds': etas, 'rows': rows}
+    return {'images': len(items), 'thresholds': etas, 'rows': rows}
 
 
 def grow(run: Callable[[int], object], number: int) -> list[float]:
@@ -105,9 +115,8 @@ def forward(model: nn.Module) -> Callable[[int], object]:
     return run
 
 
-def train(model: nn.Module) -> Callable[[int], object]:
+def train(model: nn.Module, items: list[dict]) -> Callable[[int], object]:
     """Training steps of the host."""
-    items = pictures(model, 8)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
 
     def run(step: int) -> object:
@@ -129,19 +138,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--images', type=int, default=200)
     parser.add_argument('--forwards', type=int, default=2000)
     parser.add_argument('--steps', type=int, default=500)
+    parser.add_argument('--model', default='demo')
+    parser.add_argument('--folder')
     parser.add_argument('--json', type=Path)
     args = parser.parse_args(argv)
-    model = from_pretrained('demo', device='cpu')
+    model = from_pretrained(args.model, device='cpu')
+    items = pictures(model, args.images, args.folder)
+    command = (
+        f'python -m reliability.repeats --images {args.images} '
+        f'--forwards {args.forwards} --steps {args.steps}'
+    )
+    if args.folder:
+        model_file, folder = Path(args.model), Path(args.folder)
+        command += (
+            f' --model {model_file.parent.name}/{model_file.name} '
+            f'--folder {folder.parent.name}/{folder.name}'
+        )
     result = {
-        'command': (
-            f'python -m reliability.repeats --images {args.images} '
-            f'--forwards {args.forwards} --steps {args.steps}'
-        ),
-        'decisions': decisions(model, args.images),
+        'command': command,
+        'decisions': decisions(model, items),
         'forwards': args.forwards,
         'forwards_mib': grow(forward(model), args.forwards),
         'steps': args.steps,
-        'steps_mib': grow(train(model), args.steps),
+        'steps_mib': grow(train(model, items[:8]), args.steps),
     }
     text = json.dumps(result, indent=1) + '\n'
     (args.json.write_text if args.json else sys.stdout.write)(text)

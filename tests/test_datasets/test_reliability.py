@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reliability import repeats, surface
+from reliability import processes, repeats, surface
 from reliability.page import PAGE, RESULTS, SECTIONS
 
 from mmscope.analysis.markers import update_document
@@ -63,6 +63,38 @@ def test_batches_and_threads_decide_alike_and_memory_stays(tmp_path):
         assert row['exits'] == row['classes'] == 0
     for what in ('forwards_mib', 'steps_mib'):
         assert found[what][-1] - found[what][1] < 10
+
+
+@pytest.mark.slow
+def test_two_processes_train_count_and_decide_like_one(tmp_path):
+    """A short form, too."""
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    options = ['--hosts', 'classification', '--steps=4']
+    processes.main([*options, f'--json={tmp_path / "a"}'])
+    found = json.loads((tmp_path / 'a').read_text())
+    found = found['hosts']['classification']
+    assert found['steps'] == 4
+    assert found['largest_difference'] < 1e-5
+    for row in found['tests']:
+        assert row['counted'] == [27, 27]
+        assert 0 < row['exits'] < 27
+        assert row['other_decisions'] == 0
+        assert row['other_metrics'] == []
+
+
+def test_an_image_that_is_counted_twice_is_a_difference():
+    image = {'exited': 1.0, 'tokens': 5, 'macs': 9, 'confidence': 0.5}
+    score = {'threshold': 0.4, 'metrics': {'top1': 50.0}, 'images': [image]}
+    one = {'train_images': 3, 'test_images': 1, 'losses': [[{'loss': 2.0}]]}
+    one['scores'] = [score]
+    rounded = {**image, 'confidence': 0.5000001}
+    two = {**one, 'losses': [[{'loss': 1.0}], [{'loss': 3.1}]]}
+    two['scores'] = [{**score, 'images': [rounded, rounded]}]
+    found = processes.compare(one, two)
+    assert found['largest_difference'] == pytest.approx(0.025)
+    (row,) = found['tests']
+    assert (row['counted'], row['other_decisions']) == ([1, 2], 1)
+    assert row['other_metrics'] == []
 
 
 def test_the_page_shows_what_the_files_hold():

@@ -8,6 +8,7 @@ from builders import classification
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.utils import digit_version
 from mmpretrain.registry import MODELS
 
 FINE_ONLY = ('backbone.pos_embed', 'backbone.reuse')
@@ -167,3 +168,43 @@ def test_bfloat16_stays_finite_for_200_steps_and_near_float32(photos):
     # The first steps have hardly diverged; both learn these four images.
     assert torch.allclose(half[:5], exact[:5], rtol=0.05)
     assert max(exact[-1], half[-1]) < 0.2 * exact[0]
+
+
+def trained(photos, work_dir, model, **options):
+    """Losses of four steps, and the runner."""
+    runner = classification.runner(photos, work_dir, model, **options)
+    runner.train()
+    history, _ = runner.message_hub.get_scalar('train/loss').data
+    return history, runner
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.4'),
+    reason='torch.compile features need torch >= 2.4',
+)
+@pytest.mark.parametrize('kind', ['VisionMamba', 'MambaScope'])
+def test_a_runner_that_compiles_trains_alike(photos, tmp_path, kind):
+    options = {'arch': {'embed_dims': 16, 'num_layers': 1}}
+    if kind == 'VisionMamba':
+        head = {'type': 'LinearClsHead'}
+        model = classification.classifier('ImageClassifier', head, **options)
+        model['backbone']['type'] = 'mmscope.VisionMamba'
+        hooks = {'custom_hooks': []}
+    else:
+        model, hooks = classification.classifier(**options), {}
+    plain, _ = trained(photos, tmp_path / 'a', model, epochs=1, **hooks)
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    backend = {'backend': 'aot_eager'}
+    compiled, runner = trained(
+        photos, tmp_path / 'b', model, epochs=1, compile=backend, **hooks
+    )
+    assert compiled == pytest.approx(plain, rel=1e-4)
+    assert 'accuracy/top1' in str(runner.message_hub.log_scalars)
+    # Up to the losses all is one graph: only what follows breaks it.
+    assert counters['stats']['unique_graphs'] > 0
+    after = ('Tensor.backward()', 'torch._dynamo.graph_break()')
+    for why in counters['graph_break']:
+        assert any(word in why for word in after), why
