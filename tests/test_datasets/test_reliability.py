@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reliability import repeats, surface
+from reliability import repeats, stacks, surface
 from reliability.page import PAGE, RESULTS, SECTIONS
 
 from mmscope.analysis.markers import update_document
@@ -63,6 +63,27 @@ def test_batches_and_threads_decide_alike_and_memory_stays(tmp_path):
         assert row['exits'] == row['classes'] == 0
     for what in ('forwards_mib', 'steps_mib'):
         assert found[what][-1] - found[what][1] < 10
+
+
+def test_outcomes_of_tests_are_counted_with_the_reasons(tmp_path):
+    cases = {
+        'good': '',
+        'bad': '<failure message="wrong"/>',
+        'broken': '<error message="no fixture"/>',
+        'left_out': '<skipped message="needs a GPU"/>',
+    }
+    lines = [
+        f'<testcase classname="room" name="{name}">{inside}</testcase>'
+        for name, inside in cases.items()
+    ]
+    report = tmp_path / 'report.xml'
+    report.write_text(f'<testsuite>{"".join(lines)}</testsuite>')
+    assert stacks.count(report) == {
+        'passed': 1,
+        'skipped': 1,
+        'failed': ['room.bad', 'room.broken'],
+        'reasons': {'needs a GPU': 1},
+    }
 
 
 def test_the_page_shows_what_the_files_hold():
