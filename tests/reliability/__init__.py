@@ -1,1 +1,1 @@
-"""Mutated data and killed trainings, for docs/results/reliability.md."""
+"""Mutated data, killed trainings, stacks, for docs/results/reliability.md."""

@@ -147,6 +147,42 @@ def sanitizer(result: dict) -> str:
     return '\n'.join(lines)
 
 
+def stacks(result: dict) -> str:
+    """Table of the tests in each environment."""
+    found = list(result['environments'].values())
+    folders = sorted({name for one in found for name in one['folders']})
+    rows = {
+        'made by': [f'`{one["command"]}`' for one in found],
+        'Python': [one['python'] for one in found],
+        'torch': [one['torch'] for one in found],
+        "mmcv's ops": [('no', 'yes')[one['mmcv_ops']] for one in found],
+        **{
+            f'`{name}`': [tested(one['folders'].get(name)) for one in found]
+            for name in folders
+        },
+        'sum': [tested(*one['folders'].values()) for one in found],
+    }
+    lines = [
+        '`python -m reliability.stacks`, in `tests`; passed, skipped, failed:',
+        '',
+        f'| stack | {" | ".join(one["stack"] for one in found)} |',
+        f'|---|{"---|" * len(found)}',
+    ]
+    lines += [f'| {k} | {" | ".join(cells)} |' for k, cells in rows.items()]
+    return '\n'.join(lines)
+
+
+def tested(*counts: dict | None) -> str:
+    """Cell of what came of tests, '-' where they were left out."""
+    known = [one for one in counts if one]
+    if not known:
+        return '-'
+    passed = sum(one['passed'] for one in known)
+    skipped = sum(one['skipped'] for one in known)
+    failed = sum(len(one['failed']) for one in known)
+    return f'{passed}, {skipped}, {failed}'
+
+
 SECTIONS = {
     'data_sets': data_sets,
     'kills': kills,
@@ -154,6 +190,7 @@ SECTIONS = {
     'repeats': repeats,
     'processes': processes,
     'sanitizer': sanitizer,
+    'stacks': stacks,
 }
 
 

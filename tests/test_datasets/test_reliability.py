@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reliability import processes, repeats, surface
+from reliability import processes, repeats, stacks, surface
 from reliability.page import PAGE, RESULTS, SECTIONS
 
 from mmscope.analysis.markers import update_document
@@ -95,6 +95,27 @@ def test_an_image_that_is_counted_twice_is_a_difference():
     (row,) = found['tests']
     assert (row['counted'], row['other_decisions']) == ([1, 2], 1)
     assert row['other_metrics'] == []
+
+
+def test_outcomes_of_tests_are_counted_with_the_reasons(tmp_path):
+    cases = {
+        'good': '',
+        'bad': '<failure message="wrong"/>',
+        'broken': '<error message="no fixture"/>',
+        'left_out': '<skipped message="needs a GPU"/>',
+    }
+    lines = [
+        f'<testcase classname="room" name="{name}">{inside}</testcase>'
+        for name, inside in cases.items()
+    ]
+    report = tmp_path / 'report.xml'
+    report.write_text(f'<testsuite>{"".join(lines)}</testsuite>')
+    assert stacks.count(report) == {
+        'passed': 1,
+        'skipped': 1,
+        'failed': ['room.bad', 'room.broken'],
+        'reasons': {'needs a GPU': 1},
+    }
 
 
 def test_the_page_shows_what_the_files_hold():
