@@ -17,11 +17,11 @@ from mmscope.benchmark.long_runs import (
     memory_section,
 )
 from mmscope.benchmark.setting import Setting, setting_line
-from mmscope.benchmark.streams import StreamRow, streams_section
+from mmscope.benchmark.streams import HOSTS, StreamRow, streams_section
 
 # What is measured, and how it is told.
 PARTS: dict[str, tuple[Any, Callable[[Any], str]]] = {
-    'streams': (list[StreamRow], streams_section),
+    **dict.fromkeys(HOSTS, (list[StreamRow], streams_section)),
     'memory': (MemoryRun, memory_section),
     'kills': (Kills, kills_section),
     'load': (Load, load_section),

@@ -2,13 +2,14 @@
 
     python tools/analysis_tools/many_images.py
         [--json docs/results/many_images.json]
-        [--parts streams memory kills load]
+        [--parts classifier segmentor memory kills load]
     python tools/analysis_tools/speed_page.py
         --page docs/results/many_images.md
 
-streams: images/s of ViM, of a plain gated loop and of the engine at 25, 50
-and 75 % exits, in turns. memory: the resident set over many images. kills:
-rows after SIGKILLs. load: latencies of a server at rates around its capacity.
+classifier, segmentor: images/s of ViM, of a plain gated loop and of the engine
+at 25, 50 and 75 % exits, in turns. memory: the resident set over many images.
+kills: rows after SIGKILLs. load: latencies of a server at rates around its
+capacity.
 Parts that are not measured keep what the file says of them.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('--json', type=Path, default=Path('docs/results/many_images.json'))
     add('--parts', nargs='+', choices=[*PARTS], default=[*PARTS])
-    text = 'models of the streams'
-    add('--hosts', nargs='+', choices=[*HOSTS], default=[*HOSTS], help=text)
-    add('--arch', default='tiny', help='of streams and load')
-    add('--side', type=positive, default=224, help='pixels of both')
-    add('--images', type=positive, default=48, help='of a run of streams')
-    add('--rounds', type=positive, default=5, help='of streams')
+    text = 'of classifier, segmentor and load'
+    add('--arch', default='tiny', help=text)
+    add('--side', type=positive, default=224, help='pixels of these')
+    text = 'of a run; batches of eight are full with a multiple of 32'
+    add('--images', type=positive, default=96, help=text)
+    text = 'timed runs of classifier and segmentor'
+    add('--rounds', type=positive, default=7, help=text)
     add('--memory-images', type=positive, default=10_000)
     add('--kill-images', type=positive, default=2000)
     add('--kills', type=positive, default=5)
@@ -68,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     measure: dict[str, Callable[[], Any]] = {
-        'streams': lambda: streams(args),
+        **{host: partial(streams, args, host) for host in HOSTS},
         'memory': lambda: measure_memory(args.memory_images),
         'kills': lambda: measure_kills(args.kill_images, args.kills),
         'load': lambda: load(args),
@@ -92,15 +95,11 @@ def put(path: Path, name: str, part: Part) -> None:
     write_json(path, {name: found[name] for name in PARTS if name in found})
 
 
-def streams(args: argparse.Namespace) -> list[StreamRow]:
-    """Measure the streams of all hosts."""
-    return [
-        row
-        for host in args.hosts
-        for row in measure_streams(
-            host, args.arch, args.side, args.images, args.rounds
-        )
-    ]
+def streams(args: argparse.Namespace, host: str) -> list[StreamRow]:
+    """Measure the streams of a host."""
+    return measure_streams(
+        host, args.arch, args.side, args.images, args.rounds
+    )
 
 
 def load(args: argparse.Namespace) -> Load:

@@ -108,4 +108,4 @@ def test_the_page_shows_what_the_file_says(tmp_path):
     text = (tmp_path / PAGE.name).read_text()
     assert '10 images, 1 SIGKILLs (rows after each: 4)' in text
     assert 'Growth after the first 5 images: 0.5 MiB' in text
-    assert part_section('streams')({}) == 'Not measured yet.'
+    assert part_section('classifier')({}) == 'Not measured yet.'
