@@ -188,6 +188,7 @@ SECTIONS = {
     'kills': kills,
     'surface': surface,
     'repeats': repeats,
+    'repeats_real': repeats,
     'processes': processes,
     'sanitizer': sanitizer,
     'stacks': stacks,
