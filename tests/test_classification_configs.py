@@ -67,7 +67,7 @@ ONE_STAGE = sorted(
     for leaf in PARAMETERS
     if 'scope' not in leaf and leaf.startswith('imagenet/')
 )
-# Rows of the paper's tables: field -> file name -> value.
+# Rows of the paper's tables and ours in them: field -> file name -> value.
 ROWS = {
     'score_metric': {
         'l2_norm': 'l2_norm',
@@ -76,6 +76,8 @@ ROWS = {
         'softplus': 'softplus',
         'topk': 'topk',
         'max_norm': 'max_norm',
+        'detail': 'detail',
+        'detail_and_max_norm': 'detail_and_max_norm',
     },
     'refine_ratio': {f'ratio_0_{i}': i / 10 for i in range(5, 10)},
     'score_momentum': {
@@ -96,7 +98,11 @@ ROWS = {
         'reuse_fc': 'linear',
     },
     'cls_position': {'cls_ahead': 'ahead', 'cls_behind': 'behind'},
-    'token_order': {'order_first': 'first', 'order_last': 'last'},
+    'token_order': {
+        'order_first': 'first',
+        'order_last': 'last',
+        'order_woven': 'woven',
+    },
 }
 ABLATIONS = {
     f'miniimagenet/mambascope_s_{name}.py': (field, value)
@@ -105,6 +111,12 @@ ABLATIONS = {
 } | {
     f'imagenet/mambascope_s_{name}.py': ('refine_ratio', value)
     for name, value in ROWS['refine_ratio'].items()
+}
+# Of no table: several fields at once.
+OURS = {
+    f'imagenet/mambascope_{size}_detail{half}.py': ratio
+    for size in ('ti', 's')
+    for half, ratio in (('', 0.8), ('_ratio_0_5', 0.5))
 }
 CLASSES = 6
 TINY = {
@@ -383,7 +395,21 @@ def test_every_ablation_is_a_row_and_every_row_a_config():
         for folder in ('imagenet', 'miniimagenet')
         for path in (CONFIGS / folder).glob('mambascope_s_*.py')
     }
-    assert found == set(ABLATIONS)
+    assert found - set(OURS) == set(ABLATIONS)
+
+
+@pytest.mark.parametrize('leaf', OURS)
+def test_ours_refines_what_halving_loses_and_trains_as_the_paper(leaf):
+    cfg, base = load(leaf), load(re.sub('_detail.*py', '.py', leaf))
+    ours = cfg.model.backbone
+    wanted = {
+        'score_metric': 'detail',
+        'token_order': 'woven',
+        'refine_ratio': OURS[leaf],
+    }
+    assert {key: ours[key] for key in wanted} == wanted
+    base.merge_from_dict({'model.backbone': wanted})
+    assert flat(cfg._cfg_dict) == flat(base._cfg_dict)
 
 
 @pytest.mark.parametrize('leaf', ABLATIONS)

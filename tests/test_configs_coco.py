@@ -28,6 +28,7 @@ PARAMETERS = {
     STEM.format('vim', '_lite'): 37_320_590,
     STEM.format('mambascope', ''): 60_588_766,
     STEM.format('mambascope', '_lite'): 37_828_702,
+    STEM.format('mambascope', '_detail'): 60_588_766,
     STEM.format('videomamba_scope', ''): 60_588_766,
     STEM.format('deit', ''): 58_649_294,
 }

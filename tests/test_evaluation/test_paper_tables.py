@@ -219,7 +219,7 @@ def test_every_run_has_a_config():
         for row in table.rows
         if row.key and not row.key.startswith('figure1_')
     }
-    assert len(runs) == 14 + 9 + 5 + 26
+    assert len(runs) == 14 + 9 + 5 + 29
     for folder, stem in runs:
         assert (CONFIGS / folder / f'{stem}.py').is_file()
 
