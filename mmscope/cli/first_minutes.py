@@ -60,6 +60,7 @@ must be. Written by
 
 """
 FOOT = """
+
 -: that version has no such thing to run, or failed before.
 
 """
@@ -232,7 +233,8 @@ def measure(commit: str, python: str, dry_run: bool) -> dict:
         except UserError as error:
             # What was timed before is not lost.
             print(error)
-            failed = str(error).splitlines()[-1]
+            # Its folder is gone soon, and says nothing to others.
+            failed = str(error).splitlines()[-1].replace(f'{folder}/', '')
     return {
         'commit': name,
         'date': date,
@@ -251,8 +253,7 @@ def page(runs: list[dict]) -> str:
     Returns:
         str: Markdown.
     """
-    cells = [[f'{run["commit"]}, {run["date"]}' for run in runs]]
-    cells[0].insert(0, '')
+    cells = [['', *(f'{run["commit"]}, {run["date"]}' for run in runs)]]
     cells.append(['---', *('---:' for _ in runs)])
     for stage, title in STAGES.items():
         if stage in TITLES:
@@ -288,7 +289,7 @@ def main(argv: list[str] | None = None) -> None:
             if args.dry_run:
                 continue
             runs = [old for old in runs if old['commit'] != run['commit']]
-            runs.append(run)
+            runs = sorted([*runs, run], key=lambda one: one['date'])
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(runs, indent=1) + '\n')
             args.out.with_suffix('.md').write_text(page(runs))

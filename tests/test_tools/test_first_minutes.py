@@ -82,13 +82,15 @@ def test_each_first_result_has_its_time_and_its_column(run, tmp_path):
     assert len(last.split('|')) == 5
     assert f'--commit {before["commit"]} --commit {after["commit"]}' in page
     assert page == first_minutes.page([before, after])
+    # Markdown ends a table at an empty line.
+    assert '|\n\n-: ' in page
 
 
 def test_what_was_timed_before_a_failure_is_kept(run, tmp_path):
     (found,) = run('is ready', 'exit 3')
     assert 'demo' in found['seconds']
     assert 'wheel' not in found['seconds']
-    assert found['failed'].endswith('/env failed')
+    assert found['failed'].endswith(' -m venv env failed')
     assert found['failed'] in (tmp_path / 'minutes.md').read_text()
 
 
