@@ -3,15 +3,15 @@
 A hypothesis says that one side scores at least as well as another, up to a
 margin (non-inferiority). Both sides are scored on the same images, so the
 difference is averaged image by image, and its standard error says how far
-another draw of images could move it. Another seed can move it further: one
-training a side carries no error of training.
+another draw of images could move it. Another training can move it further:
+of one training a side that error is unknown; of several seeds it is added.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,15 @@ COLUMNS = (
     Column('verdict', 'verdict'),
     Column('difference', 'difference (points)', '+.2f'),
     Column('error', 'standard error', '.2f'),
+    Column('by_seed', 'seed by seed'),
     Column('margin', 'margin', '.1f'),
     Column('better', 'said to be better'),
     Column('better_score', 'score', '.2f'),
     Column('worse', 'than'),
     Column('worse_score', 'score', '.2f'),
 )
+# Stands for the seed in the names of sweeps.
+SEED = '{seed}'
 Sweeps = Mapping[str, SweepResult]
 
 
@@ -79,6 +82,12 @@ class Side:
         share = f'{100 * self.cost_share:.0f} %'
         return f'{self.run}, gated at {share} of the MACs of {self.cost_of}'
 
+    def of_seed(self, seed: int) -> Side:
+        """Return the side that one seed trained."""
+        names = ('run', 'chosen_on', 'cost_of')
+        changes = {k: getattr(self, k).replace(SEED, str(seed)) for k in names}
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -89,18 +98,43 @@ class Hypothesis:
         better (Side): Said to be at least as good, up to the margin.
         worse (Side): What it is compared with.
         margin (float): Points that may be lost. Defaults to 0.
+        seeds (Sequence[int]): Trainings that are averaged; '{seed}' in the
+            names of sweeps stands for each. Defaults to (): one training.
     """
 
     claim: str
     better: Side
     worse: Side
     margin: float = 0.0
+    seeds: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.seeds) == 1 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                f'{self.claim!r}: seeds must be two or more different '
+                f'numbers, or left out, got {list(self.seeds)}'
+            )
+        runs = (self.better.run, self.worse.run)
+        if bool(self.seeds) != any(SEED in run for run in runs):
+            raise ValueError(
+                f"{self.claim!r}: '{SEED}' in the name of a run and seeds "
+                f'go together, got {runs} and seeds {list(self.seeds)}'
+            )
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Hypothesis:
         """Read an entry of a file, with sides as their arguments."""
         sides = {name: Side(**entry[name]) for name in ('better', 'worse')}
         return cls(**{**entry, **sides})
+
+    def sides(self) -> list[tuple[Side, Side]]:
+        """Return better and worse, once a training."""
+        if not self.seeds:
+            return [(self.better, self.worse)]
+        return [
+            (self.better.of_seed(seed), self.worse.of_seed(seed))
+            for seed in self.seeds
+        ]
 
 
 @dataclass(frozen=True)
@@ -114,10 +148,13 @@ class PairedTest:
         better_score (float): Mean over the images, percent.
         worse_score (float): The same of the other.
         difference (float): Points.
-        error (float): Its standard error.
+        error (float): Its standard error: of the images and, of several
+            seeds, of the trainings, added as squares.
         margin (float): Points that may be lost.
         verdict (str): 'held' or 'not held' where the difference plus margin
             is more than two standard errors from zero, else 'undecided'.
+        by_seed (str): The difference of each seed, if there are several.
+            Defaults to ''.
     """
 
     claim: str
@@ -129,6 +166,7 @@ class PairedTest:
     error: float
     margin: float
     verdict: str
+    by_seed: str = ''
 
 
 def paired_test(hypothesis: Hypothesis, sweeps: Sweeps) -> PairedTest:
@@ -138,29 +176,67 @@ def paired_test(hypothesis: Hypothesis, sweeps: Sweeps) -> PairedTest:
         ValueError: If a sweep is missing, of other images, or without the
             stage that a side needs.
     """
-    better, worse = hypothesis.better, hypothesis.worse
-    first, at_better = _side_scores(better, sweeps)
-    second, at_worse = _side_scores(worse, sweeps)
-    if list(first.index) != list(second.index):
-        raise ValueError(
-            f'{better} and {worse} were scored on different images '
-            f'({len(first)} and {len(second)})'
-        )
-    # An image without objects has no AP, whoever looks at it.
-    pairs = pd.DataFrame({'better': first, 'worse': second}).dropna()
-    change = pairs['better'] - pairs['worse']
-    difference, error = float(change.mean()), float(sem(change))
+    pairs = [_Pair.read(*sides, sweeps) for sides in hypothesis.sides()]
+    scores = _mean_scores(pairs)
+    by_seed = [float(pair.change.mean()) for pair in pairs]
+    difference = float(np.mean(by_seed))
+    error = float(sem(scores['better'] - scores['worse']))
+    named = pairs[0] if len(pairs) == 1 else hypothesis
+    if len(pairs) > 1:
+        error = math.hypot(error, sem(by_seed))
     return PairedTest(
         claim=hypothesis.claim,
-        better=f'{better}{at_better}',
-        worse=f'{worse}{at_worse}',
-        better_score=float(pairs['better'].mean()),
-        worse_score=float(pairs['worse'].mean()),
+        better=str(named.better),
+        worse=str(named.worse),
+        better_score=float(scores['better'].mean()),
+        worse_score=float(scores['worse'].mean()),
         difference=difference,
         error=error,
         margin=hypothesis.margin,
         verdict=_verdict(difference + hypothesis.margin, error),
+        by_seed=', '.join(f'{change:+.2f}' for change in by_seed)
+        if len(by_seed) > 1
+        else '',
     )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Both sides of one training: names, and scores of the images, percent."""
+
+    better: str
+    worse: str
+    scores: pd.DataFrame
+
+    @classmethod
+    def read(cls, better: Side, worse: Side, sweeps: Sweeps) -> _Pair:
+        first, at_better = _side_scores(better, sweeps)
+        second, at_worse = _side_scores(worse, sweeps)
+        _same_images(first.index, second.index, f'{better} and {worse}')
+        # An image without objects has no AP, whoever looks at it.
+        scores = pd.DataFrame({'better': first, 'worse': second}).dropna()
+        return cls(f'{better}{at_better}', f'{worse}{at_worse}', scores)
+
+    @property
+    def change(self) -> pd.Series:
+        return self.scores['better'] - self.scores['worse']
+
+
+def _same_images(first: pd.Index, second: pd.Index, what: str) -> None:
+    if list(first) != list(second):
+        raise ValueError(
+            f'{what} were scored on different images '
+            f'({len(first)} and {len(second)})'
+        )
+
+
+def _mean_scores(pairs: Sequence[_Pair]) -> pd.DataFrame:
+    """Average the trainings, image by image."""
+    first, *others = pairs
+    for pair in others:
+        what = f'{first.better} and {pair.better}'
+        _same_images(first.scores.index, pair.scores.index, what)
+    return sum(pair.scores for pair in pairs) / len(pairs)
 
 
 def _verdict(lead: float, error: float) -> str:
@@ -227,4 +303,9 @@ def _find(sweeps: Sweeps, name: str) -> SweepResult:
 
 def format_tests(tests: Sequence[PairedTest]) -> str:
     """Show tests as a Markdown table."""
-    return format_table(map(asdict, tests), COLUMNS)
+    # A column that no test fills is left out.
+    rows = [
+        {key: value for key, value in asdict(test).items() if value != ''}
+        for test in tests
+    ]
+    return format_table(rows, COLUMNS)

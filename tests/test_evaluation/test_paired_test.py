@@ -153,3 +153,59 @@ def test_the_table_names_both_sides_and_the_verdict():
     assert 'ours, coarse' in row
     assert '+25.00' in row
     assert str(Side('vim')) in row
+
+
+SEEDS = {
+    'vim_s0': sweep([0.0, 0.0, 100.0, 0.0]),
+    'vim_s1': sweep([0.0, 100.0, 100.0, 0.0]),
+    'ours_s0': sweep([100.0, 0.0, 100.0, 0.0]),
+    'ours_s1': sweep([100.0, 100.0, 100.0, 100.0]),
+}
+
+
+def of_seeds(seeds, worse='vim_s{seed}'):
+    return {**claim({'run': 'ours_s{seed}'}, {'run': worse}), 'seeds': seeds}
+
+
+def test_seeds_are_averaged_and_their_spread_is_an_error_too():
+    found = judge(of_seeds([0, 1]), SEEDS)
+    assert (found.better_score, found.worse_score) == (75, 37.5)
+    assert found.difference == 37.5
+    assert found.by_seed == '+25.00, +50.00'
+    # Of the images: means 100, 0, 0, 50 have a standard deviation of 47.87.
+    # Of the seeds: half of the 25 points between them.
+    assert found.error == pytest.approx(math.hypot(23.936, 12.5), abs=1e-3)
+    header, _, row = format_tests([found]).splitlines()
+    assert 'seed by seed' in header
+    assert '+25.00, +50.00' in row
+    assert 'ours_s{seed}, fine' in row
+
+
+def test_one_training_has_no_column_of_seeds():
+    found = judge(claim({'run': 'ours'}, {'run': 'vim'}), SWEEPS)
+    assert 'seed' not in format_tests([found])
+
+
+def test_one_side_may_be_the_same_for_every_seed():
+    found = judge(of_seeds([0, 1], worse='vim_s0'), SEEDS)
+    assert found.by_seed == '+25.00, +75.00'
+
+
+@pytest.mark.parametrize('seeds', [[0], [1, 1]])
+def test_seeds_that_are_not_several_are_refused(seeds):
+    with pytest.raises(ValueError, match='two or more different numbers'):
+        judge(of_seeds(seeds), SEEDS)
+
+
+def test_seeds_without_their_place_in_the_name_are_refused():
+    entry = {**claim({'run': 'ours'}, {'run': 'vim'}), 'seeds': [0, 1]}
+    with pytest.raises(ValueError, match="'{seed}' in the name of a run"):
+        judge(entry, SWEEPS)
+    with pytest.raises(ValueError, match='seeds go together'):
+        judge(of_seeds([]), SEEDS)
+
+
+def test_seeds_of_other_images_are_refused():
+    few = {**SEEDS, 'vim_s1': sweep([0.0]), 'ours_s1': sweep([100.0])}
+    with pytest.raises(ValueError, match=r'different images \(4 and 1\)'):
+        judge(of_seeds([0, 1]), few)
