@@ -128,6 +128,24 @@ def check_conv_inputs(
     _check_all('causal_conv1d', 'x', x, wanted)
 
 
+def check_norm_inputs(
+    x: Tensor, residual: Tensor | None, weight: Tensor
+) -> None:
+    """Refuse inputs of a residual norm that do not fit together.
+
+    Args:
+        x (Tensor): Branch, (..., dim).
+        residual (Tensor, optional): Stream, (..., dim).
+        weight (Tensor): Scale, (dim,).
+
+    Raises:
+        ValueError: If a shape, a dtype or a device does not fit.
+    """
+    shape = tuple(x.shape)
+    wanted = dict(residual=(residual, shape), weight=(weight, shape[-1:]))
+    _check_all('add_rms_norm', 'x', x, wanted)
+
+
 def check_inner_inputs(
     x: Tensor, z: Tensor, *directions: DirectionWeights
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import library
+from .checks import check_norm_inputs
 from .direction import DirectionWeights
 from .dispatch import resolve_scan
 
@@ -78,7 +79,11 @@ def add_rms_norm(
     Returns:
         tuple[Tensor, Tensor]: The norm in the dtype of ``weight``, and the
         stream in float32 (float64 stays, for checks).
+
+    Raises:
+        ValueError: If a shape or a device does not fit.
     """
+    check_norm_inputs(x, residual, weight)
     on_cpu = x.device.type == 'cpu'
     backend = resolve_scan('auto', x) if on_cpu else 'reference'
     if can_fuse(backend, x, residual, weight):

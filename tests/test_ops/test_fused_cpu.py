@@ -293,6 +293,20 @@ def test_norm_with_gradients_is_the_same():
         assert_close('norm', a, b, torch.float32)
 
 
+@pytest.mark.parametrize('graded', [False, True])
+@pytest.mark.parametrize(
+    ('residual', 'channels', 'message'),
+    [
+        ((3, 8), 8, r'residual must have the shape \(2, 3, 8\)'),
+        ((2, 3, 8), 4, r'weight must have the shape \(8,\)'),
+    ],
+)
+def test_a_norm_of_other_sizes_is_refused(residual, channels, message, graded):
+    weight = torch.ones(channels, requires_grad=graded)
+    with pytest.raises(ValueError, match=message):
+        add_rms_norm(torch.ones(2, 3, 8), torch.ones(residual), weight, 1e-5)
+
+
 def test_an_older_build_is_named_and_left_out(monkeypatch):
     monkeypatch.setattr(ops.extension, 'NEWEST_KERNELS', ('of_tomorrow',))
     reason = ops.extension.load()

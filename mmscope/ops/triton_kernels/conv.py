@@ -57,6 +57,7 @@ def _convolve(
 ) -> None:
     batch, seqlen, dim = out.shape[-3:]
     tokens, channels = _tile(seqlen, dim)
+    bias = bias if bias is None else bias.contiguous()
     launch(
         conv_kernel,
         (triton.cdiv(dim, channels), triton.cdiv(seqlen, tokens), batch),
@@ -101,6 +102,7 @@ def conv_backward(
         in their shapes and dtypes; None for an absent bias.
     """
     x, grad, weight = last_dense(x), grad.contiguous(), weight.contiguous()
+    bias = bias if bias is None else bias.contiguous()
     directions, batch, seqlen, dim = grad.shape
     tokens, channels = _tile(seqlen, dim)
     blocks = triton.cdiv(dim, channels), triton.cdiv(seqlen, tokens)

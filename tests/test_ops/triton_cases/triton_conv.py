@@ -58,6 +58,9 @@ def test_parts_of_wider_tensors_and_transposed_ones_are_read():
     inputs['weight'] = inputs['weight'].t().contiguous().t()
     check(inputs | dict(x=torch.cat([x, x], dim=-1)[..., :5]))
     check(inputs | dict(x=x.mT.contiguous().mT))
+    every_other = inputs['bias'].repeat_interleave(2)
+    every_other[1::2] = 7.0
+    check(inputs | dict(bias=every_other[::2]))
 
 
 @pytest.mark.parametrize('empty', [dict(batch=0), dict(seqlen=0)])
