@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from statistics import fmean
 
 from mmscope.analysis import StageCosts
 from mmscope.evaluation.image_costs import image_costs
@@ -93,32 +92,40 @@ def image_exits(
     ``outside`` are MACs an image of neck and heads.
     """
     costs = image_costs(backbone, records, outside, convention)
-    images = range(len(records[0].exited))
-    return [_summarise_image(records, costs, row) for row in images]
+    forwards = [
+        _summarise_forward(record, cost)
+        for record, cost in zip(records, costs, strict=True)
+    ]
+    return [_summed(found) for found in zip(*forwards, strict=True)]
 
 
-def _summarise_image(
-    records: Sequence[ExitRecord],
-    costs: Sequence[Sequence[StageCosts]],
-    row: int,
-) -> ImageExits:
-    """Sum one image of the batch over its forwards."""
-    exits = [bool(record.exited[row]) for record in records]
-    tokens = sum(
-        record.coarse_tokens + (0 if gone else int(record.added_tokens[row]))
-        for record, gone in zip(records, exits, strict=True)
-    )
-    macs = sum(
-        cost[row].exited if gone else cost[row].full
-        for cost, gone in zip(costs, exits, strict=True)
-    )
-    sure = [record.confidence for record in records]
-    confidence = None
-    if all(batch is not None for batch in sure):
-        confidence = float(torch.stack([b[row].float() for b in sure]).mean())
+def _summarise_forward(
+    record: ExitRecord, costs: Sequence[StageCosts]
+) -> list[ImageExits]:
+    """Read one forward, with few waits for the device: image by image."""
+    exited, added = record.exited.tolist(), record.added_tokens.tolist()
+    sure: list = [None] * len(exited)
+    if record.confidence is not None:
+        sure = record.confidence.float().tolist()
+    return [
+        ImageExits(
+            tokens=record.coarse_tokens + (0 if gone else more),
+            macs=cost.exited if gone else cost.full,
+            exited=float(gone),
+            confidence=confidence,
+        )
+        for gone, more, confidence, cost in zip(
+            exited, added, sure, costs, strict=True
+        )
+    ]
+
+
+def _summed(forwards: Sequence[ImageExits]) -> ImageExits:
+    """Sum one image over its forwards, such as windows."""
+    sure = [one.confidence for one in forwards]
     return ImageExits(
-        tokens=tokens,
-        macs=macs,
-        exited=sum(exits) / len(exits),
-        confidence=confidence,
+        tokens=sum(one.tokens for one in forwards),
+        macs=sum(one.macs for one in forwards),
+        exited=fmean(one.exited for one in forwards),
+        confidence=None if None in sure else fmean(sure),
     )

@@ -88,17 +88,12 @@ def _race(
 ) -> Iterator[dict[str, float]]:
     """Time all images at each threshold."""
     number = sum(len(batch['inputs']) for batch in batches)
-    exit_ratios = {}
+    decided: dict[float | None, list[ExitRecord]] = {}
 
     def run(eta: float | None) -> None:
-        with _gated(model, eta) as records:
+        with _gated(model, eta) as decided[eta]:
             for batch in batches:
                 model.test_step(batch)
-        exited = [record.exited.double().mean() for record in records]
-        sizes = [len(record.exited) for record in records]
-        exit_ratios[eta] = np.nan
-        if exited:
-            exit_ratios[eta] = float(np.average(exited, weights=sizes))
 
     entries = {str(eta): Entry(lambda eta=eta: run(eta)) for eta in thresholds}
     device = next(model.parameters()).device
@@ -112,8 +107,14 @@ def _race(
             'images_per_s': np.median(speeds),
             'slowest': speeds.min(),
             'fastest': speeds.max(),
-            'exit_ratio': exit_ratios[eta],
+            'exit_ratio': _exit_ratio(decided[eta]),
         }
+
+
+def _exit_ratio(records: Sequence[ExitRecord]) -> float:
+    """Share of the images that exited; NaN where nobody was asked."""
+    exited = [one for record in records for one in record.exited.tolist()]
+    return float(np.mean(exited)) if exited else np.nan
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from mmscope.evaluation import measure_throughput
 from mmscope.evaluation.throughput import representative_images
@@ -38,6 +39,19 @@ def test_exits_of_the_timed_runs_follow_the_threshold(
         model, loader, [middle['threshold']], [4], warm_up=0, repeats=1
     )
     assert found['exit_ratio'].tolist() == [middle['exit_ratio']] == [0.5]
+
+
+def test_who_exited_is_read_as_from_a_gpu(
+    build_segmentor, make_loader, monkeypatch
+):
+    def array(self, *args):
+        raise TypeError('numpy cannot read the memory of a GPU')
+
+    monkeypatch.setattr(torch.Tensor, '__array__', array)
+    found = measure_throughput(
+        build_segmentor(), make_loader(2), [0.0], [1], warm_up=0, repeats=1
+    )
+    assert found['exit_ratio'].tolist() == [1]
 
 
 def test_model_without_a_gate_runs_as_it_is(build_segmentor, make_loader):

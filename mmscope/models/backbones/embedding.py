@@ -183,6 +183,12 @@ class ImageEmbedding(BaseModule):
                 f'{tuple(imgs.shape)}; load images with {self.in_channels} '
                 'channels or set backbone.in_channels'
             )
+        if not imgs.is_floating_point():
+            raise ValueError(
+                f'expected images of normalised floats, got {imgs.dtype}; '
+                "let the model's data_preprocessor normalise them, or call "
+                '.float()'
+            )
         if min(imgs.shape[-2:]) < self.patch_size:
             raise ValueError(
                 f'image of {imgs.shape[-2]} x {imgs.shape[-1]} pixels is '

@@ -75,6 +75,8 @@ class WeightsInfo:
         sharded and distributed checkpoints, ``weights_only`` loading.
         """
         text = json.dumps(asdict(self)).encode()
+        # As long with selection as without: averages copy it in place.
+        text += b' ' * (self.selection is not False)
         return torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
     @classmethod

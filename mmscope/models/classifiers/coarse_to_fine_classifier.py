@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mmpretrain.models.classifiers import ImageClassifier
+from torch import Tensor
 
-from mmscope.models.losses import TrainsCoarseStage
+from mmscope.models.layers import observe
+from mmscope.models.losses import (
+    TrainsCoarseStage,
+    exit_head_losses,
+    stage_outputs,
+)
 from mmscope.models.scoping import attach_gate, find_backbone
 from mmscope.registry import MODELS
 
@@ -56,6 +62,29 @@ class CoarseToFineClassifier(TrainsCoarseStage, ImageClassifier):
         super().__init__(*args, **kwargs)
         self._check_parts()
         attach_gate(self, exit_threshold, confidence)
+
+    def loss(
+        self, inputs: Tensor, data_samples: list[Any]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of both stages, and of an exit head.
+
+        Args:
+            inputs (Tensor): Images, (B, 3, H, W).
+            data_samples (list[DataSample]): With ``gt_label`` or
+                ``gt_score``.
+
+        Returns:
+            dict[str, Tensor]: Of the head, and ``loss_exit_*`` where the
+            backbone has an exit head, which then decides.
+        """
+        if self.backbone.exit_head is None:
+            return super().loss(inputs, data_samples)
+        with observe(self.backbone) as records:
+            losses = super().loss(inputs, data_samples)
+        outputs = stage_outputs(records)
+        return losses | exit_head_losses(
+            self.backbone, outputs, data_samples, ignored=None
+        )
 
     def _check_parts(self) -> None:
         # By name: a type checker would take the head for the mark alone.

@@ -19,7 +19,8 @@ def _max_prob(logits: Tensor, present: Tensor | None = None) -> Tensor:
 def _softmax_entropy(logits: Tensor, present: Tensor | None) -> Tensor:
     log_probs = logits.log_softmax(-1)
     entropy = -(log_probs.exp() * log_probs).sum(-1)
-    return 1.0 - entropy / math.log(logits.shape[-1])
+    # Rounding may put it outside.
+    return (1.0 - entropy / math.log(logits.shape[-1])).clamp(0.0, 1.0)
 
 
 def _binary_entropy(logits: Tensor, present: Tensor | None) -> Tensor:
@@ -27,7 +28,7 @@ def _binary_entropy(logits: Tensor, present: Tensor | None) -> Tensor:
     entropy = -(
         probs * F.logsigmoid(logits) + (1.0 - probs) * F.logsigmoid(-logits)
     )
-    return 1.0 - entropy.mean(-1) / math.log(2.0)
+    return (1.0 - entropy.mean(-1) / math.log(2.0)).clamp(0.0, 1.0)
 
 
 def _mean_present(logits: Tensor, present: Tensor | None) -> Tensor:

@@ -168,10 +168,11 @@ def _row(sample: Any, num_classes: int, ignored: int | None) -> Tensor:
         if ignored is not None:
             labels = labels[labels != ignored]
         unknown = not len(labels)
-    elif 'gt_label' in sample:
-        labels = sample.gt_label.unique()
+    # Mixup and CutMix leave gt_label as it was before.
     elif 'gt_score' in sample:
         labels = sample.gt_score.nonzero()[:, 0]
+    elif 'gt_label' in sample:
+        labels = sample.gt_label.unique()
     else:
         raise ValueError(
             'exit-head targets need gt_sem_seg, gt_instances, gt_label or '

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import (
@@ -242,6 +243,8 @@ def exit_mask(confidence: Tensor, threshold: float) -> Tensor:
         threshold (float): η.
 
     Returns:
-        Tensor: (B,) bool.
+        Tensor: (B,) bool; all leave at 0, even where the confidence is NaN.
     """
+    if threshold == 0.0:
+        return torch.ones_like(confidence, dtype=torch.bool)
     return confidence.double() >= threshold

@@ -288,7 +288,5 @@ def upsample_nearest(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def put_rows(base: Tensor, rows: Tensor, index: Tensor) -> Tensor:
-    """Copy ``base`` (B, ...) with ``rows`` at the places where ``index``."""
-    out = base.clone()
-    out[index] = rows.to(out.dtype)
-    return out
+    """Copy ``base`` (B, ...) with ``rows`` at the places ``index`` (K,)."""
+    return base.index_copy(0, index, rows.to(base.dtype))

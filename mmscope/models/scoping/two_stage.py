@@ -123,11 +123,12 @@ class TwoStage(Observed):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Refine the unsure images alone and put results back in order."""
         confidence, exited = self.decide(coarse)
-        stay = ~exited
+        # Indices: every use of a mask would wait for the device again.
+        stay = (~exited).nonzero()[:, 0]
         fine = None
-        if not stay.any():
+        if not len(stay):
             cls, maps = coarse.cls, coarse.maps
-        elif stay.all():
+        elif len(stay) == len(exited):
             fine = self.forward_fine(imgs, coarse)
             cls, maps = fine.cls, fine.maps
         else:
@@ -191,7 +192,7 @@ class TwoStage(Observed):
         """
         refined = torch.zeros_like(coarse.importance, dtype=torch.bool)
         if fine is not None:
-            refined[~exited] = fine.refined
+            refined = refined.masked_scatter(~exited[:, None], fine.refined)
         return ExitRecord(
             lengths=coarse.ran.lengths,
             directions=coarse.ran.directions,

@@ -186,6 +186,12 @@ def test_bad_images_are_named(shape, message):
         tiny()(torch.randn(*shape))
 
 
+def test_pixels_that_nobody_normalised_are_named():
+    photo = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r'uint8.*data_preprocessor'):
+        tiny()(photo)
+
+
 def test_bfloat16_autocast_stays_close_and_keeps_the_stream_in_float32():
     torch.manual_seed(0)
     model = tiny().eval()

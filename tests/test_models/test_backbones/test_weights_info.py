@@ -58,6 +58,15 @@ def test_it_is_the_only_key_beside_the_parameters(family):
     assert names <= set(model.state_dict())
 
 
+@pytest.mark.parametrize('selection', [True, False, None])
+def test_its_length_is_the_same_whatever_is_selected(selection):
+    # Averages and distributed checkpoints copy it in place.
+    info = WeightsInfo.unpack(make(MambaScope).state_dict()[KEY])
+    packed = replace(info, selection=selection).pack()
+    assert len(packed) == len(info.pack())
+    assert WeightsInfo.unpack(packed).selection is selection
+
+
 def test_what_is_packed_is_what_is_read():
     model = make(MambaScope, WIDE, exit_threshold=0.5)
     info = model.describe()

@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain import ImageClassificationInferencer, inference_model
 from mmpretrain.apis import ModelHub, get_model
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 
 from mmscope.models.scoping import find_backbone
 
@@ -221,3 +222,18 @@ def test_an_unknown_confidence_is_named():
     init_default_scope('mmpretrain')
     with pytest.raises(ValueError, match="got 'margin'"):
         MODELS.build(ConfigDict(config))
+
+
+def test_an_exit_head_is_trained_by_the_classifier_itself():
+    classes = len(classification.COLOURS)
+    exit_head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': classes}
+    model = build(exit_head=exit_head).train()
+    samples = [DataSample().set_gt_label(i) for i in (0, classes - 1)]
+    losses = model.loss(torch.randn(2, 3, 64, 64), samples)
+    assert set(losses) >= {'loss', 'loss_kl', 'loss_exit_coarse'}
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    assert model.backbone.exit_head.fc.weight.grad.abs().sum() > 0
+    assert model.backbone.exit_head.is_trained
+    model.eval().backbone.exit_threshold = 0.5
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, 64, 64)).shape == (2, classes)

@@ -97,8 +97,10 @@ def test_losses_want_exactly_one_training_forward():
 def test_labels_and_mixed_scores_of_classifiers_are_targets():
     label = Sample(gt_label=torch.tensor([2]))
     mixed = Sample(gt_score=torch.tensor([0.0, 0.7, 0.3, 0.0]))
-    targets = multi_label_targets([label, mixed], 4)
-    assert targets.tolist() == [[0, 0, 1, 0], [0, 1, 1, 0]]
+    # What mmpretrain's CutMix leaves: the label as it was before.
+    both = Sample(gt_label=torch.tensor([0]), gt_score=mixed.gt_score)
+    targets = multi_label_targets([label, mixed, both], 4)
+    assert targets.tolist() == [[0, 0, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
 
 
 @pytest.mark.parametrize('ignored', [0, 3, -1, 300])

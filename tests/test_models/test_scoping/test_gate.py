@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmscope.models import MambaScope, observe
 from mmscope.models.heads.confidence import (
@@ -78,6 +79,52 @@ def test_confidence_equal_to_the_threshold_exits():
     assert exit_mask(confidence, 0.5).tolist() == [False, True, True]
     assert exit_mask(torch.tensor([1.0]), 1.0).item()
     assert not exit_mask(torch.tensor([1.0]), 1.0 + 1e-9).item()
+
+
+def test_everybody_exits_at_zero_even_where_nothing_is_known():
+    confidence = torch.tensor([0.0, -1e-7, math.nan])
+    assert exit_mask(confidence, 0.0).all()
+    assert exit_mask(confidence, 0.5).tolist() == 3 * [False]
+
+
+@pytest.mark.parametrize(
+    'confidence', [softmax_confidence, multi_label_confidence]
+)
+def test_no_rounding_puts_an_entropy_below_zero(confidence):
+    for number in range(2, 300):
+        assert confidence(torch.zeros(1, number), 'entropy').item() >= 0
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for a GPU."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        if func in (aten.index.Tensor, aten.index_put_.default):
+            self.number += any(
+                x.dtype == torch.bool for x in args[1] if x is not None
+            )
+        self.number += func in (
+            aten._local_scalar_dense.default,
+            aten.nonzero.default,
+        )
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gated_forward_waits_once_for_who_exits():
+    model = Classifier().eval()
+    attach_gate(model, 0.0)
+    imgs = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        model.backbone(imgs)
+        sure = model.backbone.last_exit.confidence
+        model.backbone.exit_threshold = sure.median().item()
+        with Waits() as waits:
+            model.backbone(imgs)
+    assert 0 < model.backbone.last_exit.exited.sum() < 4
+    assert waits.number == 1
 
 
 class Classifier(nn.Module):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmscope.models.layers import SummaryTokens
 from mmscope.models.scoping import (
@@ -169,3 +170,20 @@ def test_full_refinement_is_the_sequence_of_vim(order):
     fine, cls, coarse = hand_tokens()
     sequence = layout.arrange(fine, cls, coarse).tokens[0, :, 0].tolist()
     assert sequence == [*range(8), -1, *range(8, 16)]
+
+
+class NoTables(TorchDispatchMode):
+    """Fails where numbers of Python become a tensor on the CPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('order', TOKEN_ORDERS)
+def test_no_index_is_made_on_the_cpu(order):
+    # A CUDA graph cannot record the copy, and without one it is a wait.
+    refined, kept = torch.arange(4)[None].split([3, 1], 1)
+    with NoTables():
+        layout = FineLayout((2, 2), refined, kept, MIDDLE, token_order=order)
+        layout.cells()
