@@ -110,7 +110,8 @@ class ImageFolder(CheckedItems, CustomDataset):
         if self.class_list != 'all':
             names = read_class_list(self.class_list, found)
             # Folders beyond the list are what the list leaves out.
-            found = tuple(name for name in found if name in set(names))
+            wanted = set(names)
+            found = tuple(name for name in found if name in wanted)
             check_same_classes(
                 self.img_prefix, found, names, osp.abspath(self.class_list)
             )

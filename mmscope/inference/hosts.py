@@ -158,16 +158,16 @@ class RefilledHost(PlainHost):
         leaves = exited.tolist()
         for one, *found in zip(batch, leaves, sure, costs, strict=True):
             one.exited, one.confidence, one.costs = found
-        # Copies: one image that waits must not keep its whole batch.
-        gone = [row for row, leaving in enumerate(leaves) if leaving]
-        stay = [row for row, leaving in enumerate(leaves) if not leaving]
+        # Copies: who waits must not keep those who left.
+        gone, stay = (mask.nonzero()[:, 0] for mask in (exited, ~exited))
         maps = tuple(level[gone] for level in stage.maps)
-        _give_features([batch[row] for row in gone], stage.cls[gone], maps)
+        left = [one for one in batch if one.exited]
+        _give_features(left, stage.cls[gone], maps)
         imgs, stage = padded[stay], stage.select(stay)
-        for place, row in enumerate(stay):
+        for place, one in enumerate(one for one in batch if not one.exited):
             mine = slice(place, place + 1)
-            batch[row].refine = imgs[mine], stage.select(mine)
-            batch[row].stage = FINE
+            one.refine = imgs[mine], stage.select(mine)
+            one.stage = FINE
 
     def fine(self, batch: list[Waiting]) -> None:
         """Refine.

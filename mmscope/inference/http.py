@@ -20,6 +20,8 @@ from mmscope.inference.serving import DeadlinePassed, EngineServer, Overloaded
 DEADLINE = 'X-Deadline-Seconds'
 # Bytes of a body that is read into memory.
 LARGEST_BODY = 2**26
+# A length of more is too long whatever it says; int() refuses 4,300 digits.
+MOST_DIGITS = 20
 
 
 class PredictionServer(ThreadingHTTPServer):
@@ -28,7 +30,8 @@ class PredictionServer(ThreadingHTTPServer):
     Answers are 200 with the row of ``mmscope infer`` (bytes in base64), 400,
     411 or 413 for a bad header, no or too long a body (64 MiB are read), 422
     for a damaged image, 503 where there are too many requests, 504 where the
-    deadline passed (header ``X-Deadline-Seconds``).
+    deadline passed (header ``X-Deadline-Seconds``). A client that sends
+    nothing for 30 seconds is left.
 
     Args:
         server (EngineServer): Stays the caller's, who closes it.
@@ -58,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = 'HTTP/1.1'
+    # Seconds that a client may keep a thread waiting for its bytes.
+    timeout = 30
     server: PredictionServer
 
     def do_POST(self) -> None:
@@ -65,9 +70,12 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get('Content-Length', '')
         if not (length.isascii() and length.isdigit()):
             status, problem = 411, f'Content-Length is {length!r}, no number'
-        elif int(length) > LARGEST_BODY:
+        elif len(length) > MOST_DIGITS or int(length) > LARGEST_BODY:
             status = 413
-            problem = f'{length} bytes, at most {LARGEST_BODY} are read'
+            problem = (
+                f'{length[:MOST_DIGITS]} bytes, at most {LARGEST_BODY} are '
+                'read'
+            )
         else:
             return self._send(*self._answer(self.rfile.read(int(length))))
         # What follows is no request.
@@ -87,6 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             wait = self.headers.get(DEADLINE)
             deadline = None if wait is None else float(wait)
+            self.server.engine_server.check_room()
             picture = decode_bgr(body, name)
             future = self.server.engine_server.submit(picture, deadline)
             result = future.result()

@@ -125,13 +125,15 @@ class Intake:
             NotReady: If none was ready in time.
             Ended: If none follows; its cause is what went wrong.
         """
+        ends = None if timeout is None else time.monotonic() + timeout
         if self._head is None:
             try:
                 self._head = self._ready.get(timeout != 0, timeout)
             except queue.Empty:
                 raise NotReady from None
         ticket, future = self._head
-        if not wait([future], timeout).done:
+        left = None if ends is None else max(ends - time.monotonic(), 0)
+        if not wait([future], left).done:
             raise NotReady
         self._head = None
         error = future.exception()

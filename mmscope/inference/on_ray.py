@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from mmscope.inference.to_parquet import MakeRow, rows_of_engine
 BATCHES_A_TASK = 16
 # So that an actor never waits for the next.
 TASKS_AN_ACTOR = 2
+# Deaths of actors over one task, after which its images are blamed.
+RETRIES = 3
 
 
 class Predictor:
@@ -72,7 +74,8 @@ def rows_on_ray(
         dict: Rows, in the order of the names.
 
     Raises:
-        UserError: If Ray is missing.
+        UserError: If Ray is missing, the cluster has no room for the actors,
+            or they die over the same images again and again.
     """
     try:
         import ray
@@ -82,20 +85,67 @@ def rows_on_ray(
         ) from None
     ray.init(include_dashboard=False, log_to_driver=False)
     try:
+        check_room(ray.nodes(), actors, cpus, gpus)
         remote = ray.remote(
-            num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=-1
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
         )(Predictor)
         # In turns: tasks of an actor run one after another.
         pool = itertools.cycle([remote.remote(make) for _ in range(actors)])
-        running: deque[Any] = deque()
+        running: deque[tuple[list[str], Any]] = deque()
         for chunk in _chunks(names, BATCHES_A_TASK * coarse_batch):
-            running.append(next(pool).predict.remote(folder, chunk))
+            running.append((chunk, next(pool).predict.remote(folder, chunk)))
             if len(running) >= TASKS_AN_ACTOR * actors:
-                yield from ray.get(running.popleft())
+                yield from _rows(ray, *running.popleft())
         while running:
-            yield from ray.get(running.popleft())
+            yield from _rows(ray, *running.popleft())
     finally:
         ray.shutdown()
+
+
+def check_room(
+    nodes: Sequence[Mapping[str, Any]], actors: int, cpus: int, gpus: int
+) -> None:
+    """Refuse actors for which Ray would wait for ever.
+
+    Args:
+        nodes (Sequence[Mapping]): Of ``ray.nodes()``.
+        actors (int): Engines.
+        cpus (int): Cores of each.
+        gpus (int): GPUs of each.
+
+    Raises:
+        UserError: If there is room for fewer.
+    """
+    wanted = {'CPU': cpus, 'GPU': gpus}
+    room = sum(
+        min(
+            int(node['Resources'].get(kind, 0) // number)
+            for kind, number in wanted.items()
+            if number
+        )
+        for node in nodes
+        if node['Alive']
+    )
+    if room < actors:
+        raise UserError(
+            f'--ray {actors} asks for {actors} actors of {cpus} cores '
+            f'(--workers and one) and {gpus} GPUs (--ray-gpus), and the '
+            f'cluster has room for {room}: give fewer, or smaller ones'
+        )
+
+
+def _rows(ray: Any, chunk: Sequence[str], task: Any) -> list[Row]:
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayActorError as error:
+        raise UserError(
+            f'{RETRIES + 1} actors died, one after the other, over the images '
+            f'{chunk[0]} to {chunk[-1]}: one of them kills a decoder, or the '
+            f'memory is too small for the batch ({error})'
+        ) from error
 
 
 def _chunks(names: Iterable[str], size: int) -> Iterator[list[str]]:

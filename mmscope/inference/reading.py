@@ -143,6 +143,14 @@ class ImageReader:
                 f'{self._dtype}, as the model computes, got '
                 f'{tuple(image.shape)} {image.dtype}'
             )
+        # To look at what lies on a GPU would wait for it.
+        on_cpu = image.device.type == 'cpu'
+        odd = int((~image.isfinite()).sum()) if on_cpu else 0
+        if odd:
+            raise ValueError(
+                f'{odd} of {image.numel()} values of the preprocessed tensor '
+                'are NaN or infinite'
+            )
         return image
 
     def _of_picture(self, number: int, image: np.ndarray) -> Item:

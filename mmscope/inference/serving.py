@@ -128,16 +128,28 @@ class EngineServer:
                 )
             request.expires = time.monotonic() + deadline
         with self._changing:
-            if self._stopped is not None:
-                raise RuntimeError(f'the server has stopped: {self._stopped}')
-            if len(self._pending) >= self.max_pending:
-                raise Overloaded(
-                    f'{self.max_pending} requests wait already: come back '
-                    'later'
-                )
+            self._check_room()
             self._pending.add(request)
         self._intake.put(request, image)
         return request.future
+
+    def check_room(self) -> None:
+        """Refuse what :meth:`submit` would, before an image is decoded.
+
+        Raises:
+            Overloaded: If ``max_pending`` requests wait already.
+            RuntimeError: If the server was closed, or has broken down.
+        """
+        with self._changing:
+            self._check_room()
+
+    def _check_room(self) -> None:
+        if self._stopped is not None:
+            raise RuntimeError(f'the server has stopped: {self._stopped}')
+        if len(self._pending) >= self.max_pending:
+            raise Overloaded(
+                f'{self.max_pending} requests wait already: come back later'
+            )
 
     def _run(self) -> None:
         error: BaseException = RuntimeError('the server was closed')

@@ -260,6 +260,8 @@ def test_damaged_images_are_reported_in_their_places(
         (torch.zeros(64, 64), r'got \(64, 64\)'),
         (torch.zeros(3, 64, 64, dtype=torch.float64), 'float32.*float64'),
         (torch.zeros(3, 64, 64, dtype=torch.uint8), 'float32.*uint8'),
+        (torch.eye(64).log().expand(3, 64, 64), '12096 of 12288.*infinite'),
+        (torch.full((3, 64, 64), torch.nan), '12288 of 12288.*NaN'),
     ],
 )
 def test_a_tensor_that_the_model_cannot_take_is_passed_over(

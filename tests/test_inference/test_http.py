@@ -2,7 +2,7 @@
 
 import json
 import threading
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ from builders import classification
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 
-from mmscope.inference import EngineServer, TwoStageEngine
-from mmscope.inference.http import PredictionServer
+from mmscope.inference import EngineServer, Overloaded, TwoStageEngine
+from mmscope.inference.http import Handler, PredictionServer
 
 from .streams import build, pipeline, write_images
 
@@ -32,7 +32,7 @@ def serve(model):
     """Start a server; gives what posts to it."""
     opened = []
 
-    def start(**options):
+    def start(connect=False, **options):
         engine = TwoStageEngine(
             model, 0.0, max_wait=0.02, pipeline=pipeline('mmpretrain')
         )
@@ -41,6 +41,8 @@ def serve(model):
         http = PredictionServer(server, 'mmpretrain', colours)
         threading.Thread(target=http.serve_forever, daemon=True).start()
         opened.append((http, server))
+        if connect:
+            return HTTPConnection(*http.server_address, timeout=10)
 
         def post(body, headers=None):
             connection = HTTPConnection(*http.server_address, timeout=10)
@@ -78,12 +80,42 @@ def test_what_cannot_be_answered_says_why(serve, photo):
 
 @pytest.mark.parametrize(
     ('length', 'status'),
-    [('-1', 411), ('some', 411), ('\xb2', 411), (str(10**12), 413)],
+    [
+        ('-1', 411),
+        ('some', 411),
+        ('\xb2', 411),
+        (str(10**12), 413),
+        ('9' * 5000, 413),
+    ],
 )
 def test_a_body_of_impossible_length_is_refused(serve, length, status):
     wrong, answer = serve()(b'', {'Content-Length': length})
     assert wrong == status
-    assert length in answer['error']
+    assert length[:20] in answer['error']
+
+
+def test_a_client_that_sends_nothing_is_left(serve, photo, monkeypatch):
+    assert Handler.timeout == 30
+    monkeypatch.setattr(Handler, 'timeout', 0.2)
+    connection = serve(connect=True)
+    connection.putrequest('POST', '/a.png')
+    connection.putheader('Content-Length', '1000')
+    connection.endheaders()
+    with pytest.raises(RemoteDisconnected):
+        connection.getresponse()
+
+
+def test_a_full_server_refuses_before_it_decodes(serve, photo, monkeypatch):
+    decoded = []
+    decode = 'mmscope.inference.http.decode_bgr'
+    monkeypatch.setattr(decode, lambda *args: decoded.append(args))
+    monkeypatch.setattr(EngineServer, '_check_room', overloaded)
+    status, answer = serve()(photo.read_bytes())
+    assert (status, decoded) == (503, [])
+
+
+def overloaded(server):
+    raise Overloaded('come back later')
 
 
 def test_overload_and_deadlines_have_their_status(serve, photo, monkeypatch):

@@ -1,5 +1,6 @@
 """The same table from actors of a Ray cluster, one of which is killed."""
 
+import os
 import threading
 import time
 
@@ -7,6 +8,9 @@ import pytest
 from builders import classification
 from builders.runs import write_run
 from builders.tools import load_tool
+
+from mmscope.errors import UserError
+from mmscope.inference.on_ray import check_room, rows_on_ray
 
 from .streams import write_images
 
@@ -67,3 +71,28 @@ def test_without_ray_it_says_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'ray', None)
     with pytest.raises(SystemExit, match=r'mmscope\[ray\]'):
         infer(run, tmp_path / 'a', '--ray', '2')
+
+
+def node(cpus, gpus=0, alive=True):
+    return {'Alive': alive, 'Resources': {'CPU': cpus, 'GPU': gpus}}
+
+
+def test_actors_without_room_are_refused_before_anybody_waits():
+    nodes = [node(16.0, 4), node(9.0), node(64.0, 8, alive=False)]
+    check_room(nodes, 2, cpus=9, gpus=0)
+    check_room(nodes, 4, cpus=4, gpus=1)
+    with pytest.raises(UserError, match='3 actors .* room for 2'):
+        check_room(nodes, 3, cpus=9, gpus=0)
+    with pytest.raises(UserError, match='9 cores .* room for 1'):
+        check_room(nodes, 2, cpus=9, gpus=1)
+
+
+def die():
+    os._exit(1)
+
+
+def test_images_that_kill_every_actor_end_the_command(tmp_path):
+    pytest.importorskip('ray', reason='needs Ray')
+    rows = rows_on_ray(die, tmp_path, ['a', 'b'], 1, 2, 1, 0)
+    with pytest.raises(UserError, match='over the images a to b'):
+        next(rows)
