@@ -105,10 +105,10 @@ def open_config_model(
         UserError: If config, checkpoint or data are at fault.
     """
     options = {'model.backbone.init_cfg': None, **(cfg_options or {})}
-    if backend != 'auto':
-        options['model.backbone.scan_backend'] = backend
     cfg = open_config(config, options)
     model = build_model(cfg, checkpoint, device)
+    if backend != 'auto':
+        _use_backend(model, backend)
     if is_two_stage(model):
         attach_gate(model)
     items, load_ms = _load(build_dataloader(cfg).dataset, num_images)
@@ -118,6 +118,13 @@ def open_config_model(
     )
     _time_preprocessing(opened)
     return opened
+
+
+def _use_backend(model: nn.Module, backend: str) -> None:
+    """Let every scan run there; a model without scans has none to move."""
+    for module in model.modules():
+        if hasattr(module, 'scan_backend'):
+            module.scan_backend = backend
 
 
 def _load(dataset: Sequence[dict], number: int) -> tuple[list[dict], float]:

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 from builders.tools import colours
 
+from mmscope.benchmark.configs import open_config_model
 from mmscope.benchmark.gpu.scale import TINY, TINY_DEIT
 from mmscope.benchmark.subjects import make_subjects
 
@@ -162,6 +163,22 @@ def test_configs_are_timed_by_their_test_step(tool, config_args, capsys):
         assert row['forwards'] == 2
         assert 0 < row['preprocess_ms'] < row['latency_ms_p95']
     assert rows[1]['saving_promised'] > rows[0]['saving_promised']
+
+
+@pytest.mark.parametrize(
+    ('name', 'scans'), [('mambascope_ti_upernet', 24), ('deit_ti_upernet', 0)]
+)
+def test_the_backend_is_that_of_the_scans_whatever_the_backbone(
+    config_args, name, scans
+):
+    config = str(CONFIG.with_stem(name))
+    model = open_config_model(config, None, 1, backend='reference').model
+    backends = [
+        module.scan_backend
+        for module in model.modules()
+        if hasattr(module, 'scan_backend')
+    ]
+    assert backends == scans * ['reference']
 
 
 def test_thresholds_are_left_to_a_gate_which_must_be_trained(
