@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from builders.choices import exit_choice
 from mmengine.config import Config
+from mmengine.utils import digit_version
 
 from mmscope.errors import UserError
 from mmscope.evaluation.curves import curve
@@ -262,8 +264,14 @@ def test_odd_command_lines_are_refused(options, message, capsys, load_tool):
     assert message in capsys.readouterr().err
 
 
-# The random weights of the second seed say more than a guess.
-@pytest.mark.parametrize(('seed', 'calibrated'), [(1, False), (24, True)])
+# Random weights that say more than a guess; versions of torch draw others.
+IS_NEW = digit_version(torch.__version__) >= digit_version('2.4')
+SAYS_MORE = 24 if IS_NEW else 8
+
+
+@pytest.mark.parametrize(
+    ('seed', 'calibrated'), [(1, False), (SAYS_MORE, True)]
+)
 def test_saved_threshold_is_tested_for_real(
     photo_run, load_tool, tmp_path, capsys, seed, calibrated
 ):

@@ -90,7 +90,8 @@ def test_where_nothing_is_said_both_directions_ran(backbone):
 
 
 def test_a_real_forward_costs_what_it_decided():
-    model = trained(make())
+    # Whichever torch draws the weights, images run different numbers.
+    model = trained(make(), seed=4)
     with torch.no_grad(), observe(model) as records:
         model(images())
     (one,) = records

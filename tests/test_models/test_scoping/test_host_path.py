@@ -118,9 +118,12 @@ class Normalising(ImageClassifier):
     ],
 )
 def test_what_the_gate_could_not_follow_is_refused_when_wired(case, message):
-    if case.get('head', {}).get('type') == 'CSRAClsHead':
+    kind = case.get('head', {}).get('type', 'LinearClsHead')
+    if MODELS.get(kind) is None:
+        pytest.skip(f'this mmpretrain has no {kind}')
+    if kind == 'CSRAClsHead':
         case['head'].update(num_heads=1, lam=0.1)
-    if case.get('head', {}).get('type') == 'ConformerHead':
+    if kind == 'ConformerHead':
         case['head']['in_channels'] = [DIMS, DIMS]
     model = host(**case)
     with pytest.raises(ValueError, match=message):
