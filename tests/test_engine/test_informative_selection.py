@@ -109,11 +109,15 @@ def test_weights_bring_along_whether_regions_were_selected():
     assert target.selection is False
 
 
-@pytest.mark.parametrize('averaged', [False, True])
+@pytest.mark.parametrize(
+    'average', [None, {}, {'begin_iter': 3}, {'update_buffers': True}]
+)
 def test_a_test_of_an_early_checkpoint_scores_as_its_validation(
-    scenes, tmp_path, averaged
+    scenes, tmp_path, average
 ):
-    hooks = [{'type': 'EMAHook', 'momentum': 0.5}] if averaged else []
+    hooks = []
+    if average is not None:
+        hooks = [{'type': 'EMAHook', 'momentum': 0.5, **average}]
     runner = make(scenes, tmp_path, begin=3, iters=4, hooks=hooks)
     seen = {}
 
