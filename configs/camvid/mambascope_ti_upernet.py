@@ -6,7 +6,7 @@ Weights: the same converter with --target mambascope, or a MambaScope file
 Command: python tools/train.py configs/camvid/mambascope_ti_upernet.py
 Cost:    20,000 steps of 16 images, both stages; not timed here
 Paper:   no such experiment
-Ours:    see docs/results/camvid.md
+Ours:    not trained; the half model stands in docs/results/camvid.md
 """
 
 _base_ = [

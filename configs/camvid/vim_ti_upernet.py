@@ -6,7 +6,7 @@ Weights: python tools/model_converters/vim_to_mmscope.py SRC CHECKPOINT
 Command: python tools/train.py configs/camvid/vim_ti_upernet.py
 Cost:    20,000 steps of 16 images; not timed here
 Paper:   no such experiment
-Ours:    see docs/results/camvid.md
+Ours:    not trained; the half model stands in docs/results/camvid.md
 """
 
 _base_ = [

@@ -3,8 +3,6 @@
 Host:    mmpretrain
 Data:    as in vim_mini.py
 Command: python tools/train.py configs/cifar10/dyvm_mini.py
-         --cfg-options load_from=work_dirs/cifar10/vim/epoch_8.pth
-         model.teacher_checkpoint=work_dirs/cifar10/vim/epoch_8.pth
 Cost:    fifteen minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/token_reduction.md

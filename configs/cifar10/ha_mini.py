@@ -3,7 +3,6 @@
 Host:    mmpretrain
 Data:    as in vim_mini.py
 Command: python tools/train.py configs/cifar10/ha_mini.py
-         --cfg-options load_from=work_dirs/cifar10/vim/epoch_8.pth
 Cost:    ten minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/token_reduction.md
@@ -12,7 +11,7 @@ Ours:    see docs/results/token_reduction.md
 _base_ = './vim_mini_finetune_1e.py'
 
 model = dict(
-    # 64 patches, 50 from block 2 on, then 40 and 32.
+    # 64 patches, 52 from block 2 on, then 42 and 34.
     backbone=dict(
         reduction=dict(
             type='mmscope.HiddenAlign',

@@ -3,7 +3,6 @@
 Host:    mmpretrain
 Data:    as in vim_mini.py
 Command: python tools/train.py configs/cifar10/mambascope_mini_detail.py
-         --cfg-options load_from=work_dirs/cifar10/vim/epoch_8.pth
 Cost:    20 minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md

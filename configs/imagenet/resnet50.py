@@ -5,7 +5,8 @@ Data:    MMSCOPE_IMAGENET=FOLDER (default data/imagenet), plain folders
 Command: python tools/train.py configs/imagenet/resnet50.py
 Cost:    100 epochs of 1,281,167 images; not timed here
 Paper:   no such row; mmpretrain publishes 76.55 % top-1 for this recipe
-Ours:    25,557,032 parameters, 4.089 GMACs; accuracy not trained here
+Ours:    25,557,032 parameters, 4.089 GMACs; accuracy not trained here,
+         tested with this repository's bicubic resizing, where it has bilinear
 """
 
 _base_ = [

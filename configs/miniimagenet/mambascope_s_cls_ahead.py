@@ -11,5 +11,6 @@ Ours:    accuracy not trained here
 _base_ = './mambascope_s.py'
 
 # The paper calls cls ahead its default, but Algorithm 2 has it in the middle
-# of the fine tokens, which is ours: no row of Fig. 5b is mambascope_s.py.
+# of the fine tokens, which is ours: neither row on cls in Fig.
+# 5b is mambascope_s.py.
 model = dict(backbone=dict(cls_position='ahead'))

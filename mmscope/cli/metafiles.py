@@ -27,6 +27,8 @@ PAPER = {
     'URL': 'https://arxiv.org/abs/2512.00647',
 }
 FIELDS = ('Data', 'Command', 'Cost', 'Paper', 'Ours')
+# What a header also says, and a metafile does not.
+OTHERS = ('Host', 'Weights', 'Theirs', "ViM's")
 NAME, INDEX = 'metafile.yml', 'model-index.yml'
 
 
@@ -36,7 +38,7 @@ def read_header(path: Path) -> dict[str, str]:
     found, field = {'Summary': ''}, 'Summary'
     for line in text.splitlines():
         head, colon, rest = line.partition(':')
-        if colon and head in (*FIELDS, 'Host', 'Weights'):
+        if colon and head in (*FIELDS, *OTHERS):
             field, line = head, rest
         elif not line.strip():
             field = ''

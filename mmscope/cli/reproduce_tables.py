@@ -163,7 +163,12 @@ def markdown(
 def brief(section: Section) -> str:
     """Format at most six columns of a table: size, cost and accuracy."""
     columns = [c for c in section.columns if c.key in BRIEF]
-    return format_table(section.frame, columns[:6])
+    frame = section.frame
+    if 'eta' in frame:
+        # Rows that nothing else tells apart.
+        marks = frame['eta'].map(', η {:g}'.format, na_action='ignore')
+        frame = frame.assign(label=frame['label'] + marks.fillna(''))
+    return format_table(frame, columns[:6])
 
 
 def sources(sweeps: dict[str, SweepResult]) -> str:

@@ -4,8 +4,9 @@ ViM's released detection recipe, which is ViTDet's with another backbone:
 simple feature pyramid, two convolutions in the RPN, four convolutions and one
 linear layer in each box head, boxes regressed without regard to the class,
 one mask head, channel LayerNorm. Differences: the released detector has
-rotary position embeddings and no cls token, ours ImageNet's absolute ones and
-the cls token; stages weigh 1, 0.5, 0.25 as everywhere in mmdet.
+rotary position embeddings beside the absolute ones, no cls token and no norm
+behind the last block, ours the absolute ones, the cls token and the norm;
+stages weigh 1, 0.5, 0.25 as everywhere in mmdet.
 """
 
 num_classes = 80

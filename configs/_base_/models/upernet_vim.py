@@ -24,7 +24,8 @@ model = dict(
         type='mmscope.VisionMamba',
         arch='tiny',
         img_size=512,
-        # ViM's segmentation keeps the rate of its ImageNet training.
+        # ViM's segmentation sets none, and its constructor's default is this
+        # (on ImageNet it trains with 0 for Ti and 0.05 for S).
         drop_path_rate=0.1,
         out_type='featmap',
         out_indices=(5, 11, 17, 23),
