@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,19 @@ def positive(text: str) -> int:
             f'expected an integer of at least 1, got {text!r}'
         )
     return int(text)
+
+
+def amount(text: str) -> float:
+    """Read a finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(
+            f'expected a number of at least 0, got {text!r}'
+        )
+    return value
 
 
 def fraction(text: str) -> float:

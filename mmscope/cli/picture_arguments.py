@@ -135,6 +135,9 @@ def show(
         file = file.with_suffix('.png')
     drawing.update(score_thr=args.score_thr, panel_width=args.panel_width)
     with user_errors(OSError):
+        if args.out_dir:
+            # A folder, even if its name looks like a file's.
+            Path(args.out_dir).mkdir(parents=True, exist_ok=True)
         files = draw(model, dataset, args.out_dir or file, indices, **drawing)
     for file in files:
         print(file)

@@ -11,7 +11,10 @@ from mmscope.cli.arguments import (
     add_device,
     add_model,
     add_split,
+    amount,
+    positive,
     tool_parser,
+    whole,
 )
 from mmscope.evaluation.curves import NUM_DRAWS
 from mmscope.evaluation.loading import SPLITS
@@ -50,7 +53,7 @@ def _add_sweep_arguments(parser: Parser) -> None:
     add_cfg_options(parser)
     add, many = parser.add_argument, {'nargs': '+', 'default': []}
     text = 'thresholds between all exit and nobody (default: 9)'
-    add('--num-quantiles', type=int, default=9, metavar='N', help=text)
+    add('--num-quantiles', type=whole, default=9, metavar='N', help=text)
     text = 'thresholds to evaluate beside the quantiles, such as 0.5 0.55'
     add('--thresholds', type=float, metavar='ETA', help=text, **many)
     text = 'settings of the backbone to evaluate the same weights with'
@@ -59,10 +62,13 @@ def _add_sweep_arguments(parser: Parser) -> None:
         'random exits to compare each threshold with (default: '
         f'{NUM_DRAWS}); a draw takes 0.1 s on COCO val, else next to nothing'
     )
-    add('--num-draws', type=int, default=NUM_DRAWS, metavar='N', help=text)
-    add('--seed', type=int, default=0, help='seed of the random exits')
+    add(
+        '--num-draws', type=positive, default=NUM_DRAWS, metavar='N', help=text
+    )
+    text = 'seed of the random exits, and of importances by chance'
+    add('--seed', type=whole, default=0, help=text)
     text = "images a batch (default: config's)"
-    add('--batch-size', type=int, help=text)
+    add('--batch-size', type=positive, help=text)
 
 
 def _add_choice_arguments(parser: Parser) -> None:
@@ -72,12 +78,12 @@ def _add_choice_arguments(parser: Parser) -> None:
         'choose the most accurate threshold of at most that many mean GMACs '
         'an image'
     )
-    target.add_argument('--target-flops', type=float, metavar='G', help=text)
+    target.add_argument('--target-flops', type=amount, metavar='G', help=text)
     text = (
         'choose the cheapest threshold whose score is at most that far below '
         'that of nobody exiting'
     )
-    target.add_argument('--max-drop', type=float, metavar='POINTS', help=text)
+    target.add_argument('--max-drop', type=amount, metavar='POINTS', help=text)
     text = (
         'data to choose the threshold, and to fit the temperature, on '
         '(default: val)'
@@ -93,9 +99,9 @@ def _add_output_arguments(parser: Parser) -> None:
     """Add what is timed and where things are written."""
     add = parser.add_argument
     text = 'images timed in real gated runs; 0 times nothing (default: 16)'
-    add('--speed-images', type=int, default=16, metavar='N', help=text)
+    add('--speed-images', type=whole, default=16, metavar='N', help=text)
     text = 'timed repeats, of which the median counts (default: 3)'
-    add('--repeats', type=int, default=3, help=text)
+    add('--repeats', type=positive, default=3, help=text)
     add('--name', help='name of the model in picture and table')
     add('--out-dir', help='folder for JSON, CSV and picture')
     text = 'sweeps to draw beside this one'

@@ -40,6 +40,7 @@ from typing import Any
 
 import msgspec
 import pandas as pd
+import torch
 from mmengine.config import Config
 from torch import nn
 from torch.utils.data import DataLoader
@@ -47,7 +48,7 @@ from torch.utils.data import DataLoader
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     from mmscope.cli.sweep_arguments import parse_sweep_args
-    from mmscope.errors import user_errors
+    from mmscope.errors import UserError, user_errors
     from mmscope.evaluation import (
         SweepResult,
         calibrate,
@@ -69,14 +70,18 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.tasks import default_score
     from mmscope.evaluation.threshold_choice import choose_threshold
     from mmscope.evaluation.variants import Variant, combinations
+    from mmscope.models import is_two_stage
     from mmscope.runtime import ExitChoice, disk_errors, ending_cleanly
     from mmscope.visualization import curve_figure, save
 
 
 def run(args: argparse.Namespace) -> SweepResult:
-    """Load, calibrate, score, choose, sweep and time."""
+    """Load, calibrate, score, sweep, choose and time."""
+    # Importances by chance draw from it.
+    torch.manual_seed(args.seed)
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
+    check_first(args, cfg, model)
     wanted = check_thresholds(model, args.thresholds)
     variants = [Variant(), *combinations(args.vary)]
     fitted = None
@@ -88,25 +93,66 @@ def run(args: argparse.Namespace) -> SweepResult:
     if fitted is not None:
         names = scored[0].table['name'].tolist()
         meta.calibration = fitted.noted(args.choose_on, names)
+    result = sweep_all(args, scored, variants, wanted, meta)
+    # It may have taken hours: kept, whatever happens afterwards.
+    keep(args, result)
     if args.chooses:
         meta.chosen = choose(args, cfg, model, scored[0])
         wanted.append(meta.chosen.exit_threshold)
+        result = sweep_all(args, scored, variants, wanted, meta)
+    if args.speed_images > 0:
+        add_speed(result, model, loader, args)
+    return result
+
+
+def check_first(
+    args: argparse.Namespace, cfg: Config, model: nn.Module
+) -> None:
+    """Find out before the scoring what would stop what comes after it."""
+    if args.chooses and not is_two_stage(model):
+        raise UserError(
+            f'{args.config} has no early exit, so there is no threshold to '
+            'choose: leave out --target-flops and --max-drop'
+        )
+    if args.chooses and args.choose_on != args.split:
+        build_dataloader(cfg, args.choose_on, args.batch_size)
+    if args.save_threshold and Path(args.save_threshold).is_dir():
+        raise UserError(
+            f'--save-threshold {args.save_threshold} is a folder: name a '
+            'file in it, such as eta.json'
+        )
+    if args.out_dir:
+        Path(args.out_dir).mkdir(parents=True, exist_ok=True)
+
+
+def sweep_all(
+    args: argparse.Namespace,
+    scored: Sequence[EndpointImages],
+    variants: Sequence[Variant],
+    wanted: Sequence[float],
+    meta: SweepMeta,
+) -> SweepResult:
+    """Sweep the model, and write its variants down beside it."""
     options = (args.num_quantiles, args.convention, args.num_draws, args.seed)
     result, *others = (
         replace(sweep_images(images, *options, wanted), meta=meta)
         for images in scored
     )
-    if args.speed_images > 0:
-        add_speed(result, model, loader, args)
     for variant, other in zip(variants[1:], others, strict=True):
         other.meta = msgspec.structs.replace(meta, name=variant.name)
         result.variants[variant.name] = other.rows
         if args.out_dir:
             file = variant.name.replace(', ', ',') + '.json'
+            other = for_file(args, other)
             other.to_json(Path(args.out_dir) / 'variants' / file)
-    if args.no_images:
-        result.images = result.images[:0]
     return result
+
+
+def for_file(args: argparse.Namespace, result: SweepResult) -> SweepResult:
+    """Leave out single images where that is asked for."""
+    if not args.no_images:
+        return result
+    return replace(result, images=result.images[:0])
 
 
 def score_split(
@@ -210,32 +256,40 @@ def add_speed(
     )
 
 
-def write(
-    result: SweepResult, folder: str | Path, baselines: Sequence[SweepResult]
+def keep(args: argparse.Namespace, result: SweepResult) -> None:
+    """Write JSON, CSV and table."""
+    result = for_file(args, result)
+    if args.out_dir:
+        folder = Path(args.out_dir)
+        result.to_json(folder / 'sweep.json')
+        result.rows.to_csv(folder / 'sweep.csv', index=False)
+        (folder / 'sweep.md').write_text(result.table() + '\n')
+    if args.json and args.json != '-':
+        result.to_json(args.json)
+
+
+def draw(
+    result: SweepResult, file: Path, baselines: Sequence[SweepResult]
 ) -> None:
-    """Write JSON, CSV, table, and a picture with baselines beside it."""
-    folder = Path(folder)
-    result.to_json(folder / 'sweep.json')
-    result.rows.to_csv(folder / 'sweep.csv', index=False)
-    (folder / 'sweep.md').write_text(result.table() + '\n')
+    """Draw the curve with baselines beside it."""
     runs = {}
     for one in (result, *baselines):
         name = one.meta.name or 'model'
         runs[f'{name} ({len(runs)})' if name in runs else name] = one
-    save(curve_figure(runs), folder / 'curve.png')
+    save(curve_figure(runs), file)
 
 
 @ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_sweep_args(__doc__, argv)
+    known = (ValueError, KeyError, TypeError, RuntimeError, OSError)
     disk = disk_errors(args.out_dir or '.', 'Name another place')
-    with contextlib.redirect_stdout(sys.stderr):
-        with user_errors(ValueError, KeyError, TypeError, RuntimeError), disk:
-            baselines = [SweepResult.read(path) for path in args.baseline_json]
-            result = run(args)
-            if args.out_dir:
-                write(result, args.out_dir, baselines)
-            if args.json and args.json != '-':
-                result.to_json(args.json)
+    with contextlib.redirect_stdout(sys.stderr), user_errors(*known), disk:
+        baselines = [SweepResult.read(path) for path in args.baseline_json]
+        result = run(args)
+        keep(args, result)
+        if args.out_dir:
+            draw(result, Path(args.out_dir) / 'curve.png', baselines)
+    result = for_file(args, result)
     print(result.to_json() if args.json == '-' else summary(result))

@@ -78,15 +78,17 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
     Raises:
         UserError: If the named checkpoint is absent or damaged.
     """
+    notes = []
+    if resume == 'auto':
+        resume = latest_checkpoint(cfg.work_dir)
+        # Otherwise MMEngine would go on from load_from, another run.
+        cfg.resume = False
+        notes = [f'no checkpoint in {cfg.work_dir}: starting from step 0']
     if resume is None:
         if cfg.get('load_from'):
             read_checkpoint(cfg.load_from)
-        return []
+        return notes
     cfg.resume = True
-    if resume == 'auto':
-        resume = latest_checkpoint(cfg.work_dir)
-        if resume is None:
-            return [f'no checkpoint in {cfg.work_dir}: starting from step 0']
     state = read_checkpoint(resume)
     if 'optimizer' not in state or 'meta' not in state:
         raise UserError(

@@ -197,12 +197,13 @@ class AllKinds(WrappedGate):
         self.found: dict[str, np.ndarray] = {}
 
     def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
-        """Judge (B, D) and (B, n, D) by every kind that the head offers.
+        """Judge (B, D) and (B, n, D) by every kind that was trained.
 
         All at one temperature; ``found`` has them, the one that decides comes
         out, (B,).
         """
-        found = self.judge(cls, tokens, self.kinds)
+        kinds = [kind for kind in self.kinds if self.is_trained(kind)]
+        found = self.judge(cls, tokens, kinds)
         self.found = {
             kind: values.double().numpy(force=True)
             for kind, values in found.items()

@@ -32,6 +32,8 @@ def read_checkpoint(path: str | Path) -> dict:
         UserError: If the file is absent, damaged, no checkpoint, or holds
             objects that only unpickling would load.
     """
+    if '://' not in str(path):
+        path = Path(path).expanduser()
     if Path(path).is_dir():
         raise UserError(
             f'checkpoint {path} is a folder: give a .pth file in it; a '

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmscope.errors import UserError
 from mmscope.registry import HOSTS, MODELS
 
-from .configs import find_config
+from .configs import find_config, work_name
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -46,7 +46,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = (
         args.work_dir
         or cfg.get('work_dir')
-        or str(Path('work_dirs') / path.stem)
+        or str(Path('work_dirs') / work_name(path))
     )
     return cfg
 

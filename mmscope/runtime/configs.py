@@ -8,9 +8,9 @@ from pathlib import Path
 from mmscope.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# In a wheel (where OpenMMLab's `mim` looks, too), and in a checkout.
 # The data sets of the paper: a bare name means theirs.
 PAPER = ('imagenet', 'ade20k', 'coco')
+# In a wheel (where OpenMMLab's `mim` looks, too), and in a checkout.
 FOLDERS = (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs')
 
 
@@ -68,10 +68,9 @@ def find_config(name: str | Path) -> Path:
             f'such as {inside[0]}'
         )
     same = [key for key in names if key.rpartition('/')[2] == wanted]
-    paper = [key for key in same if key.partition('/')[0] in PAPER]
-    for clear in (same, paper):
-        if len(clear) == 1:
-            return names[clear[0]]
+    meant = _meant(same)
+    if meant:
+        return names[meant]
     if same:
         raise UserError(
             f'several configs are called {name}: say {" or ".join(same)}'
@@ -82,6 +81,33 @@ def find_config(name: str | Path) -> Path:
         f'{Path.cwd()}) and no config of the package (`mmscope config` lists '
         f'them){_similar(Path(name), names)}'
     )
+
+
+def _meant(same: list[str]) -> str | None:
+    """Of configs that share a name, the one that the name alone means."""
+    paper = [key for key in same if key.partition('/')[0] in PAPER]
+    clear = [keys[0] for keys in (same, paper) if len(keys) == 1]
+    return clear[0] if clear else None
+
+
+def work_name(path: Path) -> str:
+    """Name what a config's runs are kept under, apart from other configs.
+
+    Args:
+        path (Path): Of the config.
+
+    Returns:
+        str: Its name; with its folder if it is one of the package, and the
+        name alone means another one of them.
+    """
+    same = {
+        key: file.resolve()
+        for key, file in config_names().items()
+        if key.rpartition('/')[2] == path.stem
+    }
+    mine = [key for key, file in same.items() if file == path.resolve()]
+    is_clear = not mine or _meant([*same]) == mine[0]
+    return path.stem if is_clear else mine[0]
 
 
 def _similar(path: Path, names: dict[str, Path]) -> str:

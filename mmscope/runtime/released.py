@@ -48,6 +48,9 @@ class Source(NamedTuple):
         has_timm_names (bool): Whether names are timm's.
         has_norm (bool): Whether there is a final norm; ViM's detection has
             deleted it.
+        averages (bool): Whether the directions were averaged. ViM's code
+            added them up by default until its 0fe80c3 (August 2024), which
+            is behind its detection and its rotary segmentation.
     """
 
     plain: type[TokenBackbone]
@@ -58,6 +61,7 @@ class Source(NamedTuple):
     prefix: str = ''
     has_timm_names: bool = False
     has_norm: bool = True
+    averages: bool = True
 
     @property
     def has_summary(self) -> bool:
@@ -112,6 +116,8 @@ class Source(NamedTuple):
             found.update(summary_position='none', out_type='featmap')
         if ROPE[0] in weights:
             found.update(rope=True)
+        if ROPE[0] in weights or not self.averages:
+            found.update(average_directions=False)
         if REGISTERS in self.outside:
             found.update(num_registers=weights[CLS].shape[1])
         return found
@@ -147,6 +153,7 @@ SOURCES = {
         outside=EMBEDDINGS,
         prefix='backbone.net.',
         has_norm=False,
+        averages=False,
     ),
     'videomamba': Source(VideoMamba, VideoMambaScope),
     'mamba_reg': Source(MambaReg, MambaRegScope, WITH_REGISTERS),

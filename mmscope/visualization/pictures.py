@@ -88,7 +88,7 @@ def _save_views(
 ) -> list[Path]:
     """Save a figure of all views; in a folder, also one of each."""
     out = Path(out)
-    if out.suffix:
+    if out.suffix and not out.is_dir():
         return [save(figure(views, *layout), out)]
     files = [
         save(

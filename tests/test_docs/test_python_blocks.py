@@ -40,6 +40,15 @@ def test_a_block_names_what_there_is(block):
     tree = ast.parse(block)
     for kind in re.findall(r"'mmscope\.(\w+)'", block):
         assert kind in TYPES, f'mmscope.{kind} is not registered'
+    try:
+        check_imports(tree)
+    except ImportError as error:
+        if 'mmcv._ext' not in str(error):
+            raise
+        pytest.skip('this host needs the compiled ops of mmcv')
+
+
+def check_imports(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

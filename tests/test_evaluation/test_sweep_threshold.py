@@ -281,3 +281,69 @@ def test_classifiers_are_compared_at_shares_of_the_baseline(
     assert '+2.50' in whole
     assert 'of those who exit' in curves
     assert 'entropy' in kinds
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--repeats', '0'], 'at least 1'),
+        (['--num-draws', '0'], 'at least 1'),
+        (['--num-quantiles', '-1'], 'a whole number'),
+        (['--target-flops', '-1'], 'at least 0'),
+        (['--max-drop', 'nan'], 'at least 0'),
+    ],
+)
+def test_what_cannot_be_swept_is_said_before_anything_is(
+    sweep_tool, options, message, capsys
+):
+    with pytest.raises(SystemExit):
+        sweep_tool.main(['c.py', 'c.pth', *options])
+    assert message in capsys.readouterr().err
+
+
+def test_no_score_is_lost_to_what_comes_after_it(
+    sweep_tool, write_run, tmp_path, monkeypatch
+):
+    out, run = tmp_path / 'out', [*write_run(), '--device', 'cpu']
+    few = ['--choose-on', 'test', '--target-flops', '1e-9']
+    with pytest.raises(SystemExit, match='1e-09'):
+        sweep_tool.main([*run, *few, '--out-dir', str(out)])
+    kept = SweepResult.read(out / 'sweep.json')
+    assert kept.num_images == len(kept.images) == 5
+
+    def too_much(*args, **options):
+        raise RuntimeError('CUDA out of memory')
+
+    monkeypatch.setattr(sweep_tool, 'measure_throughput', too_much)
+    file = tmp_path / 'a.json'
+    with pytest.raises(SystemExit, match='out of memory'):
+        sweep_tool.main([*run, '--json', str(file)])
+    assert SweepResult.read(file).rows.equals(kept.rows)
+
+
+def test_what_would_stop_it_later_stops_it_first(
+    sweep_tool, write_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sweep_tool, 'score_split', None)
+    drop = ['--device', 'cpu', '--max-drop', '1', '--choose-on', 'test']
+    plain = write_run('mmscope.VisionMamba')
+    with pytest.raises(SystemExit, match='has no early exit'):
+        sweep_tool.main([*plain, *drop])
+    file = ['--save-threshold', str(tmp_path)]
+    with pytest.raises(SystemExit, match='is a folder'):
+        sweep_tool.main([*write_run(), *drop, *file])
+
+
+def test_variants_by_chance_repeat_and_leave_out_images_too(
+    sweep_tool, write_run, tmp_path
+):
+    run = [*write_run(), '--device', 'cpu', '--speed-images', '0']
+    vary = ['--vary', 'score_metric=random', 'refine_ratio=0.5']
+    found = []
+    for name in 'ab':
+        out = ['--out-dir', str(tmp_path / name), '--no-images']
+        sweep_tool.main([*run, *vary, *out])
+        (file,) = (tmp_path / name / 'variants').iterdir()
+        found.append(json.loads(file.read_text()))
+    assert found[0] == found[1]
+    assert found[0]['images'] == []

@@ -253,7 +253,7 @@ def test_choice_for_another_exit_head_is_refused():
         (['--save-threshold', 'x.json'], 'need a target'),
         (['--choose-on', 'val'], 'need a target'),
         (['--calibrate', '--save-threshold', 'x.json'], 'need a target'),
-        (['--target-flops', 'much'], 'invalid float value'),
+        (['--target-flops', 'much'], 'a number of at least 0'),
         (['--thresholds', 'high'], 'invalid float value'),
     ],
 )

@@ -45,6 +45,12 @@ WRAPPED = {
 }
 
 
+def test_a_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    torch.save({'state_dict': {'a': torch.zeros(1)}}, tmp_path / 'w.pth')
+    assert list(read_checkpoint('~/w.pth')['state_dict']) == ['a']
+
+
 @pytest.mark.parametrize('bare', [True, False])
 @pytest.mark.parametrize('case', WRAPPED)
 def test_what_wrappers_add_to_names_is_taken_out(tmp_path, case, bare):

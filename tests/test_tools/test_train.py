@@ -276,5 +276,32 @@ def test_threshold_reaches_the_hook_or_makes_one(tool):
 def test_resume_without_a_checkpoint_starts_anew_and_says_so(tool, tmp_path):
     args = tool.parse_args(train_args(tmp_path, '--resume'))
     cfg, notes = tool.prepare(args)
-    assert cfg.resume
+    assert not cfg.resume
     assert any('starting from step 0' in note for note in notes)
+
+
+def test_resume_never_goes_on_from_where_the_config_starts(tool, tmp_path):
+    other = tmp_path / 'other.pth'
+    state = {'state_dict': {'a': torch.zeros(1)}, 'optimizer': {}}
+    torch.save({**state, 'meta': {'iter': 9}}, other)
+    options = [f'load_from={other}']
+    args = train_args(tmp_path / 'w', '--resume', options=options)
+    cfg, notes = tool.prepare(tool.parse_args(args))
+    assert (cfg.resume, cfg.load_from) == (False, str(other))
+    mine = tmp_path / 'w/iter_2.pth'
+    mine.parent.mkdir()
+    torch.save({**state, 'meta': {'iter': 2}}, mine)
+    cfg, notes = tool.prepare(tool.parse_args(args))
+    assert (cfg.resume, cfg.load_from) == (True, str(mine))
+
+
+def test_configs_of_one_name_have_folders_of_their_own(tool):
+    def folder(name):
+        scratch = ['--cfg-options', 'model.backbone.init_cfg=None']
+        args = tool.parse_args([name, *scratch])
+        return tool.prepare(args)[0].work_dir
+
+    assert folder('ade20k/vim_s_upernet') == 'work_dirs/vim_s_upernet'
+    assert folder('camvid/vim_s_upernet') == 'work_dirs/camvid/vim_s_upernet'
+    file = str(CONFIG.parents[1] / 'camvid/vim_s_upernet.py')
+    assert folder(file) == 'work_dirs/camvid/vim_s_upernet'

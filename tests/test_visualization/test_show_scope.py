@@ -52,11 +52,13 @@ def test_a_detector_on_its_test_split(tool, detector_run, drawn, tmp_path):
 def test_files_need_no_data_set(tool, detector_run, drawn, tmp_path, capsys):
     image = detector_run.folder / 'images' / '3.png'
     gone = 'test_dataloader.dataset.ann_file=gone.json'
-    files = ['--images', str(image), str(image), '--out-dir', str(tmp_path)]
+    # A folder, though its name ends like a file's.
+    out = tmp_path / 'ratio_0.5'
+    files = ['--images', str(image), str(image), '--out-dir', str(out)]
     show(tool, detector_run, *files, '--cfg-options', gone)
     names = ['scope_0000_3.png', 'scope_0001_3.png', 'scope_overview.png']
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
-    assert str(tmp_path / names[-1]) in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert str(out / names[-1]) in capsys.readouterr().out
     views, classes, _ = drawn[-1]
     assert classes == ('square', 'flat')
     assert [view.label for view in views] == [None, None]

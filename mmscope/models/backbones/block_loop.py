@@ -75,6 +75,9 @@ class BlockLoop(BaseModule):
             record.directions.append(mixed.directions)
             if self.out_type == 'featmap' and i in self.out_indices:
                 level = self.level(tokens, residual)
+                is_last = i == self.num_layers - 1
+                if self.feature_source != 'mixer' and not is_last:
+                    level = steps.shown(level)
                 levels.append(replace(sequence, tokens=level, residual=None))
         tokens, _ = add_and_norm(
             self.norm_f,
@@ -83,7 +86,11 @@ class BlockLoop(BaseModule):
             self.residual_in_fp32,
         )
         steps.finish(sequence, tokens, record)
-        return Encoded(tokens, self._rasters(levels), sequence, record)
+        maps = self._rasters(levels)
+        if tokens.dtype.itemsize < 4:
+            # Weights of 16 bits: necks and heads have them, too.
+            maps = [level.to(tokens.dtype) for level in maps]
+        return Encoded(tokens, maps, sequence, record)
 
     def _run(
         self, block: nn.Module, sequence: TokenSequence, plan: MixerPlan

@@ -133,11 +133,11 @@ class TokenBackbone(
             in_channels, self.embed_dims, patch_size, self.patch_stride
         )
         self._add_embeddings()
-        # Block i takes entry i, the last add before the final norm the last.
+        # Block i takes entry i, the last add before the final norm the rate.
         last = max(depth - 1, 1)
         rates = [0.0] + [drop_path_rate * i / last for i in range(depth)]
         self.layers = ModuleList(self.make_block(rate) for rate in rates[:-1])
-        self.drop_path = DropPath(rates[-1])
+        self.drop_path = DropPath(drop_path_rate)
         self.norm_f = self.make_norm()
         if out_type == 'avg_featmap':
             self.norm_avg = self.make_norm()

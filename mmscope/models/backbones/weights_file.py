@@ -47,6 +47,7 @@ def read_plain(path: str | Path) -> Any:
         mmengine_checkpoint, 'get_torch_safe_globals', list
     )()
     with allow(types):
+        path = Path(path).expanduser()
         return torch.load(path, map_location='cpu', weights_only=True)
 
 

@@ -127,8 +127,13 @@ class MultiLabelExitHead(BaseModule):
 
         With a map, both parts: a sweep compares what either says.
         """
-        trained = bool(self.num_updates > 0)
-        return trained and not (self.has_map and self.num_map_updates == 0)
+        parts = ('', MAP) if self.has_map else ('',)
+        return all(map(self.is_trained_for, parts))
+
+    def is_trained_for(self, kind: str) -> bool:
+        """Tell whether the part was trained that a kind of confidence asks."""
+        count = self.num_map_updates if kind == MAP else self.num_updates
+        return bool(count > 0)
 
     def forward(self, cls: Tensor) -> Tensor:
         """Predict presence.

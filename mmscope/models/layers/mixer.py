@@ -100,8 +100,10 @@ class BidirectionalMamba(BaseModule):
         self.register_parameter(f'D{suffix}', nn.Parameter(torch.empty(dim)))
 
     def reset_parameters(self) -> None:
-        """Initialise as the released ViM does.
+        """Initialise both directions as the released ViM does its first.
 
+        (There the biases of ``dt_proj_b`` become 0, steps of 0.69, because
+        its initialisation of linear layers passes over ``dt_proj`` alone.)
         S4D-real decays A = -(1..N), D = 1, step sizes log-uniform in
         [1e-3, 0.1], ``out_proj`` Kaiming-uniform divided by sqrt(depth).
         """
@@ -150,7 +152,7 @@ class BidirectionalMamba(BaseModule):
         x_proj = getattr(self, f'x_proj{suffix}')
         dt_proj = getattr(self, f'dt_proj{suffix}')
         a_log = self.A_b_log if suffix else self.A_log
-        skip = getattr(self, f'D{suffix}').float()
+        skip = _wide(getattr(self, f'D{suffix}'))
         plain = (
             is_plain(conv1d, nn.Conv1d)
             and is_plain(x_proj, nn.Linear)
@@ -163,7 +165,7 @@ class BidirectionalMamba(BaseModule):
             conv1d.bias,
             x_proj.weight,
             dt_proj.weight,
-            dt_proj.bias.float(),
+            _wide(dt_proj.bias),
             a_log,
             skip,
         )
@@ -263,3 +265,8 @@ class MambaBlock(BaseModule):
         )
         mixed = self.mixer(normed, plan)
         return mixed.tokens, residual, mixed
+
+
+def _wide(param: Tensor) -> Tensor:
+    """In float32, or in float64 where it is."""
+    return param.to(torch.promote_types(param.dtype, torch.float32))

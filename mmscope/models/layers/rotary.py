@@ -95,3 +95,7 @@ class RotarySteps(Steps):
             residual = rotate(residual, self.angles)
         tokens = rotate(sequence.tokens, self.angles)
         return replace(sequence, tokens=tokens, residual=residual)
+
+    def shown(self, level: Tensor) -> Tensor:
+        """Turn it once more: ViM takes it behind the next block's add."""
+        return rotate(level, self.angles)

@@ -81,6 +81,10 @@ class Steps:
     ) -> None:
         """Look at the sequence and at scores after block ``i``."""
 
+    def shown(self, level: Tensor) -> Tensor:
+        """Change what maps show of the stream behind a block, (B, L, D)."""
+        return level
+
     def finish(
         self, sequence: TokenSequence, tokens: Tensor, record: Record
     ) -> None:

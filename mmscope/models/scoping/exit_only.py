@@ -269,7 +269,12 @@ class ExitOnly(TwoStage, BaseModule):
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
         inner = f'{prefix}backbone.'
-        keys = [key for key in state_dict if key.startswith(prefix)]
+        own = f'{prefix}exit_head.'
+        keys = [
+            key
+            for key in state_dict
+            if key.startswith(prefix) and not key.startswith(own)
+        ]
         if not any(key.startswith(inner) for key in keys):
             # Of the backbone alone.
             for key in keys:

@@ -150,13 +150,19 @@ class Gate(ABC):
             found[MAP] = map_confidence(logits)
         return found
 
+    def is_trained(self, kind: str) -> bool:
+        """Tell whether the part of the head is trained that a kind asks."""
+        head: Any = self.head
+        ask = getattr(head, 'is_trained_for', None)
+        return ask(kind) if ask else getattr(head, 'is_trained', True)
+
     def check_trained(self) -> None:
         """Refuse to decide by a head that has never been trained.
 
         Raises:
             RuntimeError: If the head knows that it has seen no update.
         """
-        if not getattr(self.head, 'is_trained', True):
+        if not self.is_trained(self.kind):
             raise RuntimeError(
                 f'the gate would decide by a {type(self.head).__name__} that '
                 'was never trained: load a checkpoint trained with the exit '

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmscope.models import MambaScope, VisionMamba
+from mmscope.models.layers import BidirectionalMamba
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 
@@ -184,6 +185,34 @@ def test_bad_arguments_are_named(options, message):
 def test_bad_images_are_named(shape, message):
     with pytest.raises(ValueError, match=message):
         tiny()(torch.randn(*shape))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_maps_of_a_model_of_16_bits_have_them_all(dtype):
+    options = {'out_type': 'featmap', 'out_indices': (0, -1)}
+    model = tiny(**options).to(dtype).eval()
+    with torch.no_grad():
+        maps = model(torch.randn(1, 3, 64, 64).to(dtype))
+    assert [level.dtype for level in maps] == [dtype, dtype]
+
+
+def test_one_block_drops_its_path_at_the_rate():
+    arch = {'embed_dims': 16, 'num_layers': 1}
+    model = VisionMamba(arch=arch, img_size=64, drop_path_rate=0.3)
+    assert model.drop_path.drop_prob == 0.3
+
+
+def test_a_mixer_of_64_bits_rounds_no_parameter():
+    mixer = BidirectionalMamba(8, 2).double()
+    x = torch.randn(1, 4, 8).double()
+    with torch.no_grad():
+        for name in ('D', 'D_b'):
+            before = mixer(x).tokens
+            mixer.get_parameter(name).add_(1e-10)
+            assert not torch.equal(mixer(x).tokens, before)
+        before = mixer(x).tokens
+        mixer.dt_proj.bias.add_(1e-10)
+        assert not torch.equal(mixer(x).tokens, before)
 
 
 def test_pixels_that_nobody_normalised_are_named():

@@ -334,6 +334,20 @@ def test_weights_of_the_plain_backbone_load(tmp_path):
     }
 
 
+def test_weights_of_an_exit_head_alone_load():
+    head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 4}
+    source, target = wrapped(exit_head=head), wrapped(exit_head=head)
+    nn.init.normal_(source.exit_head.fc.weight)
+    state = {
+        name: value
+        for name, value in source.state_dict().items()
+        if name.startswith('exit_head.')
+    }
+    target.load_state_dict(dict(state), strict=False)
+    for name, value in state.items():
+        assert torch.equal(target.state_dict()[name], value)
+
+
 def test_it_is_two_stage_by_name_and_by_instance():
     assert is_two_stage('mmscope.ExitOnly')
     assert is_two_stage(wrapped())

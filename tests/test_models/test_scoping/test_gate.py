@@ -432,3 +432,20 @@ def test_one_detached_record_is_handed_out():
         model(imgs)
     assert records[0] is others[0] is model.last_exit
     assert not records[0].importance.requires_grad
+
+
+@pytest.mark.parametrize('kind', ['map', 'mean_present'])
+def test_a_gate_asks_for_the_training_of_its_own_part_alone(kind):
+    head = {**HEAD, 'confidence': kind, 'map_loss_weight': 0.4}
+    model = MambaScope(arch=ARCH, img_size=64, exit_head=head).eval()
+    gate, count = attach_gate(model).gate, model.exit_head.num_updates
+    with pytest.raises(RuntimeError, match='never trained'):
+        gate.check_trained()
+    if kind == 'map':
+        count = model.exit_head.num_map_updates
+    count += 1
+    gate.check_trained()
+    assert not model.exit_head.is_trained
+    assert [k for k in gate.kinds if gate.is_trained(k)] == [
+        k for k in gate.kinds if (k == 'map') == (kind == 'map')
+    ]
