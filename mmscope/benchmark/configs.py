@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -118,6 +119,23 @@ def open_config_model(
     )
     _time_preprocessing(opened)
     return opened
+
+
+def distinct_names(configs: Sequence[str]) -> list[str]:
+    """Name each model of a command line, one config's checkpoints included.
+
+    That is the stem of the file; where several have it 'folder/stem', and
+    where these are the same, too, a number behind the second and later ones.
+    """
+    stems = Counter(Path(config).stem for config in configs)
+    seen, names = Counter(), []
+    for path in map(Path, configs):
+        name = path.stem
+        if stems[name] > 1:
+            name = (Path(path.parent.name) / name).as_posix()
+        seen[name] += 1
+        names.append(f'{name} ({seen[name]})' if seen[name] > 1 else name)
+    return names
 
 
 def _use_backend(model: nn.Module, backend: str) -> None:

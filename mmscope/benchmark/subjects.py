@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -83,10 +84,21 @@ class Subject:
 
 @dataclass(frozen=True)
 class Subjects:
-    """Who is timed in a cell, in the order of the table, and who is absent."""
+    """Who is timed in a cell, in the order of the table, and who is absent.
+
+    Raises ValueError if two have one name, by which times are kept.
+    """
 
     subjects: list[Subject]
     absent: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        counts = Counter(subject.name for subject in self.subjects)
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(
+                'each subject of a cell needs a name of its own, got '
+                f'{repeated[0]!r} twice'
+            )
 
 
 def scope_name(exit_ratio: float) -> str:

@@ -33,7 +33,11 @@ import torch
 from matplotlib.figure import Figure
 
 from mmscope import ops
-from mmscope.benchmark.configs import config_subjects, open_config_model
+from mmscope.benchmark.configs import (
+    config_subjects,
+    distinct_names,
+    open_config_model,
+)
 from mmscope.benchmark.files import plain, write_json
 from mmscope.benchmark.grid import Limits, measure_cell, measure_grid
 from mmscope.benchmark.grid_report import (
@@ -161,6 +165,10 @@ def run_configs(args: argparse.Namespace) -> Grid:
         )
         for config, checkpoint in zip(args.config, checkpoints, strict=True)
     ]
+    for subject, name in zip(
+        subjects, distinct_names(args.config), strict=True
+    ):
+        subject.name = name
     field = config_subjects(subjects, args.exit_ratios, args.exit_thresholds)
     grid = Grid()
     sizes = dict.fromkeys('x'.join(map(str, s.shape)) for s in subjects)

@@ -108,6 +108,9 @@ def parse_args(
     if args.exit_ratios is None:
         half = args.growth or args.reductions
         args.exit_ratios = [0.5] if half else list(EXIT_RATIOS)
+    # Each is one subject, whose name it is in.
+    args.exit_ratios = [*dict.fromkeys(args.exit_ratios)]
+    args.exit_thresholds = [*dict.fromkeys(args.exit_thresholds)]
     if args.reductions:
         args.resolutions = args.resolutions or [224]
     if args.budget_s is None:

@@ -21,6 +21,7 @@ from mmscope.benchmark.memory import memory_method, peak_growth
 from mmscope.registry import MODELS
 
 MIB = 2**20
+RUN = 'from mmscope.cli.step_memory import main; main()'
 HEAD = """\
 # Memory of a training step
 
@@ -69,16 +70,18 @@ def measure(kind: str, side: int, with_cp: bool) -> int:
     return growth
 
 
+def measure_apart(kind: str, side: int, with_cp: bool) -> float:
+    """Measure in a process of its own, in MiB."""
+    child = [sys.executable, '-c', RUN, '--child', kind, side, int(with_cp)]
+    output = subprocess.run(
+        [*map(str, child)], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    return int(output.splitlines()[-1]) / MIB
+
+
 def row(kind: str, side: int) -> str:
-    """Measure both settings in other processes, and write them down."""
-    found = []
-    for with_cp in (0, 1):
-        child = [sys.executable, __file__, '--child', kind, side, with_cp]
-        output = subprocess.run(
-            [*map(str, child)], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
-        found.append(int(output.splitlines()[-1]) / MIB)
-    without, again = found
+    """Measure both settings, and write them down."""
+    without, again = (measure_apart(kind, side, cp) for cp in (False, True))
     return (
         f'| {kind} | {side} | {without:,.0f} | {again:,.0f} | '
         f'{again / without:.2f} |'

@@ -40,6 +40,7 @@ def measure_throughput(
         thresholds (Sequence[float | None]): Exit thresholds; None or NaN
             runs the model as it is, the only choice for one without a gate.
         batch_sizes (Sequence[int] | None): None for 1 and the loader's own.
+            One above the number of images that are timed is that number.
             Defaults to None.
         max_images (int): Images timed in each repeat. Defaults to 32.
         warm_up (int): Repeats before the timed ones. Defaults to 1.
@@ -68,9 +69,10 @@ def measure_throughput(
                     'it with thresholds=[None]'
                 )
             attach_gate(model)
+        wanted = batch_sizes or sorted({1, own})
         rows = [
             {'batch_size': size, **row}
-            for size in batch_sizes or sorted({1, own})
+            for size in dict.fromkeys(min(n, len(items)) for n in wanted)
             for row in _race(
                 model, _regroup(items, size), etas, warm_up, repeats
             )

@@ -60,6 +60,12 @@ def test_a_slower_subject_has_the_smaller_speed(sleeper, limits):
     assert slow.latency_ms_p50 == pytest.approx(80)
 
 
+def test_two_subjects_of_one_name_are_refused(sleeper):
+    # The later one's times would stand in the row of the first, too.
+    with pytest.raises(ValueError, match="name of its own, got 'ViM' twice"):
+        Subjects([sleeper('ViM', 0.001), sleeper('ViM', 0.01)])
+
+
 def test_who_is_over_budget_is_listed_and_the_others_are_measured(
     sleeper, limits
 ):

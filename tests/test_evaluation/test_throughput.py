@@ -28,6 +28,20 @@ def test_speed_at_each_threshold_and_batch_size(build_segmentor, make_loader):
     assert (np.diff(speeds) >= 0).all()
 
 
+def test_a_batch_is_no_larger_than_the_images_there_are(
+    build_segmentor, make_loader
+):
+    found = measure_throughput(
+        build_segmentor(),
+        make_loader(6, batch_size=6, size=(64, 64)),
+        thresholds=[2.0],
+        batch_sizes=[1, 64, 256],
+        max_images=2,
+        repeats=1,
+    )
+    assert found['batch_size'].tolist() == [1, 2]
+
+
 def test_exits_of_the_timed_runs_follow_the_threshold(
     build_segmentor, make_loader
 ):

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from builders.tools import colours
 
-from mmscope.benchmark.configs import open_config_model
+from mmscope.benchmark.configs import distinct_names, open_config_model
 from mmscope.benchmark.gpu.scale import TINY, TINY_DEIT
 from mmscope.benchmark.subjects import make_subjects
 
@@ -163,6 +163,36 @@ def test_configs_are_timed_by_their_test_step(tool, config_args, capsys):
         assert row['forwards'] == 2
         assert 0 < row['preprocess_ms'] < row['latency_ms_p95']
     assert rows[1]['saving_promised'] > rows[0]['saving_promised']
+
+
+@pytest.mark.parametrize(
+    ('configs', 'names'),
+    [
+        (['ade/a.py', 'ade/b.py'], ['a', 'b']),
+        # Checkpoints of one config.
+        (['ade/a.py', 'b.py', 'ade/a.py'], ['ade/a', 'b', 'ade/a (2)']),
+        (['ade/a.py', 'coco/a'], ['ade/a', 'coco/a']),
+        (['a.py', 'a.py', 'a.py'], ['a', 'a (2)', 'a (3)']),
+    ],
+)
+def test_models_have_different_names(configs, names):
+    assert distinct_names(configs) == names
+
+
+def test_checkpoints_of_one_config_are_timed_apart(tool, config_args, capsys):
+    config_args[1] = config_args[2]
+    tool.main([*config_args, '--json'])
+    rows = json.loads(capsys.readouterr().out)['rows']
+    names = [row['subject'] for row in rows]
+    assert names == ['ade20k/vim_ti_upernet', 'ade20k/vim_ti_upernet (2)']
+    assert rows[0]['images_per_s'] != rows[1]['images_per_s']
+
+
+def test_a_ratio_that_is_given_twice_is_timed_once(tool):
+    options = ['--config', 'a.py', '--exit-ratios', '0.5', '0', '0.5']
+    options += ['--exit-thresholds', '0.7', '0.7']
+    args = tool.parse_args(options, '')
+    assert (args.exit_ratios, args.exit_thresholds) == ([0.5, 0], [0.7])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,12 @@ def test_a_child_prints_bytes(tool, capsys):
     assert int(capsys.readouterr().out.split()[-1]) >= 0
 
 
+def test_a_setting_runs_in_a_process_of_its_own(tool, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    # 36 MiB on one machine.
+    assert 4 < tool.measure_apart('MambaScope', 64, with_cp=True) < 400
+
+
 def test_the_page_has_a_row_for_each_backbone(tool, monkeypatch, tmp_path):
     class Done:
         def __init__(self, child):
