@@ -259,12 +259,14 @@ def main(arguments: list[str] | None = None) -> None:
             keep_freed_memory()
         setting = describe_setting(args.device, args.dtype, args.backend)
         result, text, draw = measure(args, setting)
-        with disk_errors('.', 'Name another file with --json or --plot'):
-            if args.json and args.json != '-':
-                write_json(args.json, result)
-            if args.plot:
-                save(draw(), args.plot)
+    # Before the files: what cannot be written costs no measurement.
     if args.json == '-':
         print(json.dumps(plain(result), indent=1))
     else:
         print(paragraphs(noise_note(setting), text))
+    hint = 'Name another file with --json or --plot'
+    with user_errors(), disk_errors('.', hint):
+        if args.json and args.json != '-':
+            write_json(args.json, result)
+        if args.plot:
+            save(draw(), args.plot)

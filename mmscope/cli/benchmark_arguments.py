@@ -22,6 +22,19 @@ from mmscope.models.backbones.arguments import ARCHS
 from mmscope.ops import BACKENDS
 
 REPEATS = {'cpu': 10, 'cuda': 30}
+GRIDS = ('grid', 'growth', 'reductions')
+# What is measured to the options that the others would ignore.
+TAKEN_BY = {
+    'images': ('config',),
+    'cfg_options': ('config', 'train_minutes'),
+    'matmuls': GRIDS,
+    'resolutions': GRIDS,
+    'arch': (*GRIDS, 'ratios'),
+    'neck': (*GRIDS, 'ratios'),
+    'refine_ratio': (*GRIDS, 'ratios'),
+    'exit_ratios': (*GRIDS, 'config'),
+    'batch_sizes': (*GRIDS, 'ratios', 'config'),
+}
 
 
 def add_what(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +134,31 @@ def parse_args(
     return args
 
 
+def _refuse_ignored(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+    """End with a message if what is measured has no use for an option."""
+    modes = ('ops', 'growth', 'reductions', 'ratios', 'config', 'gpu_first')
+    mode = next((name for name in modes if getattr(args, name)), 'grid')
+    if args.train_minutes is not None:
+        mode = 'train_minutes'
+    for name, takers in TAKEN_BY.items():
+        if mode in takers or getattr(args, name) == parser.get_default(name):
+            continue
+        others = ', '.join(map(_option, takers))
+        advice = 'leave it out'
+        if mode == 'config':
+            advice += ', or change it with --cfg-options'
+        parser.error(
+            f'{_option(name)} is ignored by {_option(mode)}, it is for '
+            f'{others}: {advice}'
+        )
+
+
+def _option(name: str) -> str:
+    return 'the grid' if name == 'grid' else f'--{name.replace("_", "-")}'
+
+
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a message if options contradict each other."""
     if args.exit_thresholds and not args.config:
@@ -136,5 +174,6 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.growth and len(args.arch or '1') > 1:
         parser.error(f'--growth takes one --arch, got {" ".join(args.arch)}')
     check_gpu(parser, args)
+    _refuse_ignored(parser, args)
     if args.plot and (args.ops or args.ratios):
         parser.error('--plot draws the grid, --config or --growth')

@@ -21,6 +21,7 @@ SMALL_GRID = [
     *('--batch-sizes', '1', '2', '--resolutions', '64'),
     *('--exit-ratios', '0', '0.5'),
 ]
+A_CONFIG = ['--config', 'a.py']
 SETTING = {
     'machine',
     'instruction_set',
@@ -82,6 +83,20 @@ def test_the_grid_says_what_was_measured_where_and_how(tool, tmp_path, capsys):
     assert 'tiny, 64 px, batch 2' in text
     assert 'MambaScope with half of the images exiting is slower' in text
     assert len(colours(picture)) > 100
+
+
+def test_a_picture_that_fails_does_not_cost_the_numbers(
+    tool, tmp_path, capsys
+):
+    with pytest.raises(ValueError, match='nothing'):
+        tool.main([*SMALL_GRID, '--plot', str(tmp_path / 'grid.nothing')])
+    assert 'tiny, 64 px, batch 2' in capsys.readouterr().out
+
+
+def test_a_training_takes_overrides_of_its_configs(tool):
+    args = ['--train-minutes', '1', '--data', 'a', '--json', 'b']
+    args = tool.parse_args([*args, '--cfg-options', 'model.a=1'], '')
+    assert args.cfg_options == {'model.a': 1}
 
 
 def test_json_without_a_file_is_all_of_the_output(tool, capsys):
@@ -246,6 +261,15 @@ def test_growth_is_quicker_by_default(tool):
         (['--exit-ratios', '1.5'], 'fraction in'),
         (['--repeats', '0'], 'at least 1'),
         (['--growth', '--arch', 'tiny', 'small'], 'takes one --arch'),
+        ([*A_CONFIG, '--resolutions', '512'], '--resolutions is ignored by'),
+        ([*A_CONFIG, '--arch', 'tiny'], 'change it with --cfg-options'),
+        ([*A_CONFIG, '--neck', 'fpn'], '--neck is ignored by --config'),
+        ([*A_CONFIG, '--refine-ratio', '0.5'], '--refine-ratio is'),
+        ([*A_CONFIG, '--matmuls'], 'leave it out'),
+        (['--cfg-options', 'a=1'], 'ignored by the grid, it is for --config'),
+        (['--images', '4'], '--images is ignored by the grid'),
+        (['--ratios', 'a.json', '--exit-ratios', '0'], '--exit-ratios is'),
+        (['--ops', '--batch-sizes', '1'], '--batch-sizes is ignored by --ops'),
     ],
 )
 def test_a_wrong_command_line_is_explained(tool, capsys, wrong, message):
