@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def train(cfg: Config, recipe: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(text)
     last = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
-    if last.is_file():
+    if zipfile.is_zipfile(last):
         print(f'  finished before: {last}')
         return last
     if found := latest_checkpoint(folder):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
 
 from .conftest import TOOLS, load_tool
 
@@ -77,3 +80,54 @@ def test_demo_changes_only_schedule_size_and_data(tmp_path):
     )
     for key in tool.overrides(args, tmp_path):
         assert key.startswith(allowed), key
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """A finished training of four steps, and what another one resumes."""
+    from mmscope.cli import demo_training
+
+    resumed = []
+
+    class Runner:
+        def register_hook(self, *hook):
+            pass
+
+        def train(self):
+            pass
+
+    def from_cfg(cfg):
+        resumed.append(cfg.load_from)
+        return Runner()
+
+    fake = SimpleNamespace(from_cfg=from_cfg)
+    monkeypatch.setattr(demo_training, '_QuietRunner', fake)
+    for name in ('iter_3.pth', 'iter_4.pth'):
+        with zipfile.ZipFile(tmp_path / name, 'w') as file:
+            file.writestr('data.pkl', 1000 * 'weights')
+    cfg = Config(
+        {
+            'work_dir': str(tmp_path),
+            'train_cfg': {'max_iters': 4},
+            'default_hooks': {'logger': {'interval': 1}},
+        }
+    )
+    return cfg, tmp_path, resumed
+
+
+def test_a_finished_training_is_not_repeated(trained):
+    from mmscope.cli.demo_training import train
+
+    cfg, folder, resumed = trained
+    assert train(cfg, {}) == folder / 'iter_4.pth'
+    assert not resumed
+
+
+def test_a_last_checkpoint_that_was_cut_short_is_written_again(trained):
+    from mmscope.cli.demo_training import train
+
+    cfg, folder, resumed = trained
+    last = folder / 'iter_4.pth'
+    last.write_bytes(last.read_bytes()[:100])
+    train(cfg, {})
+    assert resumed == [str(folder / 'iter_3.pth')]
