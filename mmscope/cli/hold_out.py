@@ -7,16 +7,17 @@ r"""Hold out the last images of every class folder as a validation split.
 
 The last ones by name are taken, so the split is the same on every machine.
 They are moved; with --link-train nothing moves, and both splits are made of
-symbolic links. A VAL that holds anything is refused: a second run would take
-the next images.
+symbolic links. A run that is stopped, or fails, undoes what it did. A VAL that
+holds anything is refused: a second run would take the next images.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Callable
-from itertools import groupby
+from itertools import groupby, permutations
 from operator import itemgetter
 from pathlib import Path
 
@@ -52,22 +53,34 @@ def hold_out(
 ) -> int:
     """Split off the last images of every class; give how many.
 
-    Raises UserError if a folder to make is in use, or a class has too few;
-    DatasetLayoutError if ``train`` holds no class folders.
+    Raises UserError if a folder to make is in use or in another one, or a
+    class has too few; DatasetLayoutError if ``train`` holds no class folders.
     """
     kept, held = _split(train, count)
+    _check_apart(train, val, *([] if link_train is None else [link_train]))
     for folder in (val, link_train):
         if folder is not None and folder.is_dir() and any(folder.iterdir()):
             raise UserError(
                 f'{folder} holds something already, nothing was changed: the '
                 'split may have been made before. Name a new folder'
             )
+    places = [(image, val / image.relative_to(train)) for image in held]
     if link_train is None:
-        _place(train, val, held, shutil.move)
+        _place(places, shutil.move)
     else:
-        _place(train, link_train, kept, _link)
-        _place(train, val, held, _link)
+        links = [(i, link_train / i.relative_to(train)) for i in kept]
+        _place(links + places, _link)
     return len(held)
+
+
+def _check_apart(*folders: Path) -> None:
+    for inner, outer in permutations(folders, 2):
+        if inner.resolve().is_relative_to(outer.resolve()):
+            raise UserError(
+                f'{inner} is or lies in {outer}, so images of one would be '
+                'taken for images of the other: name folders beside each '
+                'other. Nothing was changed'
+            )
 
 
 def _split(train: Path, count: int) -> tuple[list[Path], list[Path]]:
@@ -89,15 +102,32 @@ def _split(train: Path, count: int) -> tuple[list[Path], list[Path]]:
 
 
 def _place(
-    train: Path,
-    target: Path,
-    images: list[Path],
-    place: Callable[[Path, Path], object],
+    places: list[tuple[Path, Path]], place: Callable[[Path, Path], object]
 ) -> None:
-    for image in images:
-        new = target / image.relative_to(train)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        place(image, new)
+    """Put every image where it belongs, or none."""
+    begun, made = [], set()
+    try:
+        for image, new in places:
+            begun.append((image, new))
+            made.update(p for p in new.parents if not p.exists())
+            new.parent.mkdir(parents=True, exist_ok=True)
+            place(image, new)
+    except BaseException:
+        _undo(begun, made)
+        raise
+
+
+def _undo(begun: list[tuple[Path, Path]], made: set[Path]) -> None:
+    for image, new in begun:
+        if os.path.lexists(image):
+            # A link, or a copy between two disks that was not finished.
+            new.unlink(missing_ok=True)
+        else:
+            shutil.move(new, image)
+    # What lies in a folder comes behind it.
+    for folder in sorted(made, reverse=True):
+        if folder.is_dir():
+            folder.rmdir()
 
 
 def _link(image: Path, new: Path) -> None:
@@ -107,7 +137,7 @@ def _link(image: Path, new: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Split, and say what was done."""
     args = parse_args(argv)
-    with user_errors():
+    with user_errors(OSError):
         held = hold_out(args.train, args.val, args.count, args.link_train)
     how = 'moved' if args.link_train is None else 'linked'
     print(f'{held} images {how} to {args.val}')

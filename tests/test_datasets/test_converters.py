@@ -85,6 +85,57 @@ def test_links_make_both_splits_and_leave_the_source(train, tmp_path):
     assert (new / 'val/ant/2.jpg').read_text() == 'ant'
 
 
+@pytest.mark.parametrize('link', [False, True])
+@pytest.mark.parametrize('failure', [KeyboardInterrupt, OSError('disk full')])
+def test_an_interrupted_run_leaves_everything_as_it_was(
+    train, tmp_path, monkeypatch, link, failure
+):
+    new = tmp_path / 'new'
+    options = ('--link-train', new / 'train') if link else ()
+    tool, calls = load_tool('hold_out'), []
+    owner, name = (tool, '_link') if link else (tool.shutil, 'move')
+    place = getattr(owner, name)
+
+    def interrupted(image, target):
+        calls.append(target)
+        # Links of VAL come after five of TRAIN.
+        if len(calls) == (7 if link else 2):
+            target.write_text('half a cop')
+            raise failure
+        place(image, target)
+
+    before = tree(tmp_path)
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        hold_out(train, new / 'val', '--count', 1, *options)
+    assert tree(tmp_path) == before
+    assert not new.exists()
+    assert (train / 'bee/3.jpg').read_text() == 'bee'
+    monkeypatch.undo()
+    hold_out(train, new / 'val', '--count', 1, *options)
+    assert tree(new / 'val') == ['ant/2.jpg', 'bee/3.jpg']
+
+
+@pytest.mark.parametrize(
+    ('val', 'options'),
+    [
+        ('val', ['--link-train', 'val']),
+        ('new/val', ['--link-train', 'new']),
+        ('new', ['--link-train', 'val/../new/train']),
+        ('train/val', []),
+        ('val', ['--link-train', 'train/links']),
+    ],
+)
+def test_a_split_within_another_is_refused(
+    train, tmp_path, monkeypatch, val, options
+):
+    before = tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match='folders beside each other'):
+        hold_out('train', val, '--count', 1, *options)
+    assert tree(tmp_path) == before
+
+
 def test_a_flat_source_is_named(tmp_path):
     (tmp_path / 'a.jpg').touch()
     with pytest.raises(SystemExit, match='holds 1 images directly'):
