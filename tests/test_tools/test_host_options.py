@@ -209,6 +209,51 @@ def test_pictures_of_a_classifier_show_every_image_in_its_colours(
     assert mean[0] > mean[2] + 60
 
 
+def runner_of(dataset, visualizer):
+    loader = SimpleNamespace(dataset=dataset)
+    return SimpleNamespace(test_dataloader=loader, visualizer=visualizer)
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'names', 'shown'),
+    [
+        # Of one class, at any depth.
+        (
+            'data/val',
+            ['data/val/red/a/1.png', 'data/val/red/b/a/1.png'],
+            ['red/a/1.png', 'red/b/a/1.png'],
+        ),
+        ('./data/val/', ['data/val/red/1.png'], ['red/1.png']),
+        # Of no folder that is known, or of another one.
+        ('', ['/a/red/1.png', '/b/red/1.png'], ['a/red/1.png', 'b/red/1.png']),
+        ('data/val', ['data/val/../x/1.png'], ['data/val/x/1.png']),
+    ],
+)
+def test_pictures_lie_where_the_images_do(tmp_path, prefix, names, shown):
+    import torch
+    from mmpretrain.structures import DataSample
+
+    from mmscope.engine import ClassPicturesHook
+
+    written = []
+    visualizer = SimpleNamespace(
+        visualize_cls=lambda *_, out_file, **__: written.append(out_file)
+    )
+    samples = [
+        DataSample(metainfo={'img_path': name}).set_pred_label(0)
+        for name in names
+    ]
+    for sample in samples:
+        sample.set_pred_score(torch.tensor([0.9, 0.1]))
+    ClassPicturesHook(str(tmp_path)).after_test_iter(
+        runner_of(SimpleNamespace(img_prefix=prefix), visualizer),
+        0,
+        {'inputs': torch.zeros(len(names), 3, 64, 64)},
+        samples,
+    )
+    assert written == [str(tmp_path / name) for name in shown]
+
+
 @pytest.mark.parametrize('views', [False, True])
 def test_an_image_that_is_no_file_is_drawn_as_it_was_seen(tmp_path, views):
     import torch
@@ -221,7 +266,7 @@ def test_an_image_that_is_no_file_is_drawn_as_it_was_seen(tmp_path, views):
     sample.set_pred_label(0).set_pred_score(torch.tensor([0.1, 0.9]))
     red = torch.zeros(3, 64, 64)
     red[2] = 200  # BGR, as loaded
-    runner = SimpleNamespace(visualizer=UniversalVisualizer())
+    runner = runner_of(SimpleNamespace(), UniversalVisualizer())
     inputs = [[red], [red]] if views else [red]
     ClassPicturesHook(str(tmp_path)).after_test_iter(
         runner, 0, {'inputs': inputs}, [sample]

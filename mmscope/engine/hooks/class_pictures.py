@@ -32,8 +32,9 @@ class ClassPicturesHook(Hook):
         ]
 
     Args:
-        out_dir (str): Pictures go to the folder of their class in it, under
-            the names of the images.
+        out_dir (str): Pictures lie in it as the images do in their split,
+            ``out_dir/class/.../name``; those of no known split under their
+            whole path.
     """
 
     def __init__(self, out_dir: str) -> None:
@@ -47,6 +48,8 @@ class ClassPicturesHook(Hook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Draw the images of a batch."""
+        dataset = runner.test_dataloader.dataset
+        split = Path(getattr(dataset, 'img_prefix', ''))
         for index, sample in enumerate(outputs or ()):
             path = Path(sample.img_path)
             image = _read(path) if path.is_file() else _seen(data_batch, index)
@@ -58,8 +61,15 @@ class ClassPicturesHook(Hook):
                 image,
                 shown,
                 rescale_factor=max(1, SMALLEST_SIDE / min(image.shape[:2])),
-                out_file=str(self.out_dir / path.parent.name / path.name),
+                out_file=str(self.out_dir / _below(path, split)),
             )
+
+
+def _below(path: Path, folder: Path) -> Path:
+    """The path as seen from a folder, never one that leads out of it."""
+    if path.is_relative_to(folder) and '..' not in path.parts:
+        return path.relative_to(folder)
+    return Path(*(x for x in path.parts if x not in (path.anchor, '..')))
 
 
 def _read(path: Path) -> np.ndarray:
