@@ -19,6 +19,7 @@ from mmscope.errors import UserError
 from mmscope.runtime import (
     adapt_to_machine,
     ending_cleanly,
+    number_of_processes,
     read_checkpoint,
     set_exit_threshold,
     type_name,
@@ -57,13 +58,14 @@ def prepare(args: argparse.Namespace) -> Prepared:
     read_checkpoint(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
     notes = set_exit_threshold(cfg, args.exit_threshold)
-    notes += adapt_to_machine(cfg)
-    if args.tta:
-        use_tta(cfg)
     if args.show_dir:
         use_pictures(cfg, args.show_dir)
     if args.out:
         use_output(cfg, args.out)
+    # It joins the processes; what is refused is so before.
+    notes += adapt_to_machine(cfg)
+    if args.tta:
+        use_tta(cfg)
     return cfg, notes
 
 
@@ -71,8 +73,15 @@ def use_pictures(cfg: Config, folder: str) -> None:
     """Let a hook of the host, or for it, paint every prediction.
 
     Raises:
-        UserError: If the config has no visualization hook.
+        UserError: If the config has no visualization hook, or there are
+            several processes, of which the hosts let the first alone paint.
     """
+    processes = number_of_processes(cfg.launcher)
+    if processes > 1:
+        raise UserError(
+            f'--show-dir {folder} paints every image in one process, got '
+            f'{processes}: leave --launcher out, or --show-dir'
+        )
     if cfg.default_scope == 'mmpretrain':
         hook = {'type': 'mmscope.ClassPicturesHook', 'out_dir': folder}
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
@@ -93,14 +102,22 @@ def use_output(cfg: Config, out: str) -> None:
     """Let the evaluator write predictions.
 
     Raises:
-        UserError: If the name does not fit the host.
+        UserError: If the name does not fit the host, or no evaluator of the
+            config writes.
     """
     evaluators = cfg.test_evaluator
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]
     if cfg.default_scope == 'mmseg':
-        for evaluator in evaluators:
-            if type_name(evaluator).endswith('IoUMetric'):
+        names = [type_name(evaluator) for evaluator in evaluators]
+        if not any(name.endswith('IoUMetric') for name in names):
+            raise UserError(
+                f'--out {out}: masks are written by an IoUMetric, and '
+                f'test_evaluator has {", ".join(names) or "nothing"}: add '
+                'dict(type="IoUMetric") to it'
+            )
+        for name, evaluator in zip(names, evaluators, strict=True):
+            if name.endswith('IoUMetric'):
                 evaluator.output_dir = out
     elif out.endswith('.pkl'):
         evaluators = [*evaluators, {'type': 'DumpResults'}]

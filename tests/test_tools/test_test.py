@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscope.errors import UserError
+
 from .conftest import TOOLS, load_tool
 from .tiny import CONFIG, VIM_CONFIG, scores, scoring_args, train_args
 
@@ -167,6 +169,26 @@ def test_masks_and_pictures_are_written(tool, checkpoint, tmp_path):
     )
     assert len(list((tmp_path / 'masks').glob('ADE_val_*.png'))) == 5
     assert len(list((tmp_path / 'pictures').rglob('*.png'))) == 5
+
+
+def test_pictures_of_several_processes_are_refused(
+    tool, checkpoint, tmp_path, monkeypatch
+):
+    # The hosts' visualizers paint in the first process alone.
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    options = ['--show-dir', 'shown', '--launcher', 'pytorch']
+    args = tool.parse_args(scoring_args(tmp_path, checkpoint, *options))
+    with pytest.raises(UserError, match='in one process, got 2: leave --lau'):
+        tool.prepare(args)
+
+
+@pytest.mark.parametrize(
+    'evaluators', [{'type': 'EarlyExitMetric'}, [{'type': 'DumpResults'}], []]
+)
+def test_masks_that_nobody_would_write_are_refused(tool, evaluators):
+    cfg = Config({'default_scope': 'mmseg', 'test_evaluator': evaluators})
+    with pytest.raises(UserError, match='masks: .* by an IoUMetric, and test'):
+        tool.use_output(cfg, 'masks')
 
 
 def damaged(checkpoint, folder):
