@@ -84,6 +84,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             f'expected MODEL, or CONFIG CKPT, before {args.images}, got '
             f'{len(args.model)} words: {" ".join(args.model)}'
         )
+    if args.ray_gpus and not args.ray:
+        parser.error('--ray-gpus are GPUs of an actor: add --ray ACTORS')
     if args.device and not args.ray:
         # With Ray it is a device of the actors' machines.
         try:

@@ -231,6 +231,18 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach().float().clone().contiguous()
 
 
+def write(path: Path, content: dict) -> None:
+    """Save into a folder that is made, or raise a UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open('wb') as file:
+            torch.save(content, file)
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be written: {error.strerror}: name another file'
+        ) from error
+
+
 def main(argv: list[str] | None = None) -> None:
     """Convert, write and list what was not used."""
     args = parse_args(argv)
@@ -241,6 +253,8 @@ def main(argv: list[str] | None = None) -> None:
                 'would take and compute something else: --source videomamba'
             )
         source, entries = read_source(Path(args.src))
+        if Path(args.dst).exists() and Path(args.dst).samefile(args.src):
+            raise UserError(f'{args.dst} is SRC itself: name another file')
         state, unused = convert(
             source, args.target, args.img_size, args.source, args.patch_stride
         )
@@ -256,8 +270,8 @@ def main(argv: list[str] | None = None) -> None:
         'img_size': args.img_size,
         'patch_stride': info.patch_stride,
     }
-    Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
-    torch.save({'state_dict': state, 'meta': meta}, args.dst)
+    with user_errors():
+        write(Path(args.dst), {'state_dict': state, 'meta': meta})
     numbers = [v.numel() for k, v in state.items() if not k.endswith(KEY)]
     print(f'{len(numbers)} tensors, {sum(numbers):,} numbers -> {args.dst}')
     rows, columns = info.tables['pos_embed'].grid

@@ -384,3 +384,13 @@ def test_settings_lie_in_every_file(run, tmp_path):
     assert found['classes'] == COLOURS
     assert found['threshold'] == 0.5
     assert found['confidence'] == 'max_prob'
+
+
+def test_gpus_of_actors_need_actors(capsys):
+    from mmscope.cli.infer import parse_args
+
+    command = ['demo', 'images', '--out', 'a.parquet', '--ray-gpus', '1']
+    with pytest.raises(SystemExit):
+        parse_args(command)
+    assert 'of an actor: add --ray ACTORS' in capsys.readouterr().err
+    assert parse_args([*command, '--ray', '2']).ray_gpus == 1

@@ -101,6 +101,24 @@ def test_vim_round_trip_keeps_every_number(tool, source, released, tmp_path):
         )
 
 
+def test_the_source_is_never_written_over(tool, source, tmp_path):
+    content, link = source.read_bytes(), tmp_path / 'link.pth'
+    link.symlink_to(source)
+    for target in (source, link):
+        with pytest.raises(SystemExit, match='is SRC itself: name another'):
+            tool.main([str(source), str(target)])
+    assert source.read_bytes() == content
+
+
+@pytest.mark.parametrize('name', ['vim.pth/new.pth', 'folder'])
+def test_a_target_that_cannot_be_written_is_named(
+    tool, source, tmp_path, name
+):
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(SystemExit, match=f'error: .*{name}.*: name another'):
+        tool.main([str(source), str(tmp_path / name)])
+
+
 def test_everything_unused_is_listed(tool, source, tmp_path, capsys):
     content = torch.load(source, weights_only=False)
     content['model']['stray.weight'] = torch.zeros(1)
