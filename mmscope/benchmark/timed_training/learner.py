@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -70,6 +71,8 @@ class Learner:
         # Adam's steps ask for the square root of what a batch has grown by.
         self.rate = math.sqrt(self.batch / loader.batch_size)
         self.steps_done = 0
+        # Seconds spent on recording so far, and on what it compiled.
+        self.recording_s = 0.0
         self.how, self.why_not_recorded = CALLS, ''
         self.restart()
 
@@ -152,7 +155,9 @@ class Learner:
             return self._losses(pixels, labels)
         if self._recorded is None or state != self._state:
             # What hooks switch is fixed while a graph is recorded.
+            begin = time.monotonic()
             self._state, self._recorded = state, self._record(pixels, labels)
+            self.recording_s += time.monotonic() - begin
         return self._recorded(pixels, labels)
 
     def _record(self, pixels: Tensor, labels: Tensor) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mmscope.benchmark.files import write_json
@@ -71,7 +72,9 @@ class Session:
             self.state.runs.setdefault(learner.name, Run(learner.name))
             if self.state.total and self.checkpoint(learner).is_file():
                 learner.load(self.checkpoint(learner))
-        if not self.state.total:
+        if self.state.total:
+            self._evaluation_seconds()
+        else:
             self.probe()
         while self._train_chunk():
             pass
@@ -81,6 +84,7 @@ class Session:
 
     def probe(self) -> None:
         """Find out how long a step takes, and how many fit."""
+        evaluation_s = self._evaluation_seconds()
         left = self.train_until - time.monotonic()
         each = min(self.pace.probe_s, 0.1 * left) / len(self.learners)
         for learner in self.learners:
@@ -93,9 +97,18 @@ class Session:
             begin = selection_begins(learner)
             run.step_s = begin * costs[0] + (1 - begin) * costs[1]
             learner.restart()
-        self.state.total = self._steps_that_fit(0)
+        self.state.total = self._steps_that_fit(0, CHUNKS * evaluation_s)
         self.tell(f'{self.state.total} steps of each model fit')
         self._write()
+
+    def _evaluation_seconds(self) -> float:
+        """Time an evaluation of all models, without what it compiles first."""
+        total = 0.0
+        for learner in self.learners:
+            run = partial(learner.accuracy, self.splits['val'])
+            run()
+            total += stopwatch(run, learner.device)
+        return total
 
     def _step_seconds(
         self, learner: Learner, progress: float, budget_s: float
@@ -113,9 +126,14 @@ class Session:
             times.append(stopwatch(run, learner.device) / PROBE_STEPS)
         return sorted(times)[len(times) // 2]
 
-    def _steps_that_fit(self, done: int) -> int:
-        """Steps of the whole training of each model, some being done."""
-        left = SLACK * (self.train_until - time.monotonic())
+    def _steps_that_fit(
+        self, done: int, besides_s: float = 0.0, slack: float = SLACK
+    ) -> int:
+        """Steps of the whole training of each model, some being done.
+
+        ``besides_s`` are needed for what the seconds of a step leave out.
+        """
+        left = slack * (self.train_until - time.monotonic()) - besides_s
         each = sum(run.step_s for run in self.state.runs.values())
         fit = done + max(int(left / each), CHUNKS)
         return min(fit, self.pace.most_steps or fit)
@@ -138,6 +156,7 @@ class Session:
 
     def _learn(self, learner: Learner, number: int) -> None:
         start, run = time.monotonic(), self.state.runs[learner.name]
+        recorded_before = learner.recording_s
         loss = learner.train(number, self.state.total).item()
         seconds = time.monotonic() - start
         accuracy = learner.accuracy(self.splits['val'])
@@ -145,8 +164,11 @@ class Session:
         point = Point(learner.steps_done, epoch, loss, accuracy, seconds)
         run.curve.append(point)
         run.how, run.why_not_recorded = learner.how, learner.why_not_recorded
-        # As it was, evaluation included: the rest will be like it.
-        run.step_s = max(run.step_s, (time.monotonic() - start) / number)
+        # As it was, evaluation included: the rest will be like it, but will
+        # record nothing.
+        spent = time.monotonic() - start
+        spent -= learner.recording_s - recorded_before
+        run.step_s = spent / number
         learner.save(self.checkpoint(learner))
         self._write()
         self.tell(
@@ -156,8 +178,9 @@ class Session:
 
     def _fit_again(self, done: int) -> None:
         """Shorten the schedule if it would not come to its end."""
-        fit = self._steps_that_fit(done)
-        if done < fit < self.state.total:
+        # The slack is for what went wrong since it was left.
+        if done < self._steps_that_fit(done, slack=1.0) < self.state.total:
+            fit = self._steps_that_fit(done)
             self.tell(f'slower than the probe: {fit} steps in all')
             self.state.total = fit
             self._write()

@@ -53,7 +53,7 @@ def quick(monkeypatch):
     """Two chunks of a step each; a probe that is over at once."""
     monkeypatch.setattr(sessions, 'CHUNKS', 2)
     monkeypatch.setattr(
-        Session, '_steps_that_fit', lambda self, done: max(done, 2)
+        Session, '_steps_that_fit', lambda self, done, *_, **__: max(done, 2)
     )
     monkeypatch.setattr(Session, '_step_seconds', lambda *args: 0.01)
 
@@ -189,9 +189,79 @@ def test_a_slow_machine_shortens_the_schedule(
 ):
     session = start(both, splits, tmp_path / 'r.json')
     session.state.total = 1000
-    monkeypatch.setattr(Session, '_steps_that_fit', lambda self, done: 400)
+    monkeypatch.setattr(Session, '_steps_that_fit', lambda *_, **__: 400)
     session._fit_again(100)
     assert session.state.total == 400
+
+
+class Clock:
+    """Time that passes only when somebody works."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Slow:
+    """A learner with seconds of a step, an evaluation and one-off work."""
+
+    name, device, hooks, seed = 'slow', torch.device('cpu'), [], 0
+    how, why_not_recorded, batch, images = '', '', 1, [0]
+
+    def __init__(self, clock, compiles=0.0, records=0.0, evaluates=0.0):
+        self.clock, self.compiles, self.records = clock, compiles, records
+        self.evaluates, self.recording_s, self.steps_done = evaluates, 0.0, 0
+        self.restart()
+
+    def restart(self):
+        self.recorded, self.steps_done = False, 0
+
+    def train(self, number, total):
+        if not self.recorded:
+            self.clock.now += self.records
+            self.recording_s += self.records
+        self.recorded = True
+        self.clock.now += 0.01 * number
+        self.steps_done += number
+        return torch.zeros(())
+
+    def accuracy(self, images):
+        self.clock.now += self.compiles + self.evaluates
+        self.compiles = 0.0
+        return 50.0
+
+    def save(self, path):
+        pass
+
+
+@pytest.mark.parametrize(
+    'once',
+    [dict(compiles=5.0), dict(records=5.0), dict(evaluates=0.5), {}],
+    ids=['compiles', 'records', 'evaluates', 'nothing'],
+)
+def test_what_is_done_once_does_not_shorten_the_schedule(
+    tmp_path, monkeypatch, once
+):
+    clock = Clock()
+    monkeypatch.setattr(sessions, 'time', clock)
+    monkeypatch.setattr(
+        'mmscope.evaluation.interleaved_timing.time.perf_counter',
+        clock.monotonic,
+    )
+    state = State(SETTING, 1, 1.0)
+    state.runs['slow'] = sessions.Run('slow')
+    slow = Slow(clock, **once)
+    splits = {'val': None}
+    session = Session([slow], splits, state, tmp_path / 'r.json', 200.0)
+    session.probe()
+    total = state.total
+    while session._train_chunk():
+        assert state.total == total
+    assert slow.steps_done == total
+    # And not because half of the time stays unused.
+    assert clock.now > 0.8 * session.train_until
 
 
 def test_other_files_and_settings_are_not_gone_on_with(tmp_path):
