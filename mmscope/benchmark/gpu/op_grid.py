@@ -63,21 +63,39 @@ class OpRow(LapTime):
 
 def op_steps(scale: Scale) -> Iterator[Step]:
     """List the comparisons, one an operator, pass and shape."""
-    for plan in scale.ops:
+    for plan, op, run in _places(scale):
         sizes = ' x '.join(map(str, plan.sizes))
-        makers = {SCAN: _scans} if plan.scored else MAKERS
-        for op, make in makers.items():
+        scored = ', scored' if plan.scored else ''
+        yield Step(
+            f'{op}, {run}, {sizes}{scored}',
+            partial(_compare, op, run, plan, scale),
+        )
+
+
+def kernel_runs(scale: Scale) -> Iterator[Callable[[], int]]:
+    """List runs of the kernels of each comparison, a single one each.
+
+    They return how many tensors they computed, 1.
+    """
+    for plan, op, run in _places(scale):
+        yield partial(_run_kernels, op, run, plan, scale.device)
+
+
+def _places(scale: Scale) -> Iterator[tuple[OpPlan, str, str]]:
+    for plan in scale.ops:
+        for op in (SCAN,) if plan.scored else MAKERS:
             for run in PASSES:
-                scored = ', scored' if plan.scored else ''
-                yield Step(
-                    f'{op}, {run}, {sizes}{scored}',
-                    partial(_compare, op, make, run, plan, scale),
-                )
+                yield plan, op, run
+
+
+def _run_kernels(op: str, run: str, plan: OpPlan, device: torch.device) -> int:
+    function, inputs = MAKERS[op](plan, device, False)[TRITON]
+    PASSES[run](function, inputs)()
+    return 1
 
 
 def _compare(
     op: str,
-    make: Callable[[OpPlan, torch.device, bool], Rivals],
     run: str,
     plan: OpPlan,
     scale: Scale,
@@ -86,7 +104,7 @@ def _compare(
     require_triton(scale.device)
     absent = why_no_rival() if not scale.dry_run else None
     with stand_in(MODULE, scale.dry_run):
-        rivals = make(plan, scale.device, absent is None)
+        rivals = MAKERS[op](plan, scale.device, absent is None)
         runs = {
             name: PASSES[run](function, inputs)
             for name, (function, inputs) in rivals.items()

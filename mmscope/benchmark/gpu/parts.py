@@ -22,13 +22,13 @@ PARTS = {
     part.name: part
     for part in (
         Part(MACHINE, 'machine and versions', 10.0, machine_steps),
-        Part(COMPILE, 'compilation of the kernels', 40.0, warm_steps),
-        Part(PARITY, 'kernels against the reference', 80.0, parity_steps),
-        Part(OPS, 'operators', 60.0, op_steps),
-        Part(TRAINING, 'a step of training', 40.0, training_steps),
+        Part(COMPILE, 'compilation of the kernels', 60.0, warm_steps),
+        Part(PARITY, 'kernels against the reference', 60.0, parity_steps),
+        Part(OPS, 'operators', 50.0, op_steps),
+        Part(TRAINING, 'a step of training', 35.0, training_steps),
         Part(GATED, 'what exits save, by batch', 35.0, gated_steps),
-        Part(MODELS, 'models', 100.0, model_steps),
-        Part(HUGE, 'more than 2 ** 31 elements', 35.0, huge_steps),
-        Part(SANITIZER, 'accesses to memory', 40.0, sanitizer_steps),
+        Part(MODELS, 'models', 85.0, model_steps),
+        Part(HUGE, 'more than 2 ** 31 elements', 30.0, huge_steps),
+        Part(SANITIZER, 'accesses to memory', 75.0, sanitizer_steps),
     )
 }

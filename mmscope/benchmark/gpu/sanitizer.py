@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from mmscope.benchmark.gpu import run_cases
+from mmscope.benchmark.gpu.processes import run_group
 from mmscope.benchmark.gpu.record import Skip
 from mmscope.benchmark.gpu.scale import Scale
 from mmscope.benchmark.gpu.steps import Step
@@ -20,6 +20,8 @@ ERROR_STATUS = 99
 KEPT = 60
 # Tools of compute-sanitizer, and their time.
 LIMIT_S = {'memcheck': 75.0, 'racecheck': 60.0}
+# Libraries ask the driver for what may fail: that is no access to memory.
+OPTIONS = {'memcheck': ('--report-api-errors', 'no')}
 
 
 @dataclass
@@ -46,7 +48,10 @@ def sanitizer_steps(scale: Scale) -> Iterator[Step]:
 
 def command(tool: str, scale: Scale) -> list[str]:
     """Return the command line of a check."""
-    program = [sys.executable, '-m', run_cases.__name__, 'watched']
+    program = [
+        *(sys.executable, '-m', run_cases.__name__, run_cases.WATCHED),
+        *('--end-with', str(os.getpid())),
+    ]
     if scale.dry_run:
         return [*scale.sanitizer, *program, '--dry-run']
     return [
@@ -54,6 +59,7 @@ def command(tool: str, scale: Scale) -> list[str]:
         *('--tool', tool, '--error-exitcode', str(ERROR_STATUS)),
         # ptxas and the like are other people's programs.
         *('--target-processes', 'application-only'),
+        *OPTIONS.get(tool, ()),
         *program,
     ]
 
@@ -61,24 +67,14 @@ def command(tool: str, scale: Scale) -> list[str]:
 def _check(tool: str, scale: Scale, left: float) -> list[Check]:
     if shutil.which(scale.sanitizer[0]) is None:
         raise Skip(f'{scale.sanitizer[0]} is not here')
-    try:
-        done = subprocess.run(
-            command(tool, scale),
-            # Each tensor's memory is its own, so that an access behind it is
-            # one to nobody's memory.
-            env={**os.environ, 'PYTORCH_NO_CUDA_MEMORY_CACHING': '1'},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=max(left, 1.0) * scale.patience,
-        )
-    except subprocess.TimeoutExpired as error:
-        said = error.stdout or b''
-        said = said.decode() if isinstance(said, bytes) else said
-        raise TimeoutError(
-            f'not done in {left:.0f} s: {said[-500:]}'
-        ) from None
-    return [verdict(tool, done.returncode, done.stdout)]
+    status, said = run_group(
+        command(tool, scale),
+        # Each tensor's memory is its own, so that an access behind it is one
+        # to nobody's memory.
+        {**os.environ, 'PYTORCH_NO_CUDA_MEMORY_CACHING': '1'},
+        max(left, 1.0) * scale.patience,
+    )
+    return [verdict(tool, status, said)]
 
 
 def verdict(tool: str, status: int, said: str) -> Check:

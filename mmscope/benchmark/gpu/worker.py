@@ -9,24 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
-import time
 import warnings
 
 from mmscope.benchmark.gpu.parts import PARTS
+from mmscope.benchmark.gpu.processes import end_with
 from mmscope.benchmark.gpu.record import Record
 from mmscope.benchmark.gpu.scale import full_scale, tiny_scale
 from mmscope.benchmark.gpu.steps import Poisoned, run_parts
 
 # Exit status that asks for another worker.
 AGAIN = 75
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,10 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--dry-run', action='store_true')
     parser.add_argument('--parts', nargs='+', default=list(PARTS))
     args = parser.parse_args(arguments)
-    watch = threading.Thread(
-        target=_end_with, args=(os.getppid(),), daemon=True
-    )
-    watch.start()
+    end_with(os.getppid())
     warnings.simplefilter('ignore')
     record = Record.read(args.json)
     try:
