@@ -17,6 +17,7 @@ from mmscope.benchmark.gpu.cases import (
 from mmscope.ops import DirectionWeights, bidirectional_inner
 from mmscope.testing import conv_inputs, scan_inputs
 
+CPU = torch.device('cpu')
 RANK_SHARE = 32
 TAPS = 4
 # Every step size that softplus could stumble over.
@@ -35,7 +36,15 @@ def draw_inputs(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
         inputs = _scan(case)
     given = {k: v for k, v in inputs.items() if k not in case.absent}
     moved = {name: x.to(device) for name, x in given.items()}
+    if case.op == MIXER:
+        # A part that is moved to another device becomes dense.
+        moved['x'], moved['z'] = both_parts(moved).chunk(2, -1)
     return _laid_out(moved, case)
+
+
+def both_parts(inputs: dict[str, Tensor]) -> Tensor:
+    """Join a mixer's ``x`` and ``z`` to (batch, seqlen, 2 * dim)."""
+    return torch.cat([inputs['x'], inputs['z']], -1)
 
 
 def _scan(case: ParityCase) -> dict[str, Tensor]:
@@ -78,19 +87,23 @@ def _laid_out(inputs: dict[str, Tensor], case: ParityCase) -> dict:
     return inputs
 
 
-def mixer_inputs(case: ParityCase) -> dict[str, Tensor]:
-    """Draw what stands between a mixer's two projections.
+def mixer_inputs(
+    case: ParityCase, device: torch.device = CPU
+) -> dict[str, Tensor]:
+    """Draw what stands between a mixer's two projections, on the device.
 
     ``x`` and ``z``, (batch, seqlen, dim), are two parts of one tensor; each
     direction's weights are prefixed 'f_' and 'b_'.
     """
-    generator = torch.Generator().manual_seed(case.seed)
-    draw = partial(torch.randn, generator=generator)
+    options = dict(
+        device=device, generator=torch.Generator(device).manual_seed(case.seed)
+    )
+    draw = partial(torch.randn, **options)
     dim, d_state, dtype = case.dim, case.d_state, case.torch_dtype
     rank = max(dim // RANK_SHARE, 2)
 
     def weights(prefix: str) -> dict[str, Tensor]:
-        decay = torch.rand(dim, d_state, generator=generator) * 4
+        decay = torch.rand(dim, d_state, **options) * 4
         values = DirectionWeights(
             conv_weight=draw(dim, TAPS) / 2,
             conv_bias=draw(dim),

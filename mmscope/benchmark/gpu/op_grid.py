@@ -13,6 +13,7 @@ from mmscope.benchmark.gpu.cases import CONV, MIXER, SCAN, ParityCase
 from mmscope.benchmark.gpu.graphs import LapTime, race_laps
 from mmscope.benchmark.gpu.inputs import (
     TAPS,
+    both_parts,
     directions,
     draw_large,
     mixer,
@@ -181,20 +182,25 @@ def _convs(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
 
 
 def _mixers(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
-    """Both directions of everything between a mixer's two projections."""
+    """Both directions of everything between a mixer's two projections.
+
+    From ``xz``, as the first projection gives it, whose parts are no dense
+    tensors: (batch, seqlen, 2 * dim), channels first for the rival.
+    """
     case = ParityCase(MIXER, *plan.sizes, dtype='bfloat16')
-    inputs = {k: x.to(device) for k, x in mixer_inputs(case).items()}
+    drawn = mixer_inputs(case, device)
+    xz = both_parts(drawn)
+    weights = {k: w for k, w in drawn.items() if k not in ('x', 'z')}
 
-    def ours(**tensors: Tensor) -> Tensor:
-        return mixer(**tensors, backend=TRITON)[0]
+    def ours(xz: Tensor, **weights: Tensor) -> Tensor:
+        return mixer(*xz.chunk(2, -1), backend=TRITON, **weights)[0]
 
-    def rival(x: Tensor, z: Tensor, **weights: Tensor) -> Tensor:
-        return rival_core(x, z, *directions(weights))
+    def rival(xz: Tensor, **weights: Tensor) -> Tensor:
+        return rival_core(*xz.chunk(2, 1), *directions(weights))
 
-    found = {TRITON: (ours, inputs)}
+    found = {TRITON: (ours, weights | {'xz': xz})}
     if with_rival:
-        first = {name: inputs[name].mT.contiguous() for name in ('x', 'z')}
-        found[MODULE] = rival, inputs | first
+        found[MODULE] = rival, weights | {'xz': xz.mT.contiguous()}
     return found
 
 

@@ -183,8 +183,10 @@ class RivalMixer(nn.Module):
                 'mamba-ssm has no token scores, skips no direction and masks '
                 'nothing: compare plain ViM, not MambaScope or a reduction'
             )
-        # (2 D, D) @ (B, D, L): channels first without a transposition.
-        xz = torch.matmul(self.mixer.in_proj.weight, x.mT)
+        # (2 D, D) @ (D, B L), as the released ViM: each sequence is dense, and
+        # nothing is transposed, with gradients or without.
+        xz = torch.mm(self.mixer.in_proj.weight, x.flatten(0, 1).mT)
+        xz = xz.unflatten(1, x.shape[:2]).transpose(0, 1)
         x, z = xz.chunk(2, dim=1)
         y = rival_core(x, z, self._weights(''), self._weights('_b'))
         return Mixed(self.mixer.out_proj(y.mT))

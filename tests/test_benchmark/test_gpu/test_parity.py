@@ -14,6 +14,7 @@ from mmscope.benchmark.gpu.cases import (
     huge_cases,
 )
 from mmscope.benchmark.gpu.inputs import draw_inputs, draw_large
+from mmscope.benchmark.gpu.op_grid import _mixers
 from mmscope.benchmark.gpu.parity import judge, nan_filled_memory, results
 from mmscope.benchmark.gpu.parity_huge import (
     _ends,
@@ -21,6 +22,8 @@ from mmscope.benchmark.gpu.parity_huge import (
     _run,
     needed_bytes,
 )
+from mmscope.benchmark.gpu.scale import OpPlan
+from mmscope.benchmark.ops import PASSES
 from mmscope.testing import relative_rms
 
 from .conftest import CPU
@@ -87,6 +90,37 @@ def test_layouts_change_no_value(op, layout):
     assert any(not x.is_contiguous() for x in other.values())
     for name, x in plain.items():
         assert torch.equal(x, other[name])
+
+
+def test_a_mixer_reads_two_parts_of_one_tensor_on_every_device():
+    for device in (CPU, torch.device('meta')):
+        inputs = draw_inputs(ParityCase(MIXER), device)
+        # Tokens of 5 channels, as parts of 10.
+        assert {inputs[name].stride(1) for name in ('x', 'z')} == {10}
+
+
+def test_mixers_race_on_parts_as_models_have_them(monkeypatch):
+    seen = []
+
+    def core(x, z, *args):
+        seen.extend([x, z])
+        return x + z, None
+
+    monkeypatch.setattr(
+        'mmscope.benchmark.gpu.inputs.bidirectional_inner', core
+    )
+    monkeypatch.setattr(
+        'mmscope.benchmark.gpu.op_grid.rival_core',
+        lambda *args: core(*args)[0],
+    )
+    monkeypatch.setattr(torch.autograd, 'grad', lambda *_, **__: None)
+    rivals = _mixers(OpPlan(2, 3, 4, 2), CPU, True)
+    for function, inputs in rivals.values():
+        for make in PASSES.values():
+            make(function, inputs)()
+    strides = [x.stride() for x in seen]
+    # Both passes of ours, channels last; then the rival's, channels first.
+    assert strides == [(24, 8, 1)] * 4 + [(24, 3, 1)] * 4
 
 
 def test_reference_equals_itself_in_all_tensors():

@@ -6,7 +6,9 @@ from functools import partial
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmscope.benchmark.gpu import rival
 from mmscope.benchmark.gpu.rival import (
     MODULE,
     channels_first_scan,
@@ -52,8 +54,8 @@ def test_vim_on_its_kernels_is_the_same_model(training):
     (grad,) = torch.autograd.grad(
         expected.square().sum(), vim.backbone.layers[0].mixer.A_b_log
     )
-    rival = with_rival_mixers(vim)
-    actual = rival(images)
+    other = with_rival_mixers(vim)
+    actual = other(images)
     (rival_grad,) = torch.autograd.grad(
         actual.square().sum(), vim.backbone.layers[0].mixer.mixer.A_b_log
     )
@@ -61,10 +63,40 @@ def test_vim_on_its_kernels_is_the_same_model(training):
     torch.testing.assert_close(rival_grad, grad, rtol=1e-3, atol=1e-5)
 
 
+class Calls(TorchDispatchMode):
+    """Note which operators run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.names.append(op.overloadpacket.__name__)
+        return op(*args, **kwargs or {})
+
+
+def test_its_projection_copies_nothing_even_with_gradients(monkeypatch):
+    strides = []
+
+    def core(x, z, *weights):
+        strides.extend([x.stride(-1), z.stride(-1)])
+        return x * z
+
+    monkeypatch.setattr(rival, 'rival_core', core)
+    mixer = with_rival_mixers(build_vim(ARCH, 32)).backbone.layers[0].mixer
+    with Calls() as calls:
+        mixer(torch.randn(2, 5, 8))
+    # The kernels want dense sequences.
+    assert strides == [1, 1]
+    before = calls.names[: calls.names.index('mul')]
+    assert 'mm' in before
+    assert not {'clone', 'copy_', '_to_copy', 'bmm'} & set(before)
+
+
 def test_it_runs_under_autocast():
-    rival = with_rival_mixers(build_vim(ARCH, 32))
+    model = with_rival_mixers(build_vim(ARCH, 32))
     with torch.autocast('cpu', torch.bfloat16):
-        out = rival(torch.randn(1, 3, 32, 32))
+        out = model(torch.randn(1, 3, 32, 32))
     out.float().sum().backward()
     assert torch.isfinite(out).all()
 
