@@ -20,8 +20,30 @@ GRAPH, CALLS = 'graph', 'calls'
 # A measured lap should last so long: launches and clocks are then nothing.
 LAP_S = 2e-3
 MAX_CALLS = 200
+AFTER_LOSS = 'not recorded: a recording before it failed in this process'
 WARM_UP = 3
 WARM_UP_ROUNDS = 2
+
+
+@dataclass
+class Process:
+    """What this process may record, and whether it lost a recording.
+
+    After a loss PyTorch's allocator and generator are left as they are while
+    recording, and later draws on the GPU fail: another process must go on.
+    ``forbidden`` says why nothing is to be recorded, if so.
+    """
+
+    lost: bool = False
+    forbidden: str = ''
+
+    def check(self) -> None:
+        """Raise a RuntimeError if nothing can or may be recorded."""
+        if self.lost or self.forbidden:
+            raise RuntimeError(self.forbidden or AFTER_LOSS)
+
+
+process = Process()
 
 
 @dataclass(frozen=True)
@@ -61,13 +83,24 @@ def record(run: Run, device: torch.device) -> tuple[Run, object]:
     Returns:
         tuple[Callable, object]: The replay, and what the run returned: on a
         GPU tensors that every replay writes anew.
+
+    Raises:
+        RuntimeError: If it cannot be recorded, or nothing may be.
     """
+    if device.type == 'cuda':
+        process.check()
     warm_up(run, device)
     if device.type != 'cuda':
         return run, run()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = run()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+    try:
+        with torch.cuda.graph(graph):
+            result = run()
+    except BaseException:
+        process.lost = True
+        # PyTorch stays on the stream on which it recorded.
+        torch.cuda.set_stream(stream)
+        raise
     return graph.replay, result
 
 
@@ -109,19 +142,35 @@ def lap(run: Run, device: torch.device) -> Lap:
     warm_up(run, device)
     if device.type != 'cuda':
         return Lap(run, 1, CALLS)
-    seconds = min(stopwatch(run, device) for _ in range(3))
-    calls = max(1, min(MAX_CALLS, round(LAP_S / max(seconds, 1e-6))))
+    calls = _calls_for(LAP_S, _shortest(run, device))
+    try:
+        replay, _ = record(_several(run, calls), device)
+        # Alone, a short run takes as long as launching it does.
+        seconds = _shortest(replay, device)
+        if seconds < LAP_S / 2 and calls < MAX_CALLS:
+            calls = _calls_for(LAP_S, seconds / calls)
+            replay, _ = record(_several(run, calls), device)
+    except RuntimeError as error:
+        torch.cuda.synchronize(device)
+        reason = str(error).splitlines()[0]
+        return Lap(_several(run, calls), calls, CALLS, reason)
+    return Lap(replay, calls, GRAPH)
 
+
+def _shortest(run: Run, device: torch.device) -> float:
+    return min(stopwatch(run, device) for _ in range(3))
+
+
+def _calls_for(lap_s: float, seconds: float) -> int:
+    return max(1, min(MAX_CALLS, round(lap_s / max(seconds, 1e-6))))
+
+
+def _several(run: Run, calls: int) -> Run:
     def several() -> None:
         for _ in range(calls):
             run()
 
-    try:
-        replay, _ = record(several, device)
-    except RuntimeError as error:
-        torch.cuda.synchronize(device)
-        return Lap(several, calls, CALLS, str(error).splitlines()[0])
-    return Lap(replay, calls, GRAPH)
+    return several
 
 
 @dataclass

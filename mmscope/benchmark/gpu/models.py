@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from mmscope.benchmark.gpu import graphs
 from mmscope.benchmark.gpu.rival import (
     MODULE,
     RIVAL,
@@ -128,6 +129,10 @@ def who_runs(
     """
     timed, skipped = [], dict(field.absent)
     for subject in field.subjects:
+        if graphs.process.lost:
+            # Even drawing images would fail now.
+            skipped[subject.name] = graphs.AFTER_LOSS
+            continue
         try:
             run = subject.make(batch)
             run()

@@ -64,6 +64,8 @@ class Record:
             0.
         earlier (dict): Seconds of each part's steps in earlier calls, which
             do not count for this one's budgets. Defaults to {}.
+        lost (list[str]): Steps of this call in which a CUDA graph could not
+            be recorded. Defaults to none.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Record:
     running: Running | None = None
     spent_s: float = 0.0
     earlier: dict[str, float] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: str | Path) -> Record:
@@ -103,6 +106,11 @@ class Record:
         self.running = None
         self.write()
 
+    def forget(self) -> None:
+        """Let the step that is being done be done again."""
+        self.running = None
+        self.write()
+
     def find(self, part: str, step: str) -> Outcome | None:
         """Return how a step ended; None if it did not run."""
         return next((x for x in self.of(part) if x.step == step), None)
@@ -124,7 +132,7 @@ class Record:
     def keep(self, states: Collection[str]) -> None:
         """Begin another call: forget outcomes that are in no such state."""
         self.outcomes = [x for x in self.outcomes if x.state in states]
-        self.running, self.earlier = None, {}
+        self.running, self.earlier, self.lost = None, {}, []
         for outcome in self.outcomes:
             before = self.earlier.get(outcome.part, 0.0)
             self.earlier[outcome.part] = before + outcome.seconds

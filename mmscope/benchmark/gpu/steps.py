@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mmscope.benchmark.gpu import graphs
 from mmscope.benchmark.gpu.record import (
     DONE,
     FAILED,
@@ -35,9 +36,13 @@ FATAL = (
     'cublas_status_execution_failed',
     'launch timed out',
     'device not ready',
+    # What a failed recording leaves behind.
+    'outside graph capture',
 )
 # Seconds that a step may take beyond its part's time before it is killed.
 GRACE_S = 15.0
+# A new process after each lost recording takes its seconds.
+MOST_LOST = 3
 # Below this it makes no sense to begin.
 LEAST_S = 1.0
 
@@ -90,7 +95,8 @@ def run_parts(
     That is in seconds since the epoch; ``tell`` gets a line an outcome.
 
     Raises:
-        Poisoned: If a step, recorded as failed, cost this process its GPU.
+        Poisoned: If a step, which is recorded, cost this process its GPU or
+            a recording.
     """
     for part in parts:
         budget = part.budget_s * scale.patience
@@ -129,6 +135,8 @@ def run_step(
         record.put(Outcome(part, step.name, OUT_OF_TIME, 0.0, [], reason))
         tell(f'{part}: {step.name}: {OUT_OF_TIME}')
         return
+    name = f'{part}, {step.name}'
+    graphs.process.forbidden = _why_no_graphs(name, record)
     record.begin(part, step.name, min(step.limit_s, left + GRACE_S))
     start = time.perf_counter()
     rows, state, reason, fatal = [], DONE, '', False
@@ -139,11 +147,25 @@ def run_step(
     except Exception as error:
         state, reason, fatal = FAILED, _describe(error), is_fatal(error)
     seconds = time.perf_counter() - start
-    record.put(Outcome(part, step.name, state, seconds, rows, reason))
     why = f': {reason.splitlines()[-1]}' if reason else ''
     tell(f'{part}: {step.name}: {state} in {seconds:.1f} s{why}')
-    if fatal:
-        raise Poisoned(f'{part}, {step.name}: {reason.splitlines()[-1]}')
+    if graphs.process.lost and name not in record.lost:
+        record.lost.append(name)
+        if state == FAILED:
+            # Without graphs it may do.
+            record.forget()
+            raise Poisoned(f'{name}{why}')
+    record.put(Outcome(part, step.name, state, seconds, rows, reason))
+    if fatal or graphs.process.lost:
+        raise Poisoned(f'{name}{why or ": a recording failed"}')
+
+
+def _why_no_graphs(name: str, record: Record) -> str:
+    if name in record.lost:
+        return 'not recorded: a recording failed the first time'
+    if len(record.lost) >= MOST_LOST:
+        return f'not recorded: {len(record.lost)} recordings failed'
+    return ''
 
 
 def _describe(error: Exception) -> str:
@@ -152,6 +174,15 @@ def _describe(error: Exception) -> str:
 
 
 def _free(device: torch.device) -> None:
+    """Give memory back, which is a first call after a kernel that went wrong.
+
+    Raises:
+        Poisoned: If that cost this process its GPU.
+    """
     gc.collect()
-    if device.type == 'cuda':
+    if device.type != 'cuda':
+        return
+    try:
         torch.cuda.empty_cache()
+    except RuntimeError as error:
+        raise Poisoned(str(error)) from error

@@ -42,6 +42,7 @@ def fake_cuda(monkeypatch):
         graph=entered,
         stream=entered,
         current_stream=Stream,
+        set_stream=lambda stream: said.append('back'),
         synchronize=lambda device: said.append('synchronize'),
     )
     monkeypatch.setattr(graphs.torch, 'cuda', fake)
@@ -58,23 +59,76 @@ def test_recording_warms_up_on_another_stream(fake_cuda):
     assert fake_cuda[-1] == 'replay'
 
 
-def test_a_lap_records_many_short_runs(fake_cuda, monkeypatch):
-    monkeypatch.setattr(graphs, 'stopwatch', lambda run, device: 1e-4)
-    calls = []
-    found = lap(lambda: calls.append(1), CUDA)
+@pytest.fixture
+def lasting(fake_cuda, monkeypatch):
+    """Let each call take seconds of launching, or of a replay's work."""
+
+    def begin(launching, working):
+        calls = []
+
+        def stopwatch(run, device):
+            before = len(fake_cuda), len(calls)
+            run()
+            if fake_cuda[before[0] :] == ['replay']:
+                return working * recorded[-1]
+            return launching
+
+        recorded = []
+
+        @contextlib.contextmanager
+        def graph(thing):
+            before = len(calls)
+            yield
+            recorded.append(len(calls) - before)
+
+        monkeypatch.setattr(graphs, 'stopwatch', stopwatch)
+        monkeypatch.setattr(graphs.torch.cuda, 'graph', graph)
+        return lambda: calls.append(1)
+
+    return begin
+
+
+def test_a_lap_records_many_short_runs(lasting):
+    found = lap(lasting(launching=1e-4, working=1e-4), CUDA)
     assert (found.kind, found.calls) == ('graph', 20)
 
 
-def test_what_cannot_be_recorded_is_called(fake_cuda, monkeypatch):
+@pytest.mark.parametrize(
+    ('working', 'calls'), [(2e-5, 100), (1e-6, 200), (6e-5, 20), (1.0, 1)]
+)
+def test_a_lap_lasts_however_long_launching_takes(lasting, working, calls):
+    launching = max(working, 1e-4)
+    found = lap(lasting(launching, working), CUDA)
+    assert (found.kind, found.calls) == ('graph', calls)
+
+
+@pytest.fixture
+def refusing(fake_cuda, monkeypatch):
     monkeypatch.setattr(graphs, 'stopwatch', lambda run, device: 1.0)
 
     def refuse(graph):
         raise RuntimeError('operation not permitted while capturing\nmore')
 
     monkeypatch.setattr(graphs.torch.cuda, 'graph', refuse)
+    return fake_cuda
+
+
+def test_what_cannot_be_recorded_is_called(refusing):
     found = lap(lambda: None, CUDA)
     assert (found.kind, found.calls) == ('calls', 1)
     assert found.reason == 'operation not permitted while capturing'
+
+
+def test_after_a_lost_recording_nothing_is_recorded(refusing, new_process):
+    assert not graphs.process.lost
+    lap(lambda: None, CUDA)
+    assert graphs.process.lost
+    # PyTorch itself would stay on the stream of the recording.
+    assert refusing[-2:] == ['back', 'synchronize']
+    assert lap(lambda: None, CUDA).reason == graphs.AFTER_LOSS
+    new_process().forbidden = 'why not'
+    assert lap(lambda: None, CUDA).reason == 'why not'
+    assert not graphs.process.lost
 
 
 def test_recorded_functions_see_new_values():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmscope.benchmark.exits import forced_run
+from mmscope.benchmark.gpu import graphs
 from mmscope.benchmark.gpu.models import who_runs
 from mmscope.benchmark.gpu.scale import CellPlan, full_scale, tiny_scale
 from mmscope.benchmark.gpu.scope_graphs import ScopeGraphs
@@ -34,6 +35,25 @@ def test_one_who_fails_does_not_spoil_the_race():
     assert skipped['absent'] == 'not installed'
 
 
+def test_after_a_lost_recording_only_those_who_ran_race():
+    def loses(batch):
+        graphs.process.lost = True
+        raise RuntimeError('operation not permitted while capturing')
+
+    def draws(batch):
+        raise RuntimeError('Offset increment outside graph capture')
+
+    subjects = [
+        Subject('eager', 'eager', lambda batch: lambda: None),
+        Subject('graph', 'graph', loses),
+        Subject('next', 'next', draws),
+    ]
+    timed, skipped = who_runs(Subjects(subjects), 4, CPU)
+    assert [one.name for one in timed] == ['eager']
+    assert 'while capturing' in skipped['graph']
+    assert skipped['next'] == graphs.AFTER_LOSS
+
+
 @pytest.mark.parametrize('ratio', [0.0, 0.5, 1.0])
 def test_graphs_of_the_branches_give_what_the_model_gives(ratio, monkeypatch):
     from mmscope.benchmark.gpu import scope_graphs
@@ -60,11 +80,11 @@ def test_graphs_of_the_branches_give_what_the_model_gives(ratio, monkeypatch):
 
 def test_single_images_take_turns():
     model = cast(build_scope(ARCH, 32), torch.float32, CPU)
-    graphs = ScopeGraphs(model, torch.randn(1, 3, 32, 32))
+    branches = ScopeGraphs(model, torch.randn(1, 3, 32, 32))
     fines = []
-    fine = graphs.prepare(1)
-    graphs._fines[1] = lambda *args: fines.append(1) or fine(*args)
-    run = graphs.gated(0.5)
+    fine = branches.prepare(1)
+    branches._fines[1] = lambda *args: fines.append(1) or fine(*args)
+    run = branches.gated(0.5)
     for _ in range(4):
         run()
     assert len(fines) == 2

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from mmscope.benchmark.gpu import graphs
 from mmscope.benchmark.gpu.record import (
     DONE,
     FAILED,
@@ -109,11 +111,90 @@ def test_a_lost_gpu_is_recorded_and_asks_for_another_process(record):
     assert found['part', 'good'].state == DONE
 
 
+def loses(error=None, way_out=False):
+    """Lose a recording, unless it was told not to record."""
+
+    def run(left):
+        if way_out and graphs.process.forbidden:
+            return [{'reason': graphs.process.forbidden}]
+        graphs.process.lost = True
+        if error:
+            raise error
+        return [{'left': left}]
+
+    return run
+
+
+def test_a_lost_recording_asks_for_another_process(record, new_process):
+    steps = (Step('bad', loses()), Step('good', works))
+    with pytest.raises(Poisoned, match='bad: a recording failed'):
+        do(record, part(*steps))
+    # What was measured without it counts.
+    assert [(x.step, x.state) for x in record.outcomes] == [('bad', DONE)]
+    new_process()
+    found = do(Record.read(record.path), part(*steps))
+    assert found['part', 'good'].state == DONE
+
+
+def test_what_fails_with_a_recording_is_tried_without_once(
+    record, new_process
+):
+    error = RuntimeError('Offset increment outside graph capture')
+    steps = (
+        Step('one', loses(error, way_out=True)),
+        Step('two', loses(error)),
+        Step('good', works),
+    )
+    while True:
+        new_process()
+        try:
+            found = do(Record.read(record.path), part(*steps))
+            break
+        except Poisoned:
+            continue
+    assert found['part', 'one'].state == DONE
+    assert 'the first time' in found['part', 'one'].rows[0]['reason']
+    assert found['part', 'two'].state == FAILED
+    assert found['part', 'good'].state == DONE
+
+
+def test_recording_is_given_up_when_it_fails_again_and_again(
+    record, new_process
+):
+    names = [f'step {i}' for i in range(6)]
+    steps = [Step(name, loses(way_out=True)) for name in names]
+    processes = 0
+    while len(record.outcomes) < len(names):
+        new_process()
+        processes += 1
+        with contextlib.suppress(Poisoned):
+            do(record, part(*steps))
+    assert processes == 4
+    reasons = [x.rows[0].get('reason') for x in record.outcomes]
+    assert reasons == [None] * 3 + ['not recorded: 3 recordings failed'] * 3
+
+
+def test_a_gpu_that_is_found_lost_between_steps_asks_for_another_process(
+    record, monkeypatch
+):
+    device = SimpleNamespace(type='cuda')
+
+    def lost():
+        raise RuntimeError(ILLEGAL)
+
+    monkeypatch.setattr('torch.cuda.empty_cache', lost)
+    scale = SimpleNamespace(device=device, patience=1.0)
+    with pytest.raises(Poisoned, match='illegal memory access'):
+        run_parts([part(Step('one', works))], scale, record, time.time() + 9)
+    assert record.find('part', 'one').state == DONE
+
+
 @pytest.mark.parametrize(
     ('text', 'fatal'),
     [
         (ILLEGAL, True),
         ('CUDA error: misaligned address', True),
+        ('Offset increment outside graph capture encountered', True),
         ('CUDA out of memory. Tried to allocate 2.00 GiB', False),
         ('mat1 and mat2 shapes cannot be multiplied', False),
     ],
