@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmscope.benchmark.gpu import parts
 from mmscope.benchmark.gpu.parity import TensorRow
-from mmscope.benchmark.gpu.record import DONE, Record
+from mmscope.benchmark.gpu.record import DONE, FAILED, Record
 from mmscope.benchmark.gpu.rival import RIVAL
 from mmscope.benchmark.gpu.sanitizer import Check
 from mmscope.benchmark.grid_rows import GridRow
@@ -95,15 +95,24 @@ def _ratio(name: str, speeds: dict[str, float], ours: str, rival: str) -> Goal:
 def _all_ok(
     record: Record, part: str, title: str, kind: type[TensorRow | Check]
 ) -> Goal:
-    """Count what is right; a step that did not end well counts as wrong."""
+    """Count what is right; a step that failed counts as wrong.
+
+    The note names the others that did not end well, too: they show nothing.
+    """
     rows, outcomes = record.rows(part, kind), record.of(part)
-    bad = [row.name for row in rows if not row.ok]
-    bad += [f'{x.step} ({x.state})' for x in outcomes if x.state != DONE]
+    wrong = [row.name for row in rows if not row.ok]
+    ended = [x for x in outcomes if x.state in (DONE, FAILED)]
+    named = sorted(
+        (x for x in outcomes if x.state != DONE),
+        key=lambda x: x.state != FAILED,
+    )
+    bad = wrong + [f'{x.step} ({x.state})' for x in named]
     more = f' and {len(bad) - 3} more' if len(bad) > 3 and rows else ''
     note = '; '.join(bad[:3]) + more or '-'
     if not rows:
         return Goal(title, 1.0, None, note)
-    return Goal(title, 1.0, 1 - len(bad) / (len(rows) + len(outcomes)), note)
+    count = len(wrong) + sum(x.state == FAILED for x in ended)
+    return Goal(title, 1.0, 1 - count / (len(rows) + len(ended)), note)
 
 
 def _shares(rows: Sequence[GridRow]) -> list[Goal]:

@@ -37,6 +37,22 @@ class Outcome:
     reason: str = ''
 
 
+def set_aside(path: Path, setting: Setting) -> Path | None:
+    """Give a file of other results another name, by the code they are of.
+
+    Returns:
+        Path | None: The new name beside the old one; None without a file.
+    """
+    if not path.is_file():
+        return None
+    stem, number = f'{path.stem}-{setting.get("source", "old")}', 1
+    new = path.with_name(f'{stem}{path.suffix}')
+    while new.exists():
+        number += 1
+        new = path.with_name(f'{stem}-{number}{path.suffix}')
+    return path.rename(new)
+
+
 @dataclass
 class Running:
     """The step that a worker is busy with.

@@ -20,6 +20,7 @@ from mmscope.benchmark.gpu.record import (
     SKIPPED,
     Outcome,
     Record,
+    set_aside,
 )
 from mmscope.benchmark.setting import ROOT, Setting, is_same_setting
 
@@ -53,10 +54,12 @@ def open_record(order: Order) -> Record:
     """Open the file of results; keep what belongs to this run.
 
     That is what was done or skipped before on the same card, commit and
-    torch; the rest will be run again.
+    torch; the rest will be run again. Results of others get another name.
     """
     record = Record.read(order.path)
     if order.again or not is_same_setting(record.setting, order.setting):
+        if record.outcomes:
+            set_aside(record.path, record.setting)
         record = Record(record.path)
     record.setting = order.setting
     record.keep((DONE,) if not order.dry_run else (DONE, SKIPPED))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmscope.benchmark.files import read_json
+from mmscope.benchmark.gpu.record import set_aside
 from mmscope.benchmark.setting import Setting, is_same_setting
 
 
@@ -61,10 +62,13 @@ def open_state(
 ) -> State:
     """Open an interrupted training, or begin a new one.
 
-    It goes on if the file is of the same card, commit and batch.
+    It goes on if the file is of the same card, commit and batch; what others
+    learned gets another name.
     """
     if path.is_file():
         old = read_json(path, State, 'benchmark.py --train-minutes')
         if is_same_setting(old.setting, setting) and old.batch == batch:
             return old
+        if old.runs:
+            set_aside(path, old.setting)
     return State(setting, batch, minutes)

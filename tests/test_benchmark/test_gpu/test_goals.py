@@ -5,7 +5,7 @@ import pytest
 from mmscope.benchmark.gpu.goals import MISSED, OPEN, REACHED, goals
 from mmscope.benchmark.gpu.op_grid import OpRow
 from mmscope.benchmark.gpu.parity import TensorRow
-from mmscope.benchmark.gpu.record import DONE, FAILED, Outcome
+from mmscope.benchmark.gpu.record import DONE, FAILED, OUT_OF_TIME, Outcome
 from mmscope.benchmark.gpu.report import (
     measured_section,
     operators_table,
@@ -72,6 +72,21 @@ def test_one_wrong_tensor_and_one_failed_step_miss_parity(record):
     assert found(record)[title].note == 'b (failed)'
     record.put(Outcome('parity', 'b', DONE, 1.0, [tensor(ok=False)]))
     assert found(record)[title].note == 'scan 1: u'
+
+
+def test_what_found_no_time_is_named_but_not_wrong(record):
+    title = 'share of tensors that equal the reference'
+    record.put(Outcome('parity', 'late', OUT_OF_TIME, 0.0))
+    assert found(record)[title].verdict == OPEN
+    record.put(Outcome('parity', 'a', DONE, 1.0, [tensor(), tensor()]))
+    goal = found(record)[title]
+    assert (goal.verdict, goal.measured) == (REACHED, 1.0)
+    assert goal.note == 'late (out of time)'
+    record.put(Outcome('parity', 'b', FAILED, 1.0, [], 'Traceback'))
+    goal = found(record)[title]
+    # Two tensors and two steps, of which one failed.
+    assert goal.measured == pytest.approx(3 / 4)
+    assert goal.note == 'b (failed); late (out of time)'
 
 
 def test_shares_are_told_for_each_batch(record):

@@ -12,6 +12,7 @@ from mmscope.benchmark.gpu.cases import (
     ParityCase,
     full_cases,
     huge_cases,
+    small_cases,
 )
 from mmscope.benchmark.gpu.inputs import draw_inputs, draw_large
 from mmscope.benchmark.gpu.op_grid import _mixers
@@ -48,6 +49,15 @@ def test_long_and_huge_shapes_are_there():
         assert case.batch * case.seqlen * case.dim > 2**31
         # 0.7 of the memory of a card with 80 GB.
         assert needed_bytes(case) < 0.7 * 78 * 2**30
+
+
+def test_what_takes_long_comes_last():
+    cases = full_cases()
+    small = [cases.index(case) for case in small_cases()]
+    long = [i for i, case in enumerate(cases) if case.seqlen > 1000]
+    assert max(small) < min(long)
+    # The longest after everything else.
+    assert {case.seqlen for case in cases[-6:]} == {16385}
 
 
 def test_tensors_are_judged_by_the_table():

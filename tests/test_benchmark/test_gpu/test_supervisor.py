@@ -100,10 +100,25 @@ def test_a_rerun_keeps_what_was_done_here(tmp_path):
     assert [x.step for x in open_record(order).outcomes] == ['one']
     again = Order(order.path, SETTING, ['ops'], again=True)
     assert open_record(again).outcomes == []
+    assert Record.read(tmp_path / 'f-abc.json').outcomes
 
 
-def test_results_of_another_card_are_not_kept(tmp_path):
+def test_results_of_another_card_or_code_are_kept_under_another_name(
+    tmp_path,
+):
     order = Order(tmp_path / 'f.json', SETTING, ['ops'])
-    record = Record(order.path, SETTING | {'device': 'another'})
-    record.put(Outcome('ops', 'one', DONE, 1.0))
-    assert open_record(order).outcomes == []
+    olds = [SETTING | {'device': 'another'}, SETTING | {'source': 'old'}]
+    for old in (*olds, *olds):
+        record = Record(order.path, old)
+        record.put(Outcome('ops', old['device'], DONE, 1.0))
+        assert open_record(order).outcomes == []
+    names = {x.name for x in tmp_path.iterdir()}
+    assert names == {
+        *('f.json', 'f-abc.json', 'f-abc-2.json'),
+        *('f-old.json', 'f-old-2.json'),
+    }
+    kept = Record.read(tmp_path / 'f-abc.json')
+    assert [x.step for x in kept.outcomes] == ['another']
+    # A file in which nothing was found yet is not kept.
+    open_record(Order(order.path, SETTING, ['ops'], again=True))
+    assert {x.name for x in tmp_path.iterdir()} == names

@@ -269,8 +269,11 @@ def test_other_files_and_settings_are_not_gone_on_with(tmp_path):
     path.write_text('[]')
     with pytest.raises(UserError, match='is not the JSON of'):
         open_state(path, SETTING, 4, 1.0)
-    write_json(path, State(SETTING | {'device': 'b'}, 4, 1.0, total=9))
+    runs = {'vim': sessions.Run('vim')}
+    write_json(path, State(SETTING | {'device': 'b'}, 4, 1.0, 9, 1.0, runs))
     assert open_state(path, SETTING, 4, 1.0).total == 0
+    # What was learned there stays.
+    assert json.loads((tmp_path / 'r-abc.json').read_text())['total'] == 9
     write_json(path, State(SETTING, 4, 1.0, total=9))
     assert open_state(path, SETTING, 4, 1.0).total == 9
     assert open_state(path, SETTING, 8, 1.0).total == 0
