@@ -113,6 +113,7 @@ def _one_worker(
     order: Order, deadline: float, tell: Callable[[str], None]
 ) -> bool:
     """Run one worker to its end; whether all is done."""
+    found = len(Record.read(order.path).outcomes)
     process = subprocess.Popen(
         command(order, deadline),
         env=environment(order),
@@ -132,7 +133,7 @@ def _one_worker(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
-    return _note_end(order, status, tell)
+    return _note_end(order, status, found, tell)
 
 
 def _why_end(order: Order, began: float, deadline: float) -> str:
@@ -157,8 +158,13 @@ def _why_end(order: Order, began: float, deadline: float) -> str:
     return ''
 
 
-def _note_end(order: Order, status: int, tell: Callable[[str], None]) -> bool:
-    """Record the step during which a worker ended; whether all is done."""
+def _note_end(
+    order: Order, status: int, found: int, tell: Callable[[str], None]
+) -> bool:
+    """Record the step during which a worker ended; whether all is done.
+
+    So many outcomes were ``found`` before it began.
+    """
     record = Record.read(order.path)
     running = record.running
     if running is not None:
@@ -171,6 +177,9 @@ def _note_end(order: Order, status: int, tell: Callable[[str], None]) -> bool:
         tell(f'{running.part}: {running.step}: {state}: {reason}')
         return False
     if status not in (0, worker.AGAIN):
+        if len(record.outcomes) > found:
+            tell(f'a worker ended with status {status} between two steps')
+            return False
         tell(f'a worker ended with status {status} before it began a step')
         return True
     return status == 0

@@ -92,6 +92,19 @@ def test_a_worker_that_cannot_begin_is_not_tried_again(start):
     assert said == ['a worker ended with status 3 before it began a step']
 
 
+def test_a_worker_that_dies_between_steps_is_replaced(start):
+    found, said = start(
+        """
+if 'one' not in done:
+    record.put(Outcome('ops', 'one', DONE, 0.1))
+    os._exit(139)
+record.put(Outcome('ops', 'two', DONE, 0.1))
+"""
+    )
+    assert [x.state for x in found.values()] == [DONE, DONE]
+    assert said == ['a worker ended with status 139 between two steps']
+
+
 def test_a_rerun_keeps_what_was_done_here(tmp_path):
     order = Order(tmp_path / 'f.json', SETTING, ['ops'])
     record = Record(order.path, SETTING)
