@@ -140,7 +140,8 @@ def who_runs(
             if is_fatal(error):
                 raise
             skipped[subject.name] = _reason(error)
-            if device.type == 'cuda':
+            # While PyTorch takes a recording to go on it refuses this.
+            if device.type == 'cuda' and not graphs.process.lost:
                 torch.cuda.empty_cache()
             continue
         timed.append(replace(subject, make=lambda _, run=run: run))
