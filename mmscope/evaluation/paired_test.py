@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import sem
 
-from mmscope.evaluation.gated_scores import STAGES
-from mmscope.evaluation.sweep_result import SweepResult
+from mmscope.evaluation.hypothesis_sides import (
+    SEED,
+    Side,
+    Sweeps,
+    side_scores,
+)
 from mmscope.evaluation.tables import Column, format_table
 
 # Standard errors beyond which a difference counts: about 95 %.
@@ -36,57 +40,6 @@ COLUMNS = (
     Column('worse', 'than'),
     Column('worse_score', 'score', '.2f'),
 )
-# Stands for the seed in the names of sweeps.
-SEED = '{seed}'
-Sweeps = Mapping[str, SweepResult]
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a hypothesis.
-
-    Args:
-        run (str): Name of a sweep.
-        stage (str): 'coarse', 'fine', or 'gated': the exits decide.
-            Defaults to 'fine'.
-        chosen_on (str): For 'gated', the sweep of another split of the same
-            model on which the threshold is chosen. Defaults to ''.
-        cost_of (str): For 'gated', the run without exits whose cost is the
-            measure. Defaults to ''.
-        cost_share (float): For 'gated', the mean cost allowed, as a share
-            of that run's. Defaults to 1.
-    """
-
-    run: str
-    stage: str = 'fine'
-    chosen_on: str = ''
-    cost_of: str = ''
-    cost_share: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.stage not in (*STAGES, 'gated'):
-            raise ValueError(
-                "stage must be 'coarse', 'fine' or 'gated', got "
-                f'{self.stage!r}'
-            )
-        if self.stage == 'gated' and not (self.chosen_on and self.cost_of):
-            raise ValueError(
-                f'the gated side {self.run!r} needs chosen_on (a sweep to '
-                'choose the threshold on) and cost_of (a run to compare '
-                'costs with)'
-            )
-
-    def __str__(self) -> str:
-        if self.stage != 'gated':
-            return f'{self.run}, {self.stage}'
-        share = f'{100 * self.cost_share:.0f} %'
-        return f'{self.run}, gated at {share} of the MACs of {self.cost_of}'
-
-    def of_seed(self, seed: int) -> Side:
-        """Return the side that one seed trained."""
-        names = ('run', 'chosen_on', 'cost_of')
-        changes = {k: getattr(self, k).replace(SEED, str(seed)) for k in names}
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -210,8 +163,8 @@ class _Pair:
 
     @classmethod
     def read(cls, better: Side, worse: Side, sweeps: Sweeps) -> _Pair:
-        first, at_better = _side_scores(better, sweeps)
-        second, at_worse = _side_scores(worse, sweeps)
+        first, at_better = side_scores(better, sweeps)
+        second, at_worse = side_scores(worse, sweeps)
         _same_images(first.index, second.index, f'{better} and {worse}')
         # An image without objects has no AP, whoever looks at it.
         scores = pd.DataFrame({'better': first, 'worse': second}).dropna()
@@ -243,62 +196,6 @@ def _verdict(lead: float, error: float) -> str:
     if abs(lead) <= NUM_ERRORS * error:
         return 'undecided'
     return 'held' if lead > 0 else 'not held'
-
-
-def _side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:
-    """Score every image in percent, and say how the threshold came about."""
-    sweep = _find(sweeps, side.run)
-    coarse, fine = (f'{stage}_{sweep.score}' for stage in STAGES)
-    if not len(sweep.images):
-        raise ValueError(f'{side}: this sweep was stored without its images')
-    images = sweep.images.set_index('name')
-    if not images.index.is_unique:
-        raise ValueError(f'{side}: image names are not unique')
-    if side.stage == 'fine':
-        return images[fine], ''
-    if coarse not in images:
-        raise ValueError(f'{side}: this run has no coarse stage')
-    if side.stage == 'coarse':
-        return images[coarse], ''
-    threshold = _threshold(side, sweeps)
-    exits = images['confidence'] >= threshold
-    ratio = float(exits.mean())
-    low, high = _costs(sweep)
-    cost = ratio * low + (1 - ratio) * high
-    share = cost / _costs(_find(sweeps, side.cost_of))[1]
-    note = (
-        f' (threshold {threshold:.3f} from {side.chosen_on}; {ratio:.1%} '
-        f'exit, {share:.1%} of the MACs)'
-    )
-    return images[coarse].where(exits, images[fine]), note
-
-
-def _threshold(side: Side, sweeps: Sweeps) -> float:
-    """Least share of exits on the other split that keeps to the cost."""
-    sweep = _find(sweeps, side.chosen_on)
-    low, high = _costs(sweep)
-    target = side.cost_share * _costs(_find(sweeps, side.cost_of))[1]
-    ratio = (high - target) / (high - low)
-    if not 0 <= ratio <= 1:
-        raise ValueError(
-            f'{side}: between {low:.4g} and {high:.4g} GMACs are possible, '
-            f'{target:.4g} are asked for'
-        )
-    values = np.sort(sweep.images['confidence'])[::-1]
-    count = math.ceil(ratio * len(values))
-    return values[count - 1] if count else np.nextafter(values[0], np.inf)
-
-
-def _costs(sweep: SweepResult) -> tuple[float, float]:
-    """Mean cost where all exit and where none does, GMACs an image."""
-    costs = sweep.rows['mean_cost']
-    return costs.iloc[0], costs.iloc[-1]
-
-
-def _find(sweeps: Sweeps, name: str) -> SweepResult:
-    if name not in sweeps:
-        raise ValueError(f'no sweep {name!r}; there are {sorted(sweeps)}')
-    return sweeps[name]
 
 
 def format_tests(tests: Sequence[PairedTest]) -> str:
