@@ -7,9 +7,8 @@ Cost:    30 epochs of 1,281,167 images; not timed here
 Paper:   75.1 % top-1, 1.3 GFLOPs, 7 M parameters
 Ours:    7,148,008 parameters, 1.294 GMACs; not trained here. The one public
          log has keep ratio 0.8 (1.2 GFLOPs, 74.8 %); 0.85 fits the row's cost
-Theirs:  8 x 64 images a step, 30 epochs, float32; its lr falls from 1e-5 to
-         5e-6 in 5 warm-up epochs and rises to 1e-5 again: constant here.
-         An EMA runs along, but scores are the weights' own: none here
+Theirs:  8 x 64 images a step, 30 epochs, float32; lr 1e-5 down to 5e-6 in 5
+         warm-up epochs and up again, constant here; EMA not scored, none here
 """
 
 _base_ = './vim_ti.py'

@@ -7,9 +7,8 @@ Command: python tools/train.py configs/imagenet/vim_ti_plus.py
 Cost:    30 epochs of 1,281,167 images; not timed here
 Paper:   no such row; ViM's: 78.3 % top-1, 94.2 % top-5
 Ours:    7,250,344 parameters, 5.369 GMACs; accuracy not trained here
-ViM's:   script has 8 x 128 images a step, 30 epochs, lr constant at 1e-5
-         (5e-6 x 1024 / 512), weight decay 1e-8, no drop path, float32; an
-         EMA runs along, but scores are the weights' own: none here
+ViM's:   8 x 128 images a step, 30 epochs, lr constant at 1e-5 (5e-6 x 1024 /
+         512), decay 1e-8, no drop path, float32; EMA not scored, none here
 """
 
 _base_ = './vim_ti.py'
