@@ -81,14 +81,16 @@ def run(args: argparse.Namespace) -> SweepResult:
     torch.manual_seed(args.seed)
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
-    check_first(args, cfg, model)
+    check_first(args, model)
     wanted = check_thresholds(model, args.thresholds)
     variants = [Variant(), *combinations(args.vary)]
+    # All before anything is scored: a split may be missing or damaged.
+    loaders = build_loaders(args, cfg)
     fitted = None
     if args.calibrate:
-        fitting = build_dataloader(cfg, args.choose_on, args.batch_size)
-        fitted = calibrate(model, fitting)
-    loader, scored = score_split(args, cfg, model, args.split, variants)
+        fitted = calibrate(model, loaders[args.choose_on])
+    loader = loaders[args.split]
+    scored = score_split(args, model, loader, variants)
     meta = describe(args, model, scored[0])
     if fitted is not None:
         names = scored[0].table['name'].tolist()
@@ -97,7 +99,7 @@ def run(args: argparse.Namespace) -> SweepResult:
     # It may have taken hours: kept, whatever happens afterwards.
     keep(args, result)
     if args.chooses:
-        meta.chosen = choose(args, cfg, model, scored[0])
+        meta.chosen = choose(args, model, loaders, scored[0])
         wanted.append(meta.chosen.exit_threshold)
         result = sweep_all(args, scored, variants, wanted, meta)
     if args.speed_images > 0:
@@ -105,17 +107,13 @@ def run(args: argparse.Namespace) -> SweepResult:
     return result
 
 
-def check_first(
-    args: argparse.Namespace, cfg: Config, model: nn.Module
-) -> None:
+def check_first(args: argparse.Namespace, model: nn.Module) -> None:
     """Find out before the scoring what would stop what comes after it."""
     if args.chooses and not is_two_stage(model):
         raise UserError(
             f'{args.config} has no early exit, so there is no threshold to '
             'choose: leave out --target-flops and --max-drop'
         )
-    if args.chooses and args.choose_on != args.split:
-        build_dataloader(cfg, args.choose_on, args.batch_size)
     if args.save_threshold and Path(args.save_threshold).is_dir():
         raise UserError(
             f'--save-threshold {args.save_threshold} is a folder: name a '
@@ -123,6 +121,19 @@ def check_first(
         )
     if args.out_dir:
         Path(args.out_dir).mkdir(parents=True, exist_ok=True)
+
+
+def build_loaders(
+    args: argparse.Namespace, cfg: Config
+) -> dict[str, DataLoader]:
+    """Build the loader of each split that is asked for, once."""
+    splits = {args.split}
+    if args.chooses or args.calibrate:
+        splits.add(args.choose_on)
+    return {
+        split: build_dataloader(cfg, split, args.batch_size)
+        for split in sorted(splits)
+    }
 
 
 def sweep_all(
@@ -157,17 +168,14 @@ def for_file(args: argparse.Namespace, result: SweepResult) -> SweepResult:
 
 def score_split(
     args: argparse.Namespace,
-    cfg: Config,
     model: nn.Module,
-    split: str,
+    loader: DataLoader,
     variants: Sequence[Variant] = (Variant(),),
-) -> tuple[DataLoader, list[EndpointImages]]:
-    """Score a split at both exits; give its loader and each variant's."""
-    loader = build_dataloader(cfg, split, args.batch_size)
+) -> list[EndpointImages]:
+    """Score a split at both exits, once a variant."""
     # Of this loader: a detector's score knows the objects of its images.
     score = default_score(model, loader)
-    scored = score_variants(model, loader, score, variants, args.convention)
-    return loader, scored
+    return score_variants(model, loader, score, variants, args.convention)
 
 
 def describe(
@@ -187,14 +195,14 @@ def describe(
 
 def choose(
     args: argparse.Namespace,
-    cfg: Config,
     model: nn.Module,
+    loaders: dict[str, DataLoader],
     reported: EndpointImages,
 ) -> ChosenThreshold:
     """Choose a threshold on one split, and save it where that is asked for."""
     images = reported
     if args.choose_on != args.split:
-        _, (images,) = score_split(args, cfg, model, args.choose_on)
+        (images,) = score_split(args, model, loaders[args.choose_on])
     threshold = choose_threshold(images, args.target_flops, args.max_drop)
     by_flops = args.target_flops is not None
     choice = ExitChoice(

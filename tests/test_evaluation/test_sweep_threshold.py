@@ -283,24 +283,6 @@ def test_classifiers_are_compared_at_shares_of_the_baseline(
     assert 'entropy' in kinds
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--repeats', '0'], 'at least 1'),
-        (['--num-draws', '0'], 'at least 1'),
-        (['--num-quantiles', '-1'], 'a whole number'),
-        (['--target-flops', '-1'], 'at least 0'),
-        (['--max-drop', 'nan'], 'at least 0'),
-    ],
-)
-def test_what_cannot_be_swept_is_said_before_anything_is(
-    sweep_tool, options, message, capsys
-):
-    with pytest.raises(SystemExit):
-        sweep_tool.main(['c.py', 'c.pth', *options])
-    assert message in capsys.readouterr().err
-
-
 def test_no_score_is_lost_to_what_comes_after_it(
     sweep_tool, write_run, tmp_path, monkeypatch
 ):

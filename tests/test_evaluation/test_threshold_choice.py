@@ -255,6 +255,11 @@ def test_choice_for_another_exit_head_is_refused():
         (['--calibrate', '--save-threshold', 'x.json'], 'need a target'),
         (['--target-flops', 'much'], 'a number of at least 0'),
         (['--thresholds', 'high'], 'invalid float value'),
+        (['--repeats', '0'], 'at least 1'),
+        (['--num-draws', '0'], 'at least 1'),
+        (['--num-quantiles', '-1'], 'a whole number'),
+        (['--target-flops', '-1'], 'at least 0'),
+        (['--max-drop', 'nan'], 'at least 0'),
     ],
 )
 def test_odd_command_lines_are_refused(options, message, capsys, load_tool):

@@ -125,7 +125,7 @@ class MultiLabelExitHead(BaseModule):
     def is_trained(self) -> bool:
         """Whether this head, or the checkpoint it came from, was trained.
 
-        With a map, both parts: a sweep compares what either says.
+        With a map, both parts; a gate asks for the one that it reads.
         """
         parts = ('', MAP) if self.has_map else ('',)
         return all(map(self.is_trained_for, parts))
