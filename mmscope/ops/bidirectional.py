@@ -16,6 +16,7 @@ from .dispatch import resolve_scan
 from .functional import selective_scan
 from .fused_cpu import can_fuse, fused_inner
 from .library import op
+from .precision import at_least_float32
 
 SCORES = ('max_norm',)
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -146,9 +147,7 @@ def _scored(
 
 def _max_norm(y: Tensor) -> Tensor:
     # softplus is monotone: the largest softplus is that of the largest y.
-    largest = y.detach().amax(-1)
-    exact = torch.promote_types(y.dtype, torch.float32)
-    return F.softplus(largest.to(exact))
+    return F.softplus(at_least_float32(y.detach().amax(-1)))
 
 
 def _both(

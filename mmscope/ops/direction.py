@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .functional import causal_conv1d
 from .library import CONV_BACKENDS
+from .precision import at_least_float32
 
 
 class DirectionWeights(NamedTuple):
@@ -99,4 +100,4 @@ Direction = DirectionWeights | DirectionModules
 
 def decay_rates(a_log: Tensor) -> Tensor:
     """Turn logarithms into negative rates, float32 at least."""
-    return -a_log.to(torch.promote_types(a_log.dtype, torch.float32)).exp()
+    return -at_least_float32(a_log).exp()

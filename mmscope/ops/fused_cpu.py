@@ -13,6 +13,7 @@ from . import library
 from .checks import check_norm_inputs
 from .direction import DirectionWeights
 from .dispatch import resolve_scan
+from .precision import at_least_float32
 
 INNER, NORM = 'bidirectional_inner_cpu', 'add_rms_norm_cpu'
 
@@ -102,7 +103,7 @@ def add_residual(x: Tensor, residual: Tensor | None) -> Tensor:
     Returns:
         Tensor: In float32 (float64 stays, for checks).
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = at_least_float32(x)
     return x if residual is None else residual + x
 
 

@@ -21,6 +21,7 @@ from mmscope.models.layers.token_scores import SCORE_METRICS, direction_scores
 from mmscope.ops import (
     DirectionModules,
     DirectionWeights,
+    at_least_float32,
     bidirectional_inner,
 )
 
@@ -152,7 +153,7 @@ class BidirectionalMamba(BaseModule):
         x_proj = getattr(self, f'x_proj{suffix}')
         dt_proj = getattr(self, f'dt_proj{suffix}')
         a_log = self.A_b_log if suffix else self.A_log
-        skip = _wide(getattr(self, f'D{suffix}'))
+        skip = at_least_float32(getattr(self, f'D{suffix}'))
         plain = (
             is_plain(conv1d, nn.Conv1d)
             and is_plain(x_proj, nn.Linear)
@@ -165,7 +166,7 @@ class BidirectionalMamba(BaseModule):
             conv1d.bias,
             x_proj.weight,
             dt_proj.weight,
-            _wide(dt_proj.bias),
+            at_least_float32(dt_proj.bias),
             a_log,
             skip,
         )
@@ -265,8 +266,3 @@ class MambaBlock(BaseModule):
         )
         mixed = self.mixer(normed, plan)
         return mixed.tokens, residual, mixed
-
-
-def _wide(param: Tensor) -> Tensor:
-    """In float32, or in float64 where it is."""
-    return param.to(torch.promote_types(param.dtype, torch.float32))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmscope.models.layers import ranking
+from mmscope.ops import at_least_float32
 
 
 def num_merged(wanted: int, patches: int) -> int:
@@ -37,10 +38,9 @@ def match(patches: Tensor, count: int) -> Tensor:
         Tensor: Index of the patch that stands for each one, its own unless
         it is merged, (B, M) int64.
     """
-    exact = torch.promote_types(patches.dtype, torch.float32)
     # Half precision has ties where there are none.
     with torch.autocast(patches.device.type, enabled=False):
-        units = F.normalize(patches.to(exact), dim=-1)
+        units = F.normalize(at_least_float32(patches), dim=-1)
         similarity = units[:, ::2] @ units[:, 1::2].mT
     best, partner = similarity.max(-1)
     order = ranking(best)[:, :count]
