@@ -94,6 +94,7 @@ MODULES: dict[Registry, dict[str, str]] = {
         'CocoDetectionDataset': 'mmscope.datasets.detection',
         'ImageFolder': 'mmscope.datasets.classification',
         'RenderedObjects': 'mmscope.datasets.demo_objects',
+        'SegmentationFolder': 'mmscope.datasets.segmentation',
     },
     TRANSFORMS: {'LoadImage': 'mmscope.datasets.loading'},
     OPTIM_WRAPPER_CONSTRUCTORS: {

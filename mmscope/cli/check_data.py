@@ -18,8 +18,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmscope.cli.arguments import add_cfg_options, tool_parser
+from mmscope.datasets.checked import without_samples
 from mmscope.datasets.coco_metric import check_evaluators
-from mmscope.datasets.files import without_samples
 from mmscope.datasets.full_check import Findings, check_all
 from mmscope.errors import DatasetLayoutError, user_errors
 from mmscope.evaluation.loading import open_config

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from .demo_objects import RenderedObjects
     from .detection import CocoDetectionDataset
     from .loading import LoadImage
-    from .segmentation import ADE20KDataset, CamVidDataset
+    from .segmentation import (
+        ADE20KDataset,
+        CamVidDataset,
+        SegmentationFolder,
+    )
 
 _LAZY = {
     **MODULES[DATASETS],

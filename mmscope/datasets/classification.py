@@ -11,14 +11,15 @@ from mmpretrain.datasets import CustomDataset
 from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
+from .checked import CheckedItems
 from .class_folders import (
     check_same_classes,
     find_images,
     list_class_folders,
 )
 from .decoding import decode_bgr, read_header
-from .files import CheckedItems, some
-from .lists import read_class_list, read_image_list
+from .files import some
+from .lists import read_class_list, read_classes, read_image_list
 
 
 @DATASETS.register_module()
@@ -57,6 +58,8 @@ class ImageFolder(CheckedItems, CustomDataset):
     ) -> None:
         self.class_list = class_list
         self.same_classes_as = same_classes_as
+        if isinstance(kwargs.get('classes'), str):
+            kwargs['classes'] = read_classes(kwargs['classes'])
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -12,6 +12,7 @@ from mmscope.errors import DatasetLayoutError
 
 from .decoding import read_header
 from .files import nearest_parent, no_file, spread
+from .masks import turned_note
 
 SHOWN = 5
 
@@ -69,7 +70,7 @@ def check_images(
     folder: str | PathLike,
     name: str | PathLike,
     num_samples: int,
-) -> None:
+) -> str:
     """Check that images are where they should be and as large as listed.
 
     Args:
@@ -77,6 +78,10 @@ def check_images(
         folder (str | PathLike): What file names are relative to.
         name (str | PathLike): What messages call the annotation file.
         num_samples (int): Images to look at, spread evenly.
+
+    Returns:
+        str: Which of them may lie another way round than their boxes; ''
+        for none.
 
     Raises:
         DatasetLayoutError: If the folder or a sampled image is missing, or
@@ -100,20 +105,26 @@ def check_images(
             f'to the folder that the file names of {name} are relative to, '
             'or unpack the images again.'
         )
-    for image in samples:
-        check_size(folder / image['file_name'], image, name)
+    paths = [(str(folder / i['file_name']), i) for i in samples]
+    turned = [path for path, i in paths if check_size(path, i, name)]
+    return turned_note(turned, len(samples), 'boxes')
 
 
 def check_size(
-    path: PathLike, listed: dict, name: str | PathLike = 'the file'
-) -> None:
+    path: str | PathLike, listed: dict, name: str | PathLike = 'the file'
+) -> bool:
     """Check that one image is as large as the annotations say.
 
+    Loading turns an image by its EXIF orientation and never its boxes.
+
     Args:
-        path (PathLike): The image.
+        path (str | PathLike): The image.
         listed (dict): With ``width`` and ``height``.
         name (str | PathLike): What messages call the annotation file.
             Defaults to 'the file'.
+
+    Returns:
+        bool: Whether nobody can tell which way round the boxes lie.
 
     Raises:
         DatasetLayoutError: If it is not, or is no complete image.
@@ -129,6 +140,7 @@ def check_size(
             f'{wanted[0]} x {wanted[1]}: boxes would not fit. Use the images '
             'that the annotations were made for, or correct the sizes.'
         )
+    return header.turns_unseen
 
 
 def _missing_text(

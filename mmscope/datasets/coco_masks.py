@@ -63,8 +63,8 @@ def check_masks(
         )
 
 
-def count_bad_polygons(content: dict, used: np.ndarray) -> tuple[int, object]:
-    """Count objects without any polygon of three points.
+def without_polygon(content: dict, used: np.ndarray) -> list[object]:
+    """Find objects without any polygon of three points.
 
     mmdet treats them as it treats crowds: trained neither as object nor
     with a mask.
@@ -74,16 +74,15 @@ def count_bad_polygons(content: dict, used: np.ndarray) -> tuple[int, object]:
         used (np.ndarray): (n,) bool, annotations that are not left out.
 
     Returns:
-        tuple[int, object]: Their number, and the first one's id.
+        list[object]: Their ids.
     """
     annotations = content['annotations']
-    bad = [
+    return [
         annotations[i]['id']
         for i in np.flatnonzero(used)
         if isinstance(parts := annotations[i]['segmentation'], list)
         and not any(map(_is_polygon, parts))
     ]
-    return len(bad), bad[0] if bad else None
 
 
 def run_total(counts: list[int] | str) -> int | None:

@@ -82,6 +82,12 @@ class Header:
         """Whether loading swaps width and height."""
         return self.orientation in TURNED
 
+    @property
+    def turns_unseen(self) -> bool:
+        """Whether loading turns it and keeps its size, as labels know it."""
+        square = self.stored[0] == self.stored[1]
+        return self.orientation != 1 and (square or not self.turned)
+
 
 def read_header(path: str | os.PathLike) -> Header:
     """Look at an image file without decoding it.

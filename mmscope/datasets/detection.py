@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os.path as osp
 from pathlib import Path
 
 import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
-from mmengine.logging import print_log
 
 from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
+from .checked import CheckedItems
 from .coco_check import check_categories, check_images, check_size
 from .coco_file import read_coco
-from .coco_masks import check_masks, count_bad_polygons
+from .coco_masks import check_masks, without_polygon
 from .coco_objects import describe, left_out, num_left_out, sort_annotations
 from .decoding import decode_bgr, naming
-from .files import CheckedItems
+from .files import some
+from .masks import turned_note
 
 
 @DATASETS.register_module()
@@ -50,6 +50,8 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
 
     def __init__(self, strict: bool = False, **kwargs: object) -> None:
         self.strict = strict
+        self._turned: list[str] = []
+        self._number = 0
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -103,15 +105,26 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
         if self._remote:
             return super().prepare_data(idx)
         info = self.get_data_info(idx)
-        check_size(info['img_path'], info, self._name())
+        self._look(info)
         with naming(info['img_path']):
             return super().prepare_data(idx)
 
     def check_item(self, index: int) -> None:
         """Decode an image; annotations are checked when they are read."""
         info = self.get_data_info(index)
-        check_size(info['img_path'], info, self._name())
+        self._number += 1
+        if check_size(info['img_path'], info, self._name()):
+            self._turned.append(info['img_path'])
         decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
+
+    def doubts(self) -> str:
+        """Say what was left out, and which images loading turns."""
+        turned = turned_note(self._turned, self._number, 'boxes')
+        return ' '.join([*self.said, *([f'{turned}.'] if turned else [])])
+
+    def _look(self, info: dict) -> None:
+        if check_size(info['img_path'], info, self._name()):
+            self.warn_of_turned(info['img_path'], 'boxes')
 
     def _open(self, path: str) -> COCO:
         content = read_coco(path, self._name(), self.test_mode)
@@ -139,7 +152,8 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
             self._warn_of_polygons(content, used, name)
         if not self._remote:
             folder = self.data_prefix['img'] or '.'
-            check_images(content, folder, name, 50 * self.sampling)
+            turned = check_images(content, folder, name, 50 * self.sampling)
+            self.warn(turned and f'{name}: {turned}.')
 
     def _check_objects(self, content: dict, name: str) -> np.ndarray:
         """Report what is left out; return which annotations are not."""
@@ -165,7 +179,8 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
                 '. CocoMetric reads the file itself and counts boxes that '
                 'are left out as objects that were not found'
             )
-            self._warn(f'{name}: {text}{note if self.test_mode else ""}.')
+            # Crowds alone are no error, however strict.
+            self.say(f'{name}: {text}{note if self.test_mode else ""}.')
         # The host would keep a box of infinite width.
         if len(found['not_finite']):
             bad = set(found['not_finite'].tolist())
@@ -177,11 +192,10 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
     def _warn_of_polygons(
         self, content: dict, used: np.ndarray, name: str
     ) -> None:
-        number, example = count_bad_polygons(content, used)
-        if number:
-            self._warn(
+        if ids := without_polygon(content, used):
+            self.warn(
                 f'{name}: objects without a polygon of three points, ignored '
-                f'like crowds: {number:,} (annotation id {example!r}).'
+                f'like crowds: {len(ids):,} (annotation ids {some(ids)}).'
             )
 
     def _name(self) -> str:
@@ -191,7 +205,3 @@ class CocoDetectionDataset(CheckedItems, CocoDataset):
     def _remote(self) -> bool:
         places = (self.ann_file, self.data_prefix.get('img', ''))
         return bool(self.backend_args) or any('://' in p for p in places)
-
-    @staticmethod
-    def _warn(text: str) -> None:
-        print_log(text, 'current', logging.WARNING)

@@ -6,7 +6,6 @@ import codecs
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -21,36 +20,6 @@ MARKS = {
     codecs.BOM_UTF16_LE: 'UTF-16',
     codecs.BOM_UTF16_BE: 'UTF-16',
 }
-
-
-class CheckedItems:
-    """A data set whose files can be looked at one by one, completely.
-
-    It opens a sample of them when it is built, unless ``sampling`` is off.
-    """
-
-    sampling = True
-
-    def check_item(self, index: int) -> None:
-        """Open and decode everything that an entry names.
-
-        Args:
-            index (int): Index of the entry.
-
-        Raises:
-            DatasetLayoutError: If a file is damaged or does not fit.
-        """
-        raise NotImplementedError
-
-
-@contextmanager
-def without_samples() -> Iterator[None]:
-    """Build data sets that open no file before :meth:`check_item` does."""
-    CheckedItems.sampling = False
-    try:
-        yield
-    finally:
-        CheckedItems.sampling = True
 
 
 def no_file(path: str | PathLike) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mmengine.dataset import ConcatDataset, RepeatDataset
@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from mmscope.errors import DatasetLayoutError
 
-from .files import SHOWN, CheckedItems
+from .checked import CheckedItems
+from .files import SHOWN
 
 
 @dataclass
@@ -20,10 +21,13 @@ class Findings:
     Args:
         number (int): Entries that were looked at.
         problems (list[str]): A sentence for each that is not right.
+        doubts (list[str]): What looks wrong over all of them, and need not
+            be.
     """
 
     number: int = 0
     problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def report(self, name: str) -> str:
         """Say how many entries are not right, and show the first three.
@@ -32,14 +36,20 @@ class Findings:
             name (str): What it calls the data set.
 
         Returns:
-            str: One line, or four.
+            str: One line, and one for each sentence.
         """
-        if not self.problems:
-            return f'{name}: {self.number:,} entries, every file is right'
-        shown = ''.join(f'\n- {text}' for text in self.problems[:SHOWN])
-        return (
-            f'{name}: {len(self.problems):,} of {self.number:,} entries are '
-            f'not right, the first are{shown}'
+        text = f'{name}: {self.number:,} entries, '
+        if self.problems:
+            text = (
+                f'{name}: {len(self.problems):,} of {self.number:,} entries '
+                f'are not right, the first are{_lines(self.problems[:SHOWN])}'
+            )
+        elif self.doubts:
+            text += 'every file can be read'
+        else:
+            text += 'every file is right'
+        return text + (
+            f'\nwhat looks wrong{_lines(self.doubts)}' if self.doubts else ''
         )
 
 
@@ -64,7 +74,13 @@ def check_all(
             if problem := _problem(part, index):
                 found.problems.append(problem)
             tell(found.number, len(dataset))
+        if isinstance(part, CheckedItems) and (text := part.doubts()):
+            (found.problems if part.strict else found.doubts).append(text)
     return found
+
+
+def _lines(sentences: Sequence[str]) -> str:
+    return ''.join(f'\n- {text}' for text in sentences)
 
 
 def _problem(dataset: Dataset, index: int) -> str:

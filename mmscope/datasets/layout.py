@@ -14,8 +14,8 @@ import os
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from mmengine.logging import print_log
 
 from mmscope.errors import DatasetLayoutError
@@ -28,8 +28,10 @@ from .files import (
     spread,
     walk_files,
 )
-from .masks import check_pair, read_mask, shift_note, turned_note
+from .masks import IGNORED, MaskIds, PairNotes
 
+# Endings of images and masks, of both releases.
+SUFFIXES = ('.jpg', '.png')
 ADE20K_URL = (
     'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip'
 )
@@ -56,22 +58,29 @@ def check_pairs(
     fix: str = '',
     *,
     reduce_zero_label: bool = True,
+    ignore_index: int = IGNORED,
     strict: bool = False,
     num_samples: int = 20,
+    suffixes: tuple[str, str] = SUFFIXES,
 ) -> int:
     """Check that every image has an 8-bit mask with ids up to num_classes.
 
     Args:
-        image_dir (str | PathLike): Folder of ``*.jpg``.
-        mask_dir (str | PathLike | None): Folder of ``*.png`` with the same
+        image_dir (str | PathLike): Folder of the images.
+        mask_dir (str | PathLike | None): Folder of masks with the same
             stems. None checks the images alone.
-        num_classes (int): Highest id that a mask may hold, 0 is ignored.
+        num_classes (int): Classes: the highest id that a mask may hold
+            where ids count from 1.
         name (str): What messages call the data. Defaults to 'the data set'.
         fix (str): Sentence that tells how to get the data. Defaults to ''.
         reduce_zero_label (bool): Whether ids count from 1. Defaults to True.
+        ignore_index (int): What is no class where they count from 0.
+            Defaults to 255.
         strict (bool): Whether what looks wrong and need not be is an error,
             not a warning. Defaults to False.
         num_samples (int): Pairs to open, spread evenly. Defaults to 20.
+        suffixes (tuple[str, str]): Endings of images and masks. Defaults to
+            ('.jpg', '.png').
 
     Returns:
         int: Number of images.
@@ -80,23 +89,17 @@ def check_pairs(
         DatasetLayoutError: If a folder is missing or empty, stems differ, or
             a mask is not what the loader expects.
     """
-    images = _stems(Path(image_dir), '.jpg', 'images', name, fix)
+    images = _stems(Path(image_dir), suffixes[0], 'images', name, fix)
     if mask_dir is None:
         return len(images)
-    masks = _stems(Path(mask_dir), '.png', 'annotations', name, fix)
+    masks = _stems(Path(mask_dir), suffixes[1], 'annotations', name, fix)
     _check_same_stems(images, masks, Path(image_dir), Path(mask_dir), name)
-    stems = spread(sorted(masks), num_samples)
-    counts, turned = np.zeros(256, int), []
-    for stem in stems:
-        if check_pair(images[stem], masks[stem], name):
-            turned.append(images[stem])
-        counts += read_mask(masks[stem], num_classes, name, reduce_zero_label)
-    notes = [
-        turned_note(turned, len(stems)),
-        shift_note(counts, num_classes, reduce_zero_label),
-    ]
-    if text := '; '.join(filter(None, notes)):
-        text = f'{name}: of {len(stems)} pairs that were opened, {text}.'
+    notes = PairNotes(
+        MaskIds(num_classes, reduce_zero_label, ignore_index, name)
+    )
+    for stem in spread(sorted(masks), num_samples):
+        notes.add(images[stem], masks[stem])
+    if text := notes.text():
         if strict:
             raise DatasetLayoutError(text)
         print_log(text, 'current', logging.WARNING)
@@ -107,7 +110,7 @@ def check_ade20k(
     root: str | PathLike,
     image_dir: str | PathLike = 'images/training',
     mask_dir: str | PathLike | None = 'annotations/training',
-    **options: int,
+    **options: Any,
 ) -> int:
     """Check one split of SceneParse150 and name what else is there.
 
@@ -117,7 +120,7 @@ def check_ade20k(
             Defaults to 'images/training'.
         mask_dir (str | PathLike | None): The split's masks, below ``root``;
             None where there are none. Defaults to 'annotations/training'.
-        **options (int): ``strict`` and others of
+        **options (Any): ``strict`` and others of
             :func:`check_pairs`.
 
     Returns:
@@ -130,7 +133,8 @@ def check_ade20k(
     root = Path(root)
     images = root / image_dir
     masks = None if mask_dir is None else root / mask_dir
-    if not _has_files(images, '.jpg'):
+    suffix, _ = options.get('suffixes', SUFFIXES)
+    if not _has_files(images, suffix):
         found = _describe_other_release(root)
         if found:
             raise DatasetLayoutError(f'ADE20K: {found}')
@@ -148,7 +152,7 @@ def check_camvid(
     root: str | PathLike,
     image_dir: str | PathLike = 'images/training',
     mask_dir: str | PathLike | None = 'annotations/training',
-    **options: int,
+    **options: Any,
 ) -> int:
     """Check one split of the 11-class CamVid in ADE20K's layout.
 
@@ -158,7 +162,7 @@ def check_camvid(
             Defaults to 'images/training'.
         mask_dir (str | PathLike | None): The split's masks, below ``root``.
             Defaults to 'annotations/training'.
-        **options (int): ``strict`` and others of
+        **options (Any): ``strict`` and others of
             :func:`check_pairs`.
 
     Returns:

@@ -49,6 +49,43 @@ def read_class_list(
     return names
 
 
+def read_names(path: str | PathLike, kind: str, wanted: str) -> list[str]:
+    """Read a list in which each line is a name, as it stands.
+
+    Args:
+        path (str | PathLike): Text file in UTF-8.
+        kind (str): What messages call it, such as 'class list'.
+        wanted (str): What each line should hold, for the messages.
+
+    Returns:
+        list[str]: A name a line.
+
+    Raises:
+        DatasetLayoutError: If the file is absent, no UTF-8 or empty, or a
+            line is empty, or begins or ends with a blank.
+    """
+    lines = read_lines(path, kind, wanted)
+    while lines and not lines[-1]:
+        lines.pop()
+    odd = [n for n, line in enumerate(lines, 1) if line != line.strip()]
+    odd += [n for n, line in enumerate(lines, 1) if not line]
+    if not lines or odd:
+        number = min(odd, default=0)
+        problem = (
+            f'line {number} is {lines[number - 1]!r}' if odd else 'is empty'
+        )
+        raise DatasetLayoutError(
+            f'{kind} {Path(path).expanduser().absolute()}: {problem}, '
+            f'expected {wanted} on each line, and no blanks around it'
+        )
+    return lines
+
+
+def read_classes(path: str | PathLike) -> list[str]:
+    """Read a file of class names; see :func:`read_names`."""
+    return read_names(path, 'class list', 'the name of a class')
+
+
 def _class_name(line: str, folders: set[str], where: str) -> str:
     name, tab, _ = line.partition('\t')
     if tab and name:

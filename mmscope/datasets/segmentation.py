@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import os.path as osp
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from mmengine.fileio import list_from_file
 from mmseg.datasets import ADE20KDataset as HostADE20KDataset
 from mmseg.datasets import BaseSegDataset
 
 from mmscope.errors import DatasetLayoutError
 from mmscope.registry import DATASETS
 
+from .checked import CheckedItems
 from .decoding import decode_bgr, naming, read_header
-from .files import CheckedItems
-from .layout import check_ade20k, check_camvid
-from .masks import check_pair, read_mask
+from .layout import check_ade20k, check_camvid, check_pairs
+from .lists import read_names
+from .masks import MaskIds, PairNotes, check_pair
 
 
 class _CheckedLayout(CheckedItems):
     """Runs ``check_layout`` before the host lists the files.
 
     Each pair is looked at again when it is loaded. Remote storage
-    (``backend_args``) is left to the host, and file lists (``ann_file``) and
-    other file endings are not looked at before.
+    (``backend_args``) is left to the host, and file lists (``ann_file``) are
+    not looked at before.
     """
 
     name: str
-    strict = False
 
-    @staticmethod
+    def __init__(self, strict: bool = False, **kwargs: object) -> None:
+        self.strict = strict
+        super().__init__(**kwargs)
+
     def check_layout(
-        root: str, image_dir: str, mask_dir: str | None, **options: int
+        self, root: str, image_dir: str, mask_dir: str | None, **options: Any
     ) -> int:
         """Raise a ``DatasetLayoutError`` if the folder is not right."""
         raise NotImplementedError
@@ -45,17 +52,11 @@ class _CheckedLayout(CheckedItems):
             DatasetLayoutError: If the folder is absent, incomplete or of
                 another release.
         """
-        released = (self.img_suffix, self.seg_map_suffix) == ('.jpg', '.png')
-        if released and not self.backend_args and not self.ann_file:
-            # The host has joined the prefixes to the root already.
-            self.check_layout(
-                self.data_root or '.',
-                osp.abspath(self.data_prefix['img_path']),
-                self._mask_dir(),
-                reduce_zero_label=self.reduce_zero_label,
-                strict=self.strict,
-                num_samples=20 * self.sampling,
-            )
+        if not self.backend_args:
+            if self.ann_file and not osp.isdir(self.ann_file):
+                self._check_list()
+            else:
+                self._check_folders()
         try:
             return super().load_data_list()
         except OSError as error:
@@ -64,6 +65,30 @@ class _CheckedLayout(CheckedItems):
                 f'{self.name}: {error.filename} cannot be listed: '
                 f'{error.strerror}. Remove links to folders above.'
             ) from error
+
+    def _check_folders(self) -> None:
+        # The host has joined the prefixes to the root already.
+        self.check_layout(
+            self.data_root or '.',
+            osp.abspath(self.data_prefix['img_path']),
+            self._mask_dir(),
+            reduce_zero_label=self.reduce_zero_label,
+            ignore_index=self.ignore_index,
+            strict=self.strict,
+            num_samples=20 * self.sampling,
+            suffixes=(self.img_suffix, self.seg_map_suffix),
+        )
+
+    def _check_list(self) -> None:
+        """Refuse a list of which the host would read other names."""
+        wanted = 'the name of an image without its ending'
+        names = read_names(self.ann_file, 'image list', wanted)
+        if names != list_from_file(self.ann_file):
+            raise DatasetLayoutError(
+                f'image list {self.ann_file} begins with the byte order mark '
+                'of UTF-8, which the host would take for a part of the first '
+                'name: save it without'
+            )
 
     def prepare_data(self, idx: int) -> object:
         """Look at image and mask, then run the pipeline.
@@ -91,17 +116,38 @@ class _CheckedLayout(CheckedItems):
     def check_item(self, index: int) -> None:
         """Decode an image and its mask."""
         info = self.get_data_info(index)
-        self._look(info)
         decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
         if mask := info.get('seg_map_path'):
-            number = len(type(self).METAINFO['classes'])
-            read_mask(mask, number, self.name, self.reduce_zero_label)
-
-    def _look(self, info: dict) -> None:
-        if mask := info.get('seg_map_path'):
-            check_pair(info['img_path'], mask, self.name)
+            self._checked.add(info['img_path'], mask)
         else:
             read_header(info['img_path'])
+
+    def doubts(self) -> str:
+        """Say what looks wrong in the pairs checked, and need not be."""
+        return self._checked.text()
+
+    @cached_property
+    def _checked(self) -> PairNotes:
+        return PairNotes(
+            MaskIds(
+                self.num_ids,
+                self.reduce_zero_label,
+                self.ignore_index,
+                self.name,
+            )
+        )
+
+    @property
+    def num_ids(self) -> int:
+        """Classes that the masks know; a config may use some of them."""
+        return len(type(self).METAINFO['classes'])
+
+    def _look(self, info: dict) -> None:
+        mask = info.get('seg_map_path')
+        if not mask:
+            read_header(info['img_path'])
+        elif check_pair(info['img_path'], mask, self.name):
+            self.warn_of_turned(info['img_path'], 'masks')
 
     def _check_labels(self, sample: object, info: dict) -> None:
         """Check what goes to the loss."""
@@ -149,10 +195,6 @@ class ADE20KDataset(_CheckedLayout, HostADE20KDataset):
 
     name = 'ADE20K'
     check_layout = staticmethod(check_ade20k)
-
-    def __init__(self, strict: bool = False, **kwargs: object) -> None:
-        self.strict = strict
-        super().__init__(**kwargs)
 
 
 @DATASETS.register_module()
@@ -216,13 +258,66 @@ class CamVidDataset(_CheckedLayout, BaseSegDataset):
         img_suffix: str = '.jpg',
         seg_map_suffix: str = '.png',
         reduce_zero_label: bool = True,
-        strict: bool = False,
         **kwargs: object,
     ) -> None:
-        self.strict = strict
         super().__init__(
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
             reduce_zero_label=reduce_zero_label,
             **kwargs,
         )
+
+
+@DATASETS.register_module()
+class SegmentationFolder(_CheckedLayout, BaseSegDataset):
+    """A folder of images and one of masks, of any classes.
+
+    Takes the arguments of mmsegmentation's ``BaseSegDataset``, and
+    ``strict``.
+
+    .. code-block:: python
+
+        dataset = dict(
+            type='mmscope.SegmentationFolder',
+            data_root='data/mine',
+            data_prefix=dict(
+                img_path='images/training',
+                seg_map_path='annotations/training'),
+            metainfo=dict(classes=('ground', 'cat', 'dog')))
+
+    Args:
+        strict (bool): Whether what is else one warning is an error: images
+            that EXIF turns, ids that look shifted. Defaults to False.
+        **kwargs (object): Of the host's.
+
+    Raises:
+        DatasetLayoutError: If ``metainfo`` names no classes, or the folders
+            are not right.
+    """
+
+    name = 'the data set'
+
+    @property
+    def num_ids(self) -> int:
+        """Classes that ``metainfo`` names."""
+        return len(self.metainfo['classes'])
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+        found = super()._load_metainfo(metainfo)
+        classes = found.get('classes')
+        if not classes or isinstance(classes, str):
+            raise DatasetLayoutError(
+                f'metainfo.classes is {classes!r}, expected the names of the '
+                'classes in the order of the ids, such as metainfo=dict('
+                "classes=('ground', 'cat')), or a text file of them"
+            )
+        return found
+
+    def check_layout(
+        self, root: str, image_dir: str, mask_dir: str | None, **options: Any
+    ) -> int:
+        """Check the folders against the classes of ``metainfo``."""
+        fix = 'Set data_root and data_prefix to the folders that hold them'
+        classes = (self.num_ids, self.name, fix)
+        return check_pairs(image_dir, mask_dir, *classes, **options)

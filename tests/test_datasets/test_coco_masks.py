@@ -7,8 +7,8 @@ from builders.coco import annotation, content
 from mmscope.datasets import DatasetLayoutError
 from mmscope.datasets.coco_masks import (
     check_masks,
-    count_bad_polygons,
     run_total,
+    without_polygon,
 )
 
 
@@ -54,8 +54,8 @@ def test_polygons_of_less_than_three_points_are_counted():
         annotation(3, segmentation=[[1, 2], [1, 2, 3, 4, 5, 6]]),
         annotation(4, segmentation={'size': [48, 64], 'counts': 'a'}),
     )
-    assert count_bad_polygons(what, all_used(what)) == (1, 2)
-    assert count_bad_polygons(what, ~all_used(what)) == (0, None)
+    assert without_polygon(what, all_used(what)) == [2]
+    assert without_polygon(what, ~all_used(what)) == []
 
 
 @pytest.mark.parametrize('counts', [[5, 5], [5, 48 * 64], [], 'zz', 'P', '`'])

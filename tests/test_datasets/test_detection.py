@@ -19,6 +19,8 @@ from mmscope.datasets import (
     CocoDetectionDataset,
     DatasetLayoutError,
 )
+from mmscope.datasets.checked import without_samples
+from mmscope.datasets.full_check import check_all
 from mmscope.registry import DATASETS
 
 LOAD = {'type': 'LoadImageFromFile'}
@@ -209,7 +211,7 @@ def test_polygons_without_area_are_ignored_and_counted(folder, said):
     what = content(annotation(1), annotation(2, segmentation=[[1, 2, 3, 4]]))
     sample = build(folder, what)[0]['data_samples']
     assert 'without a polygon of three points' in said.text
-    assert ' 1 (annotation id 2)' in said.text
+    assert ' 1 (annotation ids 2)' in said.text
     assert len(sample.gt_instances) == len(sample.ignored_instances) == 1
 
 
@@ -360,3 +362,36 @@ def test_real_cells_pass_without_masks_and_not_with(said):
     assert '945 of 945 annotations have no segmentation' in refused(
         root, **options
     )
+
+
+def test_an_image_turned_by_half_is_said_or_refused(folder, said):
+    """Its size is that of the annotations, its boxes lie elsewhere."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = folder / 'images' / '0.png'
+    Image.open(path).save(path, exif=exif)
+    what = content(annotation(1))
+    dataset = build(folder, what)
+    assert '1 of 2 images have an EXIF orientation' in said.text
+    assert 'never their boxes' in said.text
+    said.clear()
+    dataset[0], dataset[0]
+    assert said.text.count('EXIF') == 1
+    assert 'EXIF orientation' in refused(folder, what, strict=True)
+
+
+def test_a_full_check_repeats_what_was_left_out(folder):
+    what = content(annotation(1), annotation(2, bbox=[0, 0, 0, 9]))
+    with without_samples():
+        dataset = build(folder, what)
+    found = check_all(dataset)
+    assert not found.problems
+    assert 'annotation' in found.doubts[0]
+    assert 'every file is right' not in found.report('train')
+
+
+def test_strict_refuses_objects_without_a_polygon(folder):
+    thin = annotation(2, segmentation=[[1, 1, 9, 9]])
+    message = refused(folder, content(annotation(1), thin), strict=True)
+    assert 'without a polygon of three points' in message
+    assert 'annotation ids 2' in message
