@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 
 from mmscope.errors import DatasetLayoutError
 
+from .ade20k_releases import ADE20K_FIX, describe_other_release
 from .files import (
     check_regular,
     nearest_parent,
@@ -32,15 +33,6 @@ from .masks import IGNORED, MaskIds, PairNotes
 
 # Endings of images and masks, of both releases.
 SUFFIXES = ('.jpg', '.png')
-ADE20K_URL = (
-    'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip'
-)
-ADE20K_FIX = (
-    f'Download SceneParse150 ({ADE20K_URL}), unpack it so that '
-    'data/ade/ADEChallengeData2016/images/training exists, or name the '
-    'folder in the environment variable MMSCOPE_ADE20K. For a small '
-    'synthetic stand-in: mmscope scenes data/ade'
-)
 CAMVID_FIX = (
     'Name the folder that holds images/{training,validation,test} and '
     'annotations/{training,validation,test} in the environment variable '
@@ -135,7 +127,7 @@ def check_ade20k(
     masks = None if mask_dir is None else root / mask_dir
     suffix, _ = options.get('suffixes', SUFFIXES)
     if not _has_files(images, suffix):
-        found = _describe_other_release(root)
+        found = describe_other_release(root)
         if found:
             raise DatasetLayoutError(f'ADE20K: {found}')
     elif masks is not None and not masks.is_dir():
@@ -239,56 +231,3 @@ def _check_same_stems(
 def _has_files(folder: Path, suffix: str) -> bool:
     """Whether ``folder`` itself, not its subfolders, holds such files."""
     return folder.is_dir() and any(True for _ in folder.glob(f'*{suffix}'))
-
-
-def _describe_other_release(root: Path) -> str:
-    """Name what lies at ``root`` or one level from it; '' if unknown."""
-    inside = root / 'ADEChallengeData2016'
-    if (inside / 'images').is_dir():
-        return (
-            f'{root.absolute()} holds the folder ADEChallengeData2016, so '
-            'SceneParse150 lies one level further down. Set data_root to '
-            f'{inside} (MMSCOPE_ADE20K={inside}).'
-        )
-    for folder in (root, root.parent):
-        year = _full_release_year(folder)
-        if year:
-            return (
-                f'{folder.absolute()} looks like the full ADE20K release of '
-                f'{year} (index_ade20k.* and *_seg.png with more than 3,000 '
-                'object names), which is another download than the '
-                f'150-class benchmark. {ADE20K_FIX}.'
-            )
-    if (root.parent / 'images' / 'training').is_dir():
-        return (
-            f'{root.absolute()} is not there, but {root.parent.absolute()} '
-            'itself holds images/training, so SceneParse150 lies one level '
-            f'further up. Set data_root to {root.parent} '
-            f'(MMSCOPE_ADE20K={root.parent}).'
-        )
-    return ''
-
-
-def _full_release_year(folder: Path) -> str:
-    """'2016' or '2021' if ``folder`` is or holds a full release, else ''."""
-    for year, name, index in (
-        ('2016', 'ADE20K_2016_07_26', 'index_ade20k.mat'),
-        ('2021', 'ADE20K_2021_17_01', 'index_ade20k.pkl'),
-    ):
-        if any(
-            (place / index).is_file()
-            for place in (folder, folder / name, folder / name / name)
-        ):
-            return year
-        if (folder / name).is_dir() or (folder.name == name):
-            return year
-    if (folder / 'images' / 'ADE' / 'training').is_dir():
-        return '2021'
-    return '2016' if _holds_scene_folders(folder / 'images/training') else ''
-
-
-def _holds_scene_folders(folder: Path) -> bool:
-    """Whether images lie in scene folders next to ``*_seg.png`` files."""
-    if not folder.is_dir():
-        return False
-    return any(True for _ in islice(folder.glob('*/**/*_seg.png'), 1))
