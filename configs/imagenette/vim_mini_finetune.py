@@ -1,0 +1,36 @@
+"""The small ViM, trained for six more epochs.
+
+Host:    mmpretrain
+Data:    as in vim_mini.py
+Command: python tools/train.py configs/imagenette/vim_mini_finetune.py
+Cost:    under ten minutes on one CPU core for 2,400 images
+Paper:   no such experiment
+Ours:    see docs/results/what_to_refine.md
+"""
+
+_base_ = './vim_mini.py'
+
+# The last epoch of vim_mini.py.
+load_from = 'work_dirs/imagenette/vim_mini/epoch_30.pth'
+max_epochs = 6
+
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        by_epoch=True,
+        begin=0,
+        end=1,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-5,
+        by_epoch=True,
+        begin=1,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs)
