@@ -1,3 +1,5 @@
+import gc
+import signal
 import sys
 from pathlib import Path
 
@@ -5,6 +7,29 @@ import pytest
 
 # Helpers of several rooms, importable as `builders`.
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_configure():
+    # A runner prints its config five times, laid out by yapf: seconds where
+    # a path is longer than a line.
+    import yapf.yapflib.yapf_api as yapf_api
+
+    yapf_api.FormatCode = lambda text, **options: (text, False)
+
+
+def pytest_collection_finish():
+    # MMEngine collects all garbage whenever a data set is built: a second
+    # where three hosts are imported.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope='session')

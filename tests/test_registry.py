@@ -1,10 +1,10 @@
 import ast
+import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from builders.fresh import run_fresh
 
 import mmscope
 from mmscope.registry import HOSTS, MODULES
@@ -40,24 +40,62 @@ for item in sys.argv[4:]:
 
 
 def in_fresh_process(code, *args):
-    done = subprocess.run(
-        [sys.executable, '-c', code, *args], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    error = run_fresh(code, *args)
+    assert not error, error
 
 
-@pytest.mark.parametrize('scope', ['mmseg', 'mmdet', 'mmpretrain'])
-@pytest.mark.parametrize('how', ['prefix', 'custom_imports'])
-def test_types_resolve_under_every_default_scope(scope, how):
-    for host in HOSTS:
-        pytest.importorskip(f'{host}.models')
+# Imports the hosts once; each default scope is a copy of that process.
+IN_COPIES = """
+import importlib, json, os, sys, traceback
+code, cells = sys.argv[1], json.loads(sys.argv[2])
+for host in ('mmseg', 'mmdet', 'mmpretrain'):
+    importlib.import_module(host + '.models')
+failed = []
+for cell in cells:
+    child = os.fork()
+    if not child:
+        sys.argv[1:] = cell
+        try:
+            exec(code, {'__name__': '__main__'})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(cell[:3])
+assert not failed, failed
+"""
+
+
+def cell(scope, how):
+    """Arguments of ``RESOLVE``."""
     items = [
         f'{room}/{name}'
         for room, name in ALL
         if how == 'prefix' or (scope, name) not in SHADOWED
     ]
-    args = ('mmscope.', '') if how == 'prefix' else ('', 'yes')
-    in_fresh_process(RESOLVE, scope, *args, *items)
+    return [
+        scope,
+        *(('mmscope.', '') if how == 'prefix' else ('', 'yes')),
+        *items,
+    ]
+
+
+def needs_all_hosts():
+    for host in HOSTS:
+        pytest.importorskip(f'{host}.models')
+
+
+def test_types_resolve_under_every_default_scope():
+    needs_all_hosts()
+    ways = ('prefix', 'custom_imports')
+    cells = [cell(scope, how) for scope in HOSTS for how in ways]
+    in_fresh_process(IN_COPIES, RESOLVE, json.dumps(cells))
+
+
+def test_types_resolve_where_nothing_was_imported_before():
+    needs_all_hosts()
+    in_fresh_process(RESOLVE, *cell('mmdet', 'prefix'))
 
 
 def test_the_core_needs_torch_and_mmengine_alone():
@@ -149,19 +187,22 @@ sys.meta_path.insert(0, Break())
 @pytest.mark.parametrize('broken', ['mmdet', 'mmcv._ext', 'pycocotools'])
 def test_a_segmentor_does_not_ask_for_the_detection_host(broken):
     pytest.importorskip('mmseg.models')
-    block = BREAK.format(module=broken)
-    host = [sys.executable, '-c', block + 'import mmseg.models']
-    if subprocess.run(host, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip(f'mmsegmentation itself asks for {broken}')
-    in_fresh_process(
-        block
+    error = run_fresh(
+        BREAK.format(module=broken)
         + """
+try:
+    import mmseg.models
+except ImportError:
+    raise SystemExit('the host asks')
 import mmscope
 from mmengine.registry import MODELS
 assert MODELS.get('EarlyExitEncoderDecoder').__name__
 from mmscope.datasets import ADE20KDataset
 """
     )
+    if error.strip().endswith('SystemExit: the host asks'):
+        pytest.skip(f'mmsegmentation itself asks for {broken}')
+    assert not error, error
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_a_failed_command_shows_the_end_of_its_output(bare_env):
         bare_env.run('broke', bare_env.python, '-c', code)
 
 
+@pytest.mark.usefixtures('interruptible')
 def test_an_interrupted_set_up_leaves_no_compiler_behind(bare_env, tmp_path):
     pid = tmp_path / 'pid'
     script = f'sleep 60 & echo $! > {pid}.part; mv {pid}.part {pid}; wait'
