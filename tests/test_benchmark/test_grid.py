@@ -147,7 +147,8 @@ def test_cells_are_timed_where_memory_cannot_be_measured(
 
 
 def test_the_line_up_runs_with_every_neck_and_dtype(limits):
-    for neck, dtype in (('none', torch.float32), ('fpn', torch.bfloat16)):
+    # A pyramid in bfloat16 is slow on many CPUs.
+    for neck, dtype in (('none', torch.bfloat16), ('fpn', torch.float32)):
         field = make_subjects(
             TINY,
             64,

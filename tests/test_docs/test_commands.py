@@ -120,8 +120,9 @@ def check_script_of_host(script):
 def test_a_command_is_taken_by_its_tool(page, command, monkeypatch):
     monkeypatch.setattr('mmscope.runtime.ExitChoice.read', lambda path: path)
     words = [STAND_INS.get(word, word) for word in shlex.split(command)]
-    if any(command.startswith(words) for words in NOT_RUN):
-        return
+    for first, why in NOT_RUN.items():
+        if command.startswith(first):
+            pytest.skip(why)
     if words[0] == 'make':
         check_make(words[1:])
     elif words[:1] == ['python'] and words[1].startswith('HOST/'):

@@ -1,10 +1,7 @@
 """A chosen threshold keeps its promise, from the curve to a real run."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +22,6 @@ from mmscope.runtime import ExitChoice, check_pretrained, set_exit_threshold
 
 from .test_curves import endpoint_images
 
-ROOT = Path(__file__).parents[2]
 CHOICE = exit_choice()
 
 
@@ -311,17 +307,8 @@ def test_saved_threshold_is_tested_for_real(
         assert temperature == chosen['temperature'] == fitted['temperature']
     assert chosen['exit_threshold'] == ExitChoice.read(saved).exit_threshold
     assert not chosen['same_images']
-    done = subprocess.run(
-        [
-            *(sys.executable, str(ROOT / 'tools/test.py'), *run),
-            *('--exit-threshold', str(saved)),
-            *('--work-dir', str(tmp_path / 'test')),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    work = ('--work-dir', str(tmp_path / 'test'))
+    load_tool('test').main([*run, '--exit-threshold', str(saved), *work])
     (log,) = (tmp_path / 'test').glob('*/2*.json')
     real = json.loads(log.read_text())
     expected = chosen['reported']

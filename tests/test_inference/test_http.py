@@ -39,7 +39,10 @@ def serve(model):
         server = EngineServer(engine, **options)
         colours = sorted(classification.COLOURS)
         http = PredictionServer(server, 'mmpretrain', colours)
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        # Closing waits for the next look.
+        threading.Thread(
+            target=http.serve_forever, args=(0.01,), daemon=True
+        ).start()
         opened.append((http, server))
         if connect:
             return HTTPConnection(*http.server_address, timeout=10)

@@ -52,18 +52,32 @@ def installed(wheel, tmp_path_factory):
     return folder
 
 
+# Commands one behind the other; prints what each printed, and its status.
+RUN = """
+import contextlib, io, json, sys
+import mmscope.cli.main as main
+assert main.__file__.startswith(sys.argv[1]), main.__file__
+for words in json.loads(sys.argv[2]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main.main(words) or 0
+        except SystemExit as error:
+            status = error.code or 0
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+    print(json.dumps([out.getvalue(), err.getvalue(), status]))
+"""
+
+
 @pytest.fixture
 def mmscope(installed, tmp_path):
-    """Run the command in a folder of its own; give what it prints."""
+    """Run commands in a folder of its own; give what they print."""
 
-    def run(*args, status=0, **variables):
-        code = (
-            'import sys, mmscope.cli.main as m; '
-            f'assert m.__file__.startswith({str(installed)!r}), m.__file__; '
-            'm.main(sys.argv[1:])'
-        )
+    def run(*commands, **variables):
+        words = [list(map(str, command)) for command in commands]
         done = subprocess.run(
-            [sys.executable, '-c', code, *map(str, args)],
+            [sys.executable, '-c', RUN, str(installed), json.dumps(words)],
             cwd=tmp_path,
             env={
                 **os.environ,
@@ -75,8 +89,8 @@ def mmscope(installed, tmp_path):
             capture_output=True,
             text=True,
         )
-        assert done.returncode == status, done.stderr[-3000:]
-        return done.stdout if status == 0 else done.stderr
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
 
@@ -99,37 +113,46 @@ def test_a_wheel_carries_configs_sources_and_types(wheel):
 
 
 def test_the_command_finds_configs_by_their_names(mmscope, tmp_path):
-    names = mmscope('config').splitlines()
-    assert 'ade20k/mambascope_ti_upernet' in names
-    assert "type='mmscope.MambaScope'" in mmscope(
-        'config', 'mambascope_ti_upernet'
+    found = mmscope(
+        ['config'],
+        ['config', 'mambascope_ti_upernet'],
+        ['config', 'vim_ti_upernet', '--copy', 'mine'],
+        ['config', 'mine/ade20k/vim_ti_upernet.py'],
+        ['config', 'vim_ti_uppernet'],
+        ['trian'],
     )
-    copy = Path(mmscope('config', 'vim_ti_upernet', '--copy', 'mine').strip())
-    assert (tmp_path / copy).is_file()
-    assert "type='mmscope.VisionMamba'" in mmscope('config', copy)
-    assert '/vim_ti_upernet?' in mmscope('config', 'vim_ti_uppernet', status=1)
-    assert "no command 'trian'" in mmscope('trian', status=2)
+    names, scope, copy, vim, misspelt, unknown = found
+    assert 'ade20k/mambascope_ti_upernet' in names[0].splitlines()
+    assert "type='mmscope.MambaScope'" in scope[0]
+    assert copy[0].strip() == 'mine/ade20k/vim_ti_upernet.py'
+    assert (tmp_path / copy[0].strip()).is_file()
+    assert "type='mmscope.VisionMamba'" in vim[0]
+    assert '/vim_ti_upernet?' in misspelt[1]
+    assert misspelt[2] != 0
+    assert "no command 'trian'" in unknown[1]
+    assert unknown[2] == 2
 
 
 @pytest.mark.slow
 def test_the_model_in_a_wheel_looks_at_pictures(mmscope, tmp_path):
     pytest.importorskip('mmpretrain')
-    assert 'exit ratio' in mmscope('demo', '--first-look')
+    ((out, _, status),) = mmscope(['demo', '--first-look'])
+    assert 'exit ratio' in out
+    assert status == 0
     assert (tmp_path / 'work_dirs/demo/pictures/first_look.png').is_file()
 
 
 @pytest.mark.slow
 def test_a_wheel_trains_tests_and_counts_outside_a_checkout(mmscope, tmp_path):
     pytest.importorskip('mmseg.models')
-    mmscope('scenes', tmp_path, '--train', 4, '--val', 2)
-    data = {'MMSCOPE_ADE20K': str(tmp_path / 'ADEChallengeData2016')}
-    work = ('--work-dir', 'work')
-    mmscope('train', 'mambascope_ti_upernet', *work, *TINY, **data)
-    assert (tmp_path / 'work/iter_6.pth').is_file()
-    mmscope(
-        *('test', 'mambascope_ti_upernet', 'work/iter_6.pth', *work),
-        *('--exit-threshold', 0, *TINY),
-        **data,
+    name, work = 'mambascope_ti_upernet', ('--work-dir', 'work')
+    found = mmscope(
+        ['scenes', tmp_path, '--train', 4, '--val', 2],
+        ['flops', name, '--json'],
+        ['train', name, *work, *TINY],
+        ['test', name, 'work/iter_6.pth', *work, '--exit-threshold', 0, *TINY],
+        MMSCOPE_ADE20K=str(tmp_path / 'ADEChallengeData2016'),
     )
-    counted = mmscope('flops', 'mambascope_ti_upernet', '--json')
-    assert json.loads(counted)['params'] == 12_685_826
+    assert [status for *_, status in found] == [0] * 4, found
+    assert (tmp_path / 'work/iter_6.pth').is_file()
+    assert json.loads(found[1][0])['params'] == 12_685_826

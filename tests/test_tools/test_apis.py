@@ -109,7 +109,6 @@ def test_the_effective_batch_is_said_with_what_to_do(
 )
 def test_freed_memory_is_kept():
     assert keep_freed_memory()
-    assert torch.ones(2**24).sum() == 2**24
 
 
 def test_every_launcher_tells_its_processes(monkeypatch):

@@ -24,7 +24,7 @@ from mmscope.models import (
 from mmscope.registry import MODELS
 from mmscope.testing import assert_close
 
-ARCH = {'embed_dims': 16, 'num_layers': 4}
+ARCH = {'embed_dims': 16, 'num_layers': 2}
 # A family, its scope, and options of both.
 FAMILIES = {
     'VideoMamba': (VideoMamba, VideoMambaScope, {}),
@@ -98,7 +98,7 @@ def test_another_out_type_is_refused(family):
 
 HOSTS = {
     'cls_token': {},
-    'featmap': {'out_type': 'featmap', 'out_indices': (0, 3)},
+    'featmap': {'out_type': 'featmap', 'out_indices': (0, 1)},
 }
 
 
