@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mmengine.config import DictAction
 
@@ -14,50 +15,35 @@ if TYPE_CHECKING:
     from mmscope.runtime import ExitChoice
 
 Parser = argparse.ArgumentParser
+N = TypeVar('N', int, float)
 
 
-def whole(text: str) -> int:
-    """Read an integer of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(
-            f'expected a whole number, got {text!r}'
-        )
-    return int(text)
+def _reader(
+    kind: Callable[[str], N],
+    expected: str,
+    least: float,
+    most: float = sys.float_info.max,
+) -> Callable[[str], N]:
+    """Make what reads a finite number between two others."""
+
+    def read(text: str) -> N:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f'expected {expected}, got {text!r}'
+            )
+        return value
+
+    return read
 
 
-def positive(text: str) -> int:
-    """Read an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f'expected an integer of at least 1, got {text!r}'
-        )
-    return int(text)
-
-
-def amount(text: str) -> float:
-    """Read a finite number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(
-            f'expected a number of at least 0, got {text!r}'
-        )
-    return value
-
-
-def fraction(text: str) -> float:
-    """Read a number in [0, 1]."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f'expected a fraction in [0, 1], got {text!r}'
-        )
-    return value
+whole = _reader(int, 'a whole number', 0)
+positive = _reader(int, 'an integer of at least 1', 1)
+amount = _reader(float, 'a number of at least 0', 0)
+fraction = _reader(float, 'a fraction in [0, 1]', 0, 1)
 
 
 def device(text: str) -> str:
@@ -177,8 +163,8 @@ def add_exit_threshold(
 
 
 def add_check(parser: Parser) -> None:
-    """Add what compares a document with what --insert would write."""
-    text = 'fail unless --insert is already up to date'
+    """Add what compares documents with what would be written."""
+    text = 'fail unless everything is up to date'
     parser.add_argument('--check', action='store_true', help=text)
 
 

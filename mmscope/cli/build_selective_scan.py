@@ -13,16 +13,13 @@ from __future__ import annotations
 import argparse
 
 from mmscope.benchmark.gpu.build_rival import PACKAGE, build
-from mmscope.cli.arguments import positive
+from mmscope.cli.arguments import positive, tool_parser
 from mmscope.errors import user_errors
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('folder', help='gets the module; put on PYTHONPATH')
     parser.add_argument(
         '--source',

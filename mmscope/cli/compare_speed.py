@@ -17,17 +17,14 @@ import argparse
 
 from mmscope.benchmark.checkouts import Step, add_step, compare_checkouts
 from mmscope.benchmark.setting import ROOT, commit, describe_setting
-from mmscope.cli.arguments import positive
+from mmscope.cli.arguments import positive, tool_parser
 from mmscope.errors import user_errors
 from mmscope.models.backbones.arguments import ARCHS
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('before', help='checkout without the change')
     parser.add_argument(
         'after', nargs='?', default=ROOT, help='with it (default: this one)'

@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmscope.benchmark.setting import describe_setting
+from mmscope.cli.arguments import tool_parser
 from mmscope.errors import UserError, user_errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,10 +69,7 @@ FOOT = """
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--commit',
         action='append',

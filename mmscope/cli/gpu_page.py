@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mmscope.analysis.markers import update_document
 from mmscope.benchmark.gpu.report import page_section
+from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.errors import user_errors
 
 TOOL = 'gpu_first measurements'
@@ -27,19 +28,14 @@ TOOL = 'gpu_first measurements'
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--page', type=Path, default=Path('docs/results/gpu.md')
     )
     parser.add_argument(
         '--json', type=Path, help='measurements (default: beside the page)'
     )
-    parser.add_argument(
-        '--check', action='store_true', help='fail if the page is out of date'
-    )
+    add_check(parser)
     return parser.parse_args(arguments)
 
 

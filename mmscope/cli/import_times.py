@@ -9,13 +9,14 @@ than the clock, and what else was loaded.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from mmscope.cli.arguments import tool_parser
 
 PARTS = ('mmscope', 'ops', 'models', 'datasets', 'engine', 'evaluation')
 PARTS += ('visualization',)
@@ -60,10 +61,7 @@ def measure(checkout: Path, target: str) -> tuple[float, list[str]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     here = Path(__file__).resolve().parents[2]
     parser.add_argument('checkouts', nargs='*', type=Path, default=[here])
     parser.add_argument('--repeats', type=int, default=3)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmscope.cli.arguments import tool_parser
+from mmscope.cli.arguments import fraction, positive, tool_parser, whole
 from mmscope.datasets.demo_writer import FOLDER, write_scenes
 
 
@@ -20,26 +20,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     parser.add_argument('out', help=f'folder in which {FOLDER} is written')
-    parser.add_argument('--train', type=int, default=200, help='images')
-    parser.add_argument('--val', type=int, default=60, help='images')
-    parser.add_argument('--height', type=int, default=192, help='pixels')
-    parser.add_argument('--width', type=int, default=256, help='pixels')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--cluttered',
-        type=float,
-        default=0.5,
-        help='share of scenes with many small things, in [0, 1]',
-    )
-    args = parser.parse_args(argv)
-    for name in ('train', 'val', 'height', 'width'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name} must be at least 1')
-    if args.seed < 0:
-        parser.error('--seed must be at least 0')
-    if not 0 <= args.cluttered <= 1:
-        parser.error('--cluttered must lie in [0, 1]')
-    return args
+    add, count = parser.add_argument, {'type': positive}
+    add('--train', default=200, help='images', **count)
+    add('--val', default=60, help='images', **count)
+    add('--height', default=192, help='pixels', **count)
+    add('--width', default=256, help='pixels', **count)
+    add('--seed', type=whole, default=0)
+    text = 'share of scenes with many small things, in [0, 1]'
+    add('--cluttered', type=fraction, default=0.5, help=text)
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:

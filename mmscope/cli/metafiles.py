@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from mmscope.cli.arguments import tool_parser
+from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.cli.get_flops import count
 from mmscope.cli.get_flops import parse_args as flops_args
 from mmscope.runtime.configs import config_names, configs_folder
@@ -98,9 +98,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='FOLDER',
         help='of configs/, such as ade20k (default: all)',
     )
-    parser.add_argument(
-        '--check', action='store_true', help='write nothing, say what differs'
-    )
+    add_check(parser)
     return parser.parse_args(argv)
 
 

@@ -36,6 +36,7 @@ from mmscope.benchmark.grid_rows import Grid
 from mmscope.benchmark.growth import GrowthFile, growth_section
 from mmscope.benchmark.many_images import PARTS, Part, part_section
 from mmscope.benchmark.ratios import RatiosFile, ratios_section
+from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.errors import UserError, user_errors
 
 
@@ -70,16 +71,11 @@ PAGES = {
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--page', type=Path, default=Path('docs/results/speed.md')
     )
-    parser.add_argument(
-        '--check', action='store_true', help='fail if the page is out of date'
-    )
+    add_check(parser)
     args = parser.parse_args(arguments)
     if args.page.name not in PAGES:
         parser.error(

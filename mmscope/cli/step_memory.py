@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from mmscope.benchmark.memory import memory_method, peak_growth
+from mmscope.cli.arguments import tool_parser
 from mmscope.registry import MODELS
 
 MIB = 2**20
@@ -90,10 +91,7 @@ def row(kind: str, side: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure all, print the page and write it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--types', nargs='+', default=['VisionMamba', 'MambaScope']
     )

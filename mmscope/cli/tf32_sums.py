@@ -11,12 +11,11 @@ relative root mean square, as they are and after the last step, to bfloat16.
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmscope.cli.arguments import tool_parser
 from mmscope.evaluation.tables import Column, format_table
 from mmscope.testing import doubled, relative_rms, scan_inputs
 
@@ -93,10 +92,7 @@ def compare(dim: int, seqlen: int, d_state: int) -> list[dict]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--dim', type=int, default=768)
     parser.add_argument('--seqlen', type=int, default=197)
     args = parser.parse_args(arguments)
