@@ -1,177 +1,84 @@
-"""The scans and convolutions whose kernels are compiled and predicted."""
+"""The scans whose kernels are compiled and predicted."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
 from itertools import product
-from multiprocessing import get_context
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmscope.benchmark.gpu_disassembly import CHUNK
-from mmscope.benchmark.gpu_kernels import (
-    Launch,
-    count,
-    record_of,
-    unique,
-)
+from mmscope.benchmark.gpu_kernels import Launch, count, recorded, unique
 from mmscope.benchmark.gpu_predictions import (
     BATCHES,
     LENGTHS,
+    Counts,
     Kernel,
-    Side,
     Work,
     case_name,
 )
 
 # ViM-S (arXiv:2401.09417): d_inner 768, d_state 16, dt_rank 24. MambaScope-S
 # has the same mixers; each also scores its tokens.
-DIM, D_STATE, DT_RANK, CONV_WIDTH = 768, 16, 24, 4
+DIM, D_STATE, DT_RANK = 768, 16, 24
+CAPABILITY = 90
 FORWARD, TRAINING = 'forward', 'training'
 # True of every launch of a model.
 COMMON_FLAGS = ('HAS_BIAS', 'SOFTPLUS', 'HAS_D', 'EVEN', 'PACKED')
 
 
-def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Make a tensor that has a shape, and no memory."""
     return torch.empty(shape, dtype=dtype, device='meta')
 
 
-def scan_launches(
+def scan_arguments(
     batch: int,
     seqlen: int,
-    *,
     dtype: torch.dtype = torch.bfloat16,
     directions: int = 2,
-    scored: bool = False,
-    training: bool = False,
-    gated: bool = True,
+) -> tuple:
+    """Make what ``ScanInputs`` takes of one scan, as a mixer of ViM does."""
+    sizes = directions, batch, seqlen
+    u = empty(*sizes, DIM, dtype=dtype)
+    # As x_proj writes them: behind the step size's rank.
+    selected = empty(*sizes, DT_RANK + 2 * D_STATE, dtype=dtype)
+    _, B, C = selected.split((DT_RANK, D_STATE, D_STATE), -1)
+    z = empty(batch, seqlen, 2 * DIM, dtype=dtype)[..., DIM:]
+    row = empty(directions, DIM)
+    A = empty(directions, DIM, D_STATE)
+    return u, u, A, B, C, row, z, row, True, False
+
+
+def scan_launches(
+    arguments: tuple, scored: bool = False, training: bool = False
 ) -> list[Launch]:
-    """Record the launches of one scan, as a mixer of ViM calls it.
+    """Record the launches of one scan in both directions.
 
     Where it is in ``training``, states are saved and the backward follows.
     """
-    sizes = directions, batch, seqlen
-    u = _empty(*sizes, DIM, dtype=dtype)
-    # As x_proj writes them: behind the step size's rank.
-    selected = _empty(*sizes, DT_RANK + 2 * D_STATE, dtype=dtype)
-    _, B, C = selected.split((DT_RANK, D_STATE, D_STATE), -1)
-    z = _empty(batch, seqlen, 2 * DIM, dtype=dtype)[..., DIM:]
-    row = _empty(directions, DIM)
-    A = _empty(directions, DIM, D_STATE)
-    scan = u, u, A, B, C, row, z if gated else None, row, True, False
-    return record_of(partial(_run_scan, scan, scored, training))
-
-
-def _run_scan(scan: tuple, scored: bool, training: bool) -> None:
     from mmscope.ops import triton_kernels as kernels
 
-    inputs = kernels.ScanInputs(*scan)
-    if inputs.directions == 1:
-        _, states = kernels.scan_forward(inputs, training)
-    else:
+    inputs = kernels.ScanInputs(*arguments)
+    with recorded() as launches:
         *_, states = kernels.both_directions_forward(inputs, scored, training)
-    if training:
-        grad = torch.empty_like(inputs.u[0])
-        kernels.scan_backward(inputs, grad, states)
+        if training:
+            grad = torch.empty_like(inputs.u[0])
+            kernels.scan_backward(inputs, grad, states)
+    return launches
 
 
-def conv_launches(
-    batch: int,
-    seqlen: int,
-    *,
-    dtype: torch.dtype = torch.bfloat16,
-    directions: int = 2,
-) -> list[Launch]:
-    """Record the launches of a convolution and its backward."""
-    x = _empty(batch, seqlen, 2 * DIM, dtype=dtype)[..., :DIM]
-    weight = _empty(directions, DIM, CONV_WIDTH)
-    bias = _empty(directions, DIM)
-    return record_of(partial(_run_conv, x, weight, bias))
-
-
-def _run_conv(x: Tensor, weight: Tensor, bias: Tensor) -> None:
-    from mmscope.ops import triton_kernels as kernels
-
-    out = kernels.conv_forward(x, weight, bias, True, False)
-    kernels.conv_backward(out, x, weight, bias, True, False)
-
-
-class Variants(NamedTuple):
-    """Which dtypes of the sequences and numbers of directions are wanted."""
-
-    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float32)
-    directions: tuple[int, ...] = (2, 1)
-
-
-ALL_VARIANTS = Variants()
-
-
-def all_launches(wanted: Variants = ALL_VARIANTS) -> list[Launch]:
-    """Record every kernel with every set of constants for ViM-S.
-
-    Whole and cut sequences, every width of a program, with and without gate,
-    score, saved states and backward.
-    """
-    found = []
-    for dtype, directions in product(wanted.dtypes, wanted.directions):
-        scan = partial(scan_launches, dtype=dtype, directions=directions)
-        found += conv_launches(2, 197, dtype=dtype, directions=directions)
-        if directions == 1:
-            found += scan(64, 197)
-            found += scan(64, 197, training=True, gated=False)
-            continue
-        # Batches and lengths that plan_scan answers differently.
-        for batch, seqlen in ((256, 197), (64, 197), (1, 197), (1, 4097)):
-            found += scan(batch, seqlen)
-        found += scan(64, 197, scored=True)
-        for batch, seqlen in ((64, 197), (1, 1025), (8, 1025)):
-            found += scan(batch, seqlen, training=True)
-    return found
-
-
-def count_all(
-    wanted: Mapping[int, Variants], workers: int
-) -> list[tuple[Launch, Kernel]]:
-    """Compile and count all of :func:`all_launches` in some processes.
-
-    What is wanted stands by compute capability, such as 80.
-    """
-    tasks = [(c, x, key) for c, x in wanted.items() for key in _launches(x)]
-    with ProcessPoolExecutor(workers, get_context('spawn')) as pool:
-        found = list(pool.map(_count_one, tasks, chunksize=4))
-    return [
-        (_launches(variants)[key], x)
-        for (_, variants, key), x in zip(tasks, found, strict=True)
-    ]
-
-
-@cache
-def _launches(wanted: Variants) -> dict[str, Launch]:
-    return unique(all_launches(wanted))
-
-
-def _count_one(task: tuple[int, Variants, str]) -> Kernel:
-    # A launch holds what no process can send another: it is recorded again.
-    capability, variants, key = task
-    return count(_launches(variants)[key], capability)
-
-
-def case_counts(commit: str, capability: int = 90) -> Side:
+def case_counts(commit: str) -> Counts:
     """Compile and count what :func:`gpu_predictions.predict` needs."""
     kernels, cases, plans = {}, {}, {}
     for scored in (False, True):
         for part in (FORWARD,) if scored else (FORWARD, TRAINING):
             for batch, seqlen in product(BATCHES, LENGTHS):
-                launches = scan_launches(
-                    batch, seqlen, scored=scored, training=part == TRAINING
-                )
+                arguments = scan_arguments(batch, seqlen)
+                launches = scan_launches(arguments, scored, part == TRAINING)
                 name = case_name(part, scored, batch, seqlen)
                 cases[name] = [_work(x, seqlen) for x in launches]
                 plans[name] = _plan(launches)
@@ -181,19 +88,17 @@ def case_counts(commit: str, capability: int = 90) -> Side:
     }
     for work in (work for works in cases.values() for work in works):
         work.kernel = names[work.kernel]
-    counted = {
-        names[key]: _counted(x, capability) for key, x in kernels.items()
-    }
-    return Side(commit, counted, cases, plans)
+    counted = {names[key]: _counted(x) for key, x in kernels.items()}
+    return Counts(DIM, D_STATE, commit, counted, cases, plans)
 
 
-def _counted(launch: Launch, capability: int) -> Kernel:
+def _counted(launch: Launch) -> Kernel:
     flags = [
         name
         for name, value in launch.constants.items()
         if value is True and name not in COMMON_FLAGS
     ]
-    return replace(count(launch, capability), flags=' '.join(sorted(flags)))
+    return replace(count(launch, CAPABILITY), flags=' '.join(sorted(flags)))
 
 
 def _plan(launches: list[Launch]) -> str:

@@ -11,7 +11,7 @@ import inspect
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,18 +90,6 @@ def recorded() -> Iterator[list[Launch]]:
     finally:
         for module, function in zip(modules, before, strict=True):
             module.launch = function
-
-
-def why_unknown(capability: int) -> str | None:
-    """Say why Triton's assembler makes no code for a GPU; None if it does."""
-    from triton import knobs
-
-    newest = capability >= 100 and hasattr(knobs.nvidia, 'ptxas_blackwell')
-    tool = 'ptxas_blackwell' if newest else 'ptxas'
-    name = f'sm_{capability}'
-    if f"'{name}'" in run_tool(tool, '--help'):
-        return None
-    return f'the {tool} of this Triton does not know {name}'
 
 
 def build(launch: Launch, capability: int) -> object:
@@ -192,10 +180,3 @@ def count(launch: Launch, capability: int) -> Kernel:
 def unique(launches: list[Launch]) -> dict[str, Launch]:
     """Return one launch of each machine code, by :attr:`Launch.key`."""
     return {launch.key: launch for launch in reversed(launches)}
-
-
-def record_of(run: Callable[[], object]) -> list[Launch]:
-    """Return the launches of a function."""
-    with recorded() as launches:
-        run()
-    return launches

@@ -5,13 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from mmscope.benchmark.gpu_disassembly import KINDS, OTHER
-from mmscope.benchmark.gpu_predictions import (
-    CARDS,
-    WARP,
-    Counts,
-    Side,
-    predict,
-)
+from mmscope.benchmark.gpu_predictions import CARDS, WARP, Counts, predict
 from mmscope.evaluation.tables import Column, format_table
 
 KERNEL_COLUMNS = (
@@ -30,31 +24,22 @@ PREDICTION_COLUMNS = (
     Column('batch', 'batch', 'd'),
     Column('seqlen', 'tokens', 'd'),
     Column('plan', 'plan'),
-    Column('before_milliseconds', 'before, ms', '.3f'),
-    Column('before_limit', 'bound by'),
-    Column('milliseconds', 'after, ms', '.3f'),
+    Column('milliseconds', 'predicted, ms', '.3f'),
     Column('limit', 'bound by'),
-    Column('times', 'times', '.2f'),
     Column('copy_milliseconds', 'copy, ms', '.3f'),
 )
 
 
 def kernels_section(counts: Counts) -> str:
-    """Format what was counted, before and after."""
-    return '\n\n'.join(
-        f'#### {title} (commit {side.commit})\n\n{_kernels_table(side)}'
-        for title, side in (('Before', counts.before), ('After', counts.now))
-    )
-
-
-def _kernels_table(side: Side) -> str:
-    kernels = [kernel for kernel in side.kernels.values() if kernel.per_token]
+    """Format what was counted."""
+    kernels = [x for x in counts.kernels.values() if x.per_token]
     kernels.sort(key=lambda x: (x.kernel, -x.channels, x.total))
     frame = pd.DataFrame(kernels)
     frame['total'] = [x.total for x in kernels]
     kinds = pd.DataFrame([x.per_token for x in kernels])
     scaled = kinds.mul(WARP / frame.channels, axis=0)
-    return format_table(frame.join(scaled), KERNEL_COLUMNS)
+    table = format_table(frame.join(scaled), KERNEL_COLUMNS)
+    return f'Commit {counts.commit}.\n\n{table}'
 
 
 def predictions_section(counts: Counts) -> str:
@@ -62,7 +47,6 @@ def predictions_section(counts: Counts) -> str:
     parts = []
     for card in CARDS:
         frame = pd.DataFrame(predict(card, counts))
-        frame['times'] = frame.before_milliseconds / frame.milliseconds
         table = format_table(frame, PREDICTION_COLUMNS)
         parts.append(f'#### {card}\n\n{table}')
     return '\n\n'.join(parts)

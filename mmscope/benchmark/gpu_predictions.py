@@ -78,7 +78,7 @@ class Kernel:
 class Work:
     """A launch: ``programs`` of one warp, each of so many ``tokens``.
 
-    ``kernel`` is a key of :class:`Side`; ``bytes`` are read or written,
+    ``kernel`` is a key of :class:`Counts`; ``bytes`` are read or written,
     ``scratch`` bytes written and read again.
     """
 
@@ -90,23 +90,18 @@ class Work:
 
 
 @dataclass
-class Side:
-    """The kernels of a commit, the launches of each case, plans in words."""
+class Counts:
+    """What the file of counts holds, for so many channels and states.
 
+    The kernels of a commit, the launches of each case, plans in words.
+    """
+
+    dim: int
+    d_state: int
     commit: str
     kernels: dict[str, Kernel]
     cases: dict[str, list[Work]]
     plans: dict[str, str]
-
-
-@dataclass
-class Counts:
-    """What the file of counts holds, for so many channels and states."""
-
-    dim: int
-    d_state: int
-    before: Side
-    now: Side
 
 
 @dataclass(frozen=True)
@@ -128,8 +123,6 @@ class Prediction:
     d_state: int
     milliseconds: float
     limit: str
-    before_milliseconds: float
-    before_limit: str
     copy_milliseconds: float
     plan: str
 
@@ -167,10 +160,10 @@ def launch_seconds(
     return seconds, limit if limits[limit] >= LAUNCH_SECONDS else 'launches'
 
 
-def _case(side: Side, card: Card, name: str) -> tuple[float, str]:
+def _case(counts: Counts, card: Card, name: str) -> tuple[float, str]:
     launches = [
-        launch_seconds(card, launch, side.kernels[launch.kernel])
-        for launch in side.cases[name]
+        launch_seconds(card, launch, counts.kernels[launch.kernel])
+        for launch in counts.cases[name]
     ]
     return 1e3 * sum(x for x, _ in launches), max(launches)[1]
 
@@ -193,18 +186,13 @@ def read_counts(path: Path = COUNTS) -> Counts:
     return read_json(path, Counts, 'analysis_tools/gpu_kernels.py --count')
 
 
-def predict(
-    card: str | None = None, counts: Counts | None = None
-) -> list[Prediction]:
-    """Predict the scans of ViM-S and MambaScope-S on a card, or on all.
+def predict(card: str, counts: Counts) -> list[Prediction]:
+    """Predict the scans of ViM-S and MambaScope-S on a card.
 
-    From counts, or those of docs/results/gpu_kernels.json: a row a card,
-    model, part, batch and length.
+    A row a model, part, batch and length.
     """
-    counts = counts or read_counts()
     return [
-        _predict(counts, name, model, part, batch, seqlen)
-        for name in ([card] if card else CARDS)
+        _predict(counts, card, model, part, batch, seqlen)
         for model, scored in MODELS.items()
         # Training has no score: its launches are those of ViM.
         for part in (('forward',) if scored else ('forward', 'training'))
@@ -218,12 +206,10 @@ def _predict(
 ) -> Prediction:
     name = case_name(part, MODELS[model], batch, seqlen)
     dim, d_state = counts.dim, counts.d_state
-    now = _case(counts.now, CARDS[card], name)
-    before = _case(counts.before, CARDS[card], name)
     least = least_bytes(part, batch, seqlen, dim, d_state)
     return Prediction(
         *(card, model, part, batch, seqlen, dim, d_state),
-        *(*now, *before),
+        *_case(counts, CARDS[card], name),
         copy_milliseconds=1e3 * least / CARDS[card].copy_rate,
-        plan=counts.now.plans[name],
+        plan=counts.plans[name],
     )

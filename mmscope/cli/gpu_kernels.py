@@ -5,9 +5,9 @@
 
 --count compiles the kernels of ViM-S and MambaScope-S for compute capability
 9.0 and writes their instructions into the file of counts (some minutes on two
-cores); 'before' in it stays. Without it, docs/results/gpu_kernels.md and
-gpu.md beside the file are written from it. --check changes nothing and fails
-if a page is not what the file says.
+cores). Without it, docs/results/gpu_kernels.md and gpu.md beside the file are
+written from it. --check changes nothing and fails if a page is not what the
+file says.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from pathlib import Path
 
 from mmscope.analysis.markers import update_document
 from mmscope.benchmark.files import write_json
-from mmscope.benchmark.gpu_page import (
-    kernels_section,
-    predictions_section,
-)
+from mmscope.benchmark.gpu_page import kernels_section, predictions_section
 from mmscope.benchmark.gpu_predictions import COUNTS, read_counts
 from mmscope.benchmark.setting import commit
+from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.errors import UserError, user_errors
 
 SECTIONS = {
@@ -33,35 +31,23 @@ SECTIONS = {
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--counts', type=Path, default=COUNTS)
     parser.add_argument('--count', action='store_true', help='compile first')
-    parser.add_argument(
-        '--check', action='store_true', help='fail if a page is out of date'
-    )
+    add_check(parser)
     return parser.parse_args(arguments)
-
-
-def count_again(path: Path) -> None:
-    """Compile the kernels of this checkout; write the file of counts."""
-    from mmscope.benchmark.gpu_cases import case_counts
-
-    counts = read_counts(path)
-    counts.now = case_counts(commit())
-    write_json(path, counts)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments)
     with user_errors():
+        if args.count:
+            from mmscope.benchmark.gpu_cases import case_counts
+
+            write_json(args.counts, case_counts(commit()))
         if not args.counts.is_file():
             raise UserError(f'{args.counts} does not exist: see --help')
-        if args.count:
-            count_again(args.counts)
         counts = read_counts(args.counts)
         for section, (page, write) in SECTIONS.items():
             path, tool = args.counts.parent / page, f'gpu_kernels {section}'

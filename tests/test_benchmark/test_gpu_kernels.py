@@ -4,11 +4,15 @@ import os
 
 import pytest
 import torch
+from builders.gpu_launches import (
+    ALL_VARIANTS,
+    Variants,
+    count_all,
+    why_unknown,
+)
 
-from mmscope.benchmark import gpu_cases
-from mmscope.benchmark.gpu_cases import ALL_VARIANTS, Variants
+from mmscope.benchmark.gpu_cases import scan_arguments, scan_launches
 from mmscope.benchmark.gpu_disassembly import count_loops, kind_of
-from mmscope.benchmark.gpu_kernels import why_unknown
 from mmscope.ops import triton_backend
 
 if reason := triton_backend.probe():
@@ -52,7 +56,7 @@ def counted():
     wanted = dict.fromkeys(CAPABILITIES, ALL_VARIANTS)
     if not why_unknown(NEWEST):
         wanted[NEWEST] = OF_NEWEST
-    return gpu_cases.count_all(wanted, workers)
+    return count_all(wanted, workers)
 
 
 @pytest.mark.slow
@@ -151,7 +155,7 @@ def test_recorded_launches_are_not_started_and_the_launcher_comes_back():
     from mmscope.ops.triton_kernels import scan
 
     before = scan.launch
-    launches = gpu_cases.scan_launches(2, 5)
+    launches = scan_launches(scan_arguments(2, 5))
     assert [x.name for x in launches] == ['scan_kernel', 'scan_kernel']
     assert scan.launch is before
 

@@ -66,7 +66,9 @@ def test_predictions_stand_beside_measurements(page, monkeypatch):
         )
     ]
     found = {'H200': [], 'H100': predictions}
-    monkeypatch.setattr(gpu_predictions, 'predict', found.__getitem__)
+    monkeypatch.setattr(
+        gpu_predictions, 'predict', lambda card, _: found[card]
+    )
     tool.main(['--page', str(page)])
     line = next(x for x in page.read_text().splitlines() if '12.0' in x)
     assert '2.00' in line

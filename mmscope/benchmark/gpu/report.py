@@ -117,10 +117,10 @@ def page_section(path: str | Path) -> str:
 def predictor(device: str) -> Predict:
     """Look up what is predicted for a GPU, by the name of the device."""
     card = next((name for name in gpu_predictions.CARDS if name in device), '')
-    found = {
-        (x.model, x.part, *_sizes(x)): 1e3 * x.milliseconds
-        for x in (gpu_predictions.predict(card) if card else ())
-    }
+    rows = []
+    if card:
+        rows = gpu_predictions.predict(card, gpu_predictions.read_counts())
+    found = {(x.model, x.part, *_sizes(x)): 1e3 * x.milliseconds for x in rows}
 
     def predict(row: OpRow) -> float | None:
         model = 'MambaScope-S' if row.scored else 'ViM-S'
