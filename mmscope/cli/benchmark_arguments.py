@@ -12,7 +12,12 @@ from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
 from mmscope.benchmark.subjects import EXIT_RATIOS
-from mmscope.cli.arguments import device, fraction, positive
+from mmscope.cli.arguments import (
+    add_device,
+    fraction,
+    positive,
+    tool_parser,
+)
 from mmscope.cli.gpu_arguments import (
     add_gpu_modes,
     add_gpu_options,
@@ -23,7 +28,9 @@ from mmscope.ops import BACKENDS
 
 REPEATS = {'cpu': 10, 'cuda': 30}
 GRIDS = ('grid', 'growth', 'reductions')
-# What is measured to the options that the others would ignore.
+MODELS = (*GRIDS, 'ratios', 'config')
+ON_GPU = ('gpu_first', 'train_minutes')
+# Options to what is measured with them: the others would ignore them.
 TAKEN_BY = {
     'images': ('config',),
     'cfg_options': ('config', 'train_minutes'),
@@ -33,7 +40,22 @@ TAKEN_BY = {
     'neck': (*GRIDS, 'ratios'),
     'refine_ratio': (*GRIDS, 'ratios'),
     'exit_ratios': (*GRIDS, 'config'),
-    'batch_sizes': (*GRIDS, 'ratios', 'config'),
+    'batch_sizes': MODELS,
+    'dtype': MODELS,
+    'backend': MODELS,
+    'budget_s': (*GRIDS, 'config'),
+    'budget_gib': (*GRIDS, 'config'),
+    'plot': (*GRIDS, 'config'),
+    'device': (*MODELS, 'ops'),
+    'threads': (*MODELS, 'ops'),
+    'repeats': (*MODELS, 'ops'),
+    'parts': ('gpu_first',),
+    'train_config': ('train_minutes',),
+    'train_batch': ('train_minutes',),
+    'data': ('train_minutes',),
+    'dry_run': ON_GPU,
+    'again': ON_GPU,
+    'commit': ON_GPU,
 }
 
 
@@ -88,8 +110,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
 def add_how(parser: argparse.ArgumentParser) -> None:
     """Add the options of device, precision, budget and output."""
     add = parser.add_argument
-    text = 'such as cpu or cuda:0 (default: the GPU if any)'
-    add('--device', type=device, help=text)
+    add_device(parser)
     add('--dtype', choices=list(DTYPES), default='float32')
     add('--backend', choices=['auto', *BACKENDS], default='auto')
     text = 'threads of torch (default: its own)'
@@ -110,10 +131,7 @@ def parse_args(
     arguments: list[str] | None, description: str
 ) -> argparse.Namespace:
     """Read the command line, and fill in what depends on the device."""
-    parser = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(description)
     for add in (add_what, add_grid, add_how, add_gpu_options):
         add(parser)
     args = parser.parse_args(arguments)
@@ -138,16 +156,14 @@ def _refuse_ignored(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> None:
     """End with a message if what is measured has no use for an option."""
-    modes = ('ops', 'growth', 'reductions', 'ratios', 'config', 'gpu_first')
+    modes = (*MODELS[1:], 'ops', *ON_GPU)
     mode = next((name for name in modes if getattr(args, name)), 'grid')
-    if args.train_minutes is not None:
-        mode = 'train_minutes'
     for name, takers in TAKEN_BY.items():
         if mode in takers or getattr(args, name) == parser.get_default(name):
             continue
         others = ', '.join(map(_option, takers))
         advice = 'leave it out'
-        if mode == 'config':
+        if mode == 'config' and 'grid' in takers:
             advice += ', or change it with --cfg-options'
         parser.error(
             f'{_option(name)} is ignored by {_option(mode)}, it is for '
@@ -175,5 +191,3 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f'--growth takes one --arch, got {" ".join(args.arch)}')
     check_gpu(parser, args)
     _refuse_ignored(parser, args)
-    if args.plot and (args.ops or args.ratios):
-        parser.error('--plot draws the grid, --config or --growth')

@@ -60,15 +60,9 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
 def check_gpu(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> None:
-    """End with a message if options are missing or contradict each other."""
+    """End with a message if options are missing."""
     training = args.train_minutes is not None
     if not (args.gpu_first or training):
-        for name in ('dry_run', 'again', 'data', 'commit'):
-            if getattr(args, name):
-                option = name.replace('_', '-')
-                parser.error(
-                    f'--{option} belongs to --gpu-first or --train-minutes'
-                )
         return
     if args.json in (None, '-'):
         parser.error(
@@ -80,8 +74,6 @@ def check_gpu(
         )
     if training and not args.data:
         parser.error('--train-minutes needs images: --data FOLDER')
-    if args.data and not training:
-        parser.error('--data belongs to --train-minutes')
 
 
 def gpu_device(args: argparse.Namespace) -> torch.device:

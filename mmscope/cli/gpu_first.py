@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,13 +28,4 @@ def gpu_first(args: argparse.Namespace, tell: Callable[[str], None]) -> str:
         # A busy machine must not make a dry run fail.
         **({'total_s': 3600.0} if args.dry_run else {}),
     )
-    # A time limit sends this; the worker must not outlive it.
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return summary(run(order, tell))
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    return summary(run(order, tell))

@@ -14,7 +14,8 @@ from .conftest import load_tool
 from .tiny import CONFIG, OPTIONS, VIM_CONFIG
 
 # Whatever the load of the machine, nobody is skipped.
-PATIENT = ['--device', 'cpu', '--repeats', '1', '--budget-s', '600']
+QUICK = ['--device', 'cpu', '--repeats', '1']
+PATIENT = [*QUICK, '--budget-s', '600']
 SMALL_GRID = [
     *PATIENT,
     *('--arch', 'tiny'),
@@ -134,7 +135,7 @@ def test_ratios_alone_are_written_and_compared(
     monkeypatch.setattr(tool, 'growth_exponents', small)
     path = tmp_path / 'bench.json'
     args = [
-        *('--ratios', str(path), *PATIENT),
+        *('--ratios', str(path), *QUICK),
         *('--arch', 'tiny', '--batch-sizes', '1'),
     ]
     tool.main(args)
@@ -256,7 +257,7 @@ def test_growth_is_quicker_by_default(tool):
     [
         (['--exit-thresholds', '0.7'], 'trained gate of a --config'),
         (['--config', 'a.py', 'b.py', '--checkpoint', 'a.pth'], 'one for'),
-        (['--ops', '--plot', 'a.png'], '--plot draws'),
+        (['--ops', '--plot', 'a.png'], '--plot is ignored by --ops'),
         (['--ops', '--growth'], 'not allowed with'),
         (['--exit-ratios', '1.5'], 'fraction in'),
         (['--repeats', '0'], 'at least 1'),
@@ -270,6 +271,8 @@ def test_growth_is_quicker_by_default(tool):
         (['--images', '4'], '--images is ignored by the grid'),
         (['--ratios', 'a.json', '--exit-ratios', '0'], '--exit-ratios is'),
         (['--ops', '--batch-sizes', '1'], '--batch-sizes is ignored by --ops'),
+        (['--ops', '--dtype', 'bfloat16'], '--dtype is ignored by --ops'),
+        (['--ratios', 'a.json', '--budget-s', '1'], '--budget-s is ignored'),
     ],
 )
 def test_a_wrong_command_line_is_explained(tool, capsys, wrong, message):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 
 from mmscope.benchmark.gpu.parts import PARTS
 from mmscope.benchmark.gpu.supervisor import TOTAL_S
+from mmscope.cli import benchmark, gpu_first
 from mmscope.ops import triton_backend
 
 from .conftest import TOOLS, load_tool
@@ -22,6 +26,9 @@ SHRUNK = [
     'model.head.num_classes=2',
     'model.data_preprocessor.num_classes=2',
 ]
+
+
+TRAINED = ['--json', 'a', '--data', 'b']
 
 
 @pytest.fixture(scope='module')
@@ -119,8 +126,11 @@ def test_another_number_of_classes_is_explained(tool, photos, tmp_path):
     [
         (['--gpu-first'], 'a file to write to: --json FILE'),
         (['--gpu-first', '--json'], 'a file to write to: --json FILE'),
-        (['--dry-run'], '--dry-run belongs to --gpu-first'),
-        (['--commit', 'abc'], '--commit belongs to --gpu-first'),
+        (
+            ['--dry-run'],
+            '--dry-run is ignored by the grid, it is for --gpu-first',
+        ),
+        (['--commit', 'abc'], '--commit is ignored by the grid'),
         (['--train-minutes', '7', '--json', 'a'], 'needs images: --data'),
         (
             ['--train-minutes', '0', '--json', 'a', '--data', 'b'],
@@ -128,8 +138,17 @@ def test_another_number_of_classes_is_explained(tool, photos, tmp_path):
         ),
         (
             ['--gpu-first', '--json', 'a', '--data', 'b'],
-            '--data belongs to --train-minutes',
+            '--data is ignored by --gpu-first, it is for --train-minutes',
         ),
+        (
+            ['--train-minutes', '1', '--parts', 'ops', *TRAINED],
+            '--parts is ignored by --train-minutes, it is for --gpu-first',
+        ),
+        (
+            ['--gpu-first', '--json', 'a', '--train-batch', '8'],
+            '--train-batch is ignored by --gpu-first',
+        ),
+        (['--train-config', 'a.py'], '--train-config is ignored by the grid'),
         (['--gpu-first', '--ops', '--json', 'a'], 'not allowed with'),
         (['--gpu-first', '--parts', 'x', '--json', 'a'], 'invalid choice'),
     ],
@@ -156,3 +175,42 @@ def test_a_file_of_something_else_is_refused(tool, tmp_path):
     with pytest.raises(SystemExit, match='is not the JSON of'):
         tool.main(['--gpu-first', '--dry-run', '--json', str(path)])
     assert path.read_text() == '{"rows": []}'
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        ['--plot', 'a.png'],
+        ['--threads', '1'],
+        ['--device', 'cpu'],
+        ['--dtype', 'bfloat16'],
+        ['--backend', 'cpu'],
+        ['--repeats', '1'],
+        ['--budget-s', '1'],
+        ['--budget-gib', '1'],
+    ],
+)
+@pytest.mark.parametrize(
+    'mode',
+    [['--gpu-first', '--json', 'a'], ['--train-minutes', '1', *TRAINED]],
+)
+def test_options_of_the_other_measurements_are_refused(
+    tool, capsys, mode, option
+):
+    with pytest.raises(SystemExit):
+        tool.parse_args([*mode, *option], '')
+    message = f'{option[0]} is ignored by {mode[0]}, it is for the grid'
+    assert message in capsys.readouterr().err
+
+
+def test_sigterm_is_told_from_ctrl_c(monkeypatch, tmp_path, capsys):
+    def run(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(gpu_first, 'run', run)
+    path = str(tmp_path / 'a.json')
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main(['--gpu-first', '--dry-run', '--json', path])
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert 'stopped by SIGTERM' in capsys.readouterr().err

@@ -26,6 +26,7 @@ from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models.scoping import CoarseToFine
 
 DTYPE = torch.bfloat16
+SEED = 0
 
 
 @dataclass
@@ -51,17 +52,17 @@ class Progress:
 class Learner:
     """A config's model with its own loss, optimizer, schedule and hooks.
 
-    ``images`` lie on their device, ``batch`` of them make a step; ``seed``
-    decides initial values, order and augmentation.
+    ``images`` lie on their device, ``batch`` of them make a step;
+    ``SEED`` decides initial values, order and augmentation.
 
     Raises:
         UserError: If the config has what cannot be done here.
     """
 
     def __init__(
-        self, name: str, cfg: Config, images: Images, batch: int, seed: int = 0
+        self, name: str, cfg: Config, images: Images, batch: int
     ) -> None:
-        self.name, self.cfg, self.seed = name, cfg, seed
+        self.name, self.cfg = name, cfg
         self.images, self.batch = images, min(batch, len(images))
         self.device = images.pixels.device
         loader = cfg.train_dataloader
@@ -78,7 +79,7 @@ class Learner:
 
     def restart(self) -> None:
         """Begin anew: initial values depend on the seed alone."""
-        torch.manual_seed(self.seed)
+        torch.manual_seed(SEED)
         model = MODELS.build(self.cfg.model)
         # The host that the config named; this room imports none.
         kind = import_module('mmpretrain.models').BaseClassifier
@@ -116,12 +117,12 @@ class Learner:
         per_epoch = max(len(self.images) // self.batch, 1)
         epoch, place = divmod(step, per_epoch)
         if getattr(self, '_epoch', None) != epoch:
-            generator = torch.Generator().manual_seed(self.seed + epoch)
+            generator = torch.Generator().manual_seed(SEED + epoch)
             order = torch.randperm(len(self.images), generator=generator)
             self._order, self._epoch = order.to(self.device), epoch
         chosen = self._order[place * self.batch : (place + 1) * self.batch]
         generator = torch.Generator(self.device)
-        return chosen, generator.manual_seed(self.seed + 7919 * step)
+        return chosen, generator.manual_seed(SEED + 7919 * step)
 
     def train(self, number: int, total: int) -> Tensor:
         """Do some steps of so many in all, which schedule and hooks ask for.

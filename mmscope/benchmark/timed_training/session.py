@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mmscope.benchmark.files import write_json
 from mmscope.benchmark.timed_training.images import Images, evaluation_batches
-from mmscope.benchmark.timed_training.learner import Learner
+from mmscope.benchmark.timed_training.learner import SEED, Learner
 from mmscope.benchmark.timed_training.state import Point, Run, State
 from mmscope.evaluation.interleaved_timing import stopwatch
 from mmscope.evaluation.sweep import sweep
+from mmscope.evaluation.sweep_meta import SweepMeta
 from mmscope.evaluation.tables import to_records
 
 # Points of a curve, each a chunk of every model.
@@ -191,15 +192,15 @@ class Session:
             images = self.splits[split]
             batches = evaluation_batches(images, EVALUATION_BATCH)
             result = sweep(learner.model, batches)
-            result.meta = {
-                'name': learner.name,
-                'config': learner.name,
-                'checkpoint': self.checkpoint(learner).name,
-                'split': split,
-                'num_images': len(images),
-                'params': sum(p.numel() for p in learner.model.parameters()),
-                'seed': learner.seed,
-            }
+            result.meta = SweepMeta(
+                name=learner.name,
+                config=learner.name,
+                checkpoint=self.checkpoint(learner).name,
+                split=split,
+                num_images=len(images),
+                params=sum(p.numel() for p in learner.model.parameters()),
+                seed=SEED,
+            )
             name = f'{self.path.stem}-{learner.name}-{split}.json'
             result.to_json(self.path.with_name(name))
             run.sweeps[split] = to_records(result.rows)
