@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,6 +72,7 @@ def scan_inputs(
     d_state: int = 4,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    device: torch.device | str = 'cpu',
 ) -> dict[str, Tensor]:
     """Draw all inputs of a selective scan, with float32 parameters.
 
@@ -81,16 +83,17 @@ def scan_inputs(
         d_state (int): States of a channel. Defaults to 4.
         dtype (torch.dtype): Dtype of the sequences. Defaults to float32.
         seed (int): Seed of the draw. Defaults to 0.
+        device (torch.device | str): Where it is drawn. Defaults to 'cpu'.
 
     Returns:
         dict[str, Tensor]: The tensors by the names of their arguments.
     """
-    generator = torch.Generator().manual_seed(seed)
-    draw = partial(torch.randn, generator=generator)
+    options = draw_options(seed, device)
+    draw = partial(torch.randn, **options)
     return dict(
         u=draw(batch, seqlen, dim).to(dtype),
         delta=draw(batch, seqlen, dim).to(dtype),
-        A=-torch.rand(dim, d_state, generator=generator) * 4,
+        A=-torch.rand(dim, d_state, **options) * 4,
         B=draw(batch, seqlen, d_state).to(dtype),
         C=draw(batch, seqlen, d_state).to(dtype),
         D=draw(dim),
@@ -105,6 +108,8 @@ def conv_inputs(
     dim: int = 5,
     width: int = 4,
     dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: torch.device | str = 'cpu',
 ) -> dict[str, Tensor]:
     """Draw all inputs of a causal convolution, with float32 parameters.
 
@@ -114,16 +119,24 @@ def conv_inputs(
         dim (int): Channels. Defaults to 5.
         width (int): Taps of a channel. Defaults to 4.
         dtype (torch.dtype): Dtype of the sequences. Defaults to float32.
+        seed (int): Seed of the draw. Defaults to 0.
+        device (torch.device | str): Where it is drawn. Defaults to 'cpu'.
 
     Returns:
         dict[str, Tensor]: The tensors by the names of their arguments.
     """
-    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    draw = partial(torch.randn, **draw_options(seed, device))
     return dict(
         x=draw(batch, seqlen, dim).to(dtype),
         weight=draw(dim, width),
         bias=draw(dim),
     )
+
+
+def draw_options(seed: int, device: torch.device | str) -> dict[str, Any]:
+    """Return what a drawing function of torch takes."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return {'generator': generator, 'device': device}
 
 
 def run_with_grads(

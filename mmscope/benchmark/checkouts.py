@@ -100,8 +100,7 @@ def compare_checkouts(
                 result = time_interleaved(
                     entries, repeats, torch.device('cpu')
                 )
-            ratio = result.ratio(AFTER, BEFORE)
-            found[f'{arch}, batch {batch}'] = tuple(ratio)
+            found[f'{arch}, batch {batch}'] = result.ratio(AFTER, BEFORE)
     return found
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from mmscope.analysis import mean_cost, model_costs
@@ -56,20 +57,11 @@ class ConfigModel:
     dtype: torch.dtype = torch.float32
     preprocess_s: list[float] = field(default_factory=list)
 
-    @property
-    def backbone(self) -> nn.Module:
-        """Backbone of the model."""
-        return self.model.backbone
-
     def batches(self, size: int) -> list[dict]:
         """Group the images in batches of one size; the rest is left out."""
-        groups = (
-            self.items[i : i + size]
-            for i in range(0, len(self.items) - size + 1, size)
-        )
         return [
-            {key: [item[key] for item in group] for key in group[0]}
-            for group in groups
+            pseudo_collate(self.items[i : i + size])
+            for i in range(0, len(self.items) - size + 1, size)
         ]
 
     def forward(self, size: int) -> Run:
@@ -186,7 +178,7 @@ def config_subjects(
             found.append(_subject(source))
             continue
         for ratio in exit_ratios:
-            wrap = partial(forced_run, source.backbone, ratio)
+            wrap = partial(forced_run, source.model.backbone, ratio)
             name = f' {100 * ratio:g} %'
             found.append(_subject(source, name, wrap, ratio))
         for threshold in thresholds:
@@ -224,7 +216,7 @@ def _subject(
 
     return Subject(
         source.name + label,
-        _kind(source.backbone),
+        _kind(source.model.backbone),
         make,
         exit_ratio=exit_ratio,
         macs=macs,

@@ -68,7 +68,7 @@ def model_ratios(
     entries = {c.name: c.entry(batch) for c in build(arch, 224).subjects}
     result = time_interleaved(entries, repeats, device)
     return {
-        f'{arch}, batch {batch}: {name}': tuple(result.ratio(*pair))
+        f'{arch}, batch {batch}: {name}': result.ratio(*pair)
         for name, pair in PAIRS.items()
         if set(pair) <= set(result.timings)
     }

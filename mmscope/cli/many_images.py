@@ -29,13 +29,12 @@ from mmscope.benchmark.setting import describe_setting, noise_note
 from mmscope.benchmark.streams import (
     CLASSES,
     HOSTS,
-    StreamRow,
     build,
     exit_thresholds,
     make_images,
     measure_streams,
 )
-from mmscope.cli.arguments import positive
+from mmscope.cli.arguments import positive, tool_parser
 from mmscope.errors import user_errors
 from mmscope.inference.engine import TwoStageEngine
 
@@ -46,10 +45,7 @@ BATCH, PENDING = 8, 32
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     add('--json', type=Path, default=Path('docs/results/many_images.json'))
     add('--parts', nargs='+', choices=[*PARTS], default=[*PARTS])
@@ -70,8 +66,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
+    sizes = args.arch, args.side, args.images, args.rounds
     measure: dict[str, Callable[[], Any]] = {
-        **{host: partial(streams, args, host) for host in HOSTS},
+        **{host: partial(measure_streams, host, *sizes) for host in HOSTS},
         'memory': lambda: measure_memory(args.memory_images),
         'kills': lambda: measure_kills(args.kill_images, args.kills),
         'load': lambda: load(args),
@@ -93,13 +90,6 @@ def put(path: Path, name: str, part: Part) -> None:
         found = read_json(path, dict, 'analysis_tools/many_images.py')
     found[name] = part
     write_json(path, {name: found[name] for name in PARTS if name in found})
-
-
-def streams(args: argparse.Namespace, host: str) -> list[StreamRow]:
-    """Measure the streams of a host."""
-    return measure_streams(
-        host, args.arch, args.side, args.images, args.rounds
-    )
 
 
 def load(args: argparse.Namespace) -> Load:

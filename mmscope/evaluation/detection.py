@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmscope.evaluation.detection_images import AP_NAME, DetectionImages
+from mmscope.evaluation.detection_images import DetectionImages
 from mmscope.evaluation.matching import Entry, ImageMatches, match_image
 
 IOU_TYPES = ('bbox', 'segm')
@@ -29,8 +29,6 @@ class DetectionScore:
             ``CocoDataset.cat_ids``.
         with_masks (bool): Whether masks are scored too. Defaults to False.
     """
-
-    name = AP_NAME
 
     def __init__(
         self, coco: Any, cat_ids: Sequence[int], with_masks: bool = False

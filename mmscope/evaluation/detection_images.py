@@ -12,8 +12,6 @@ from mmscope.evaluation.average_precision import RankedDetections
 from mmscope.evaluation.gated_scores import STAGES
 from mmscope.evaluation.matching import ImageMatches, Matches
 
-AP_NAME = 'bbox_mAP'
-
 
 class DetectionImages:
     """Images whose detections are matched at both exits.
@@ -30,7 +28,7 @@ class DetectionImages:
         ValueError: If an image comes twice.
     """
 
-    name = AP_NAME
+    name = 'bbox_mAP'
 
     def __init__(
         self,
@@ -65,9 +63,7 @@ class DetectionImages:
         found = [matches.score(row, among)['mAP'] for row in flat]
         return np.array(found).reshape(exits.shape[:-1])
 
-    def extras(
-        self, exits: np.ndarray, among: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
+    def extras(self, exits: np.ndarray) -> dict[str, np.ndarray]:
         """Compute AP at single IoUs and, where they are scored, of masks.
 
         Of exits (n,), in percent: ``bbox_mAP_50``, ``bbox_mAP_75``,
@@ -76,7 +72,7 @@ class DetectionImages:
         found = {
             f'{iou_type}_{name}': value
             for iou_type, matches in self._matches.items()
-            for name, value in matches.score(exits, among).items()
+            for name, value in matches.score(exits).items()
         }
         found.pop(self.name)
         return found
@@ -127,7 +123,7 @@ class _StageMatches:
         self._ranked_early = self.early[order]
 
     def score(
-        self, exits: np.ndarray, among: np.ndarray | None
+        self, exits: np.ndarray, among: np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
         """Score the data set, or some of its images; exits (n,) bool."""
         chosen = exits[self._ranked_image] == self._ranked_early

@@ -63,13 +63,7 @@ class ScoredImages(Protocol):
 
 
 class ImageScore(Protocol):
-    """What a sweep needs to know about a task.
-
-    Attributes:
-        name (str): Name of the data-set score, in percent.
-    """
-
-    name: str
+    """What a sweep needs to know about a task."""
 
     def measure(self, sample: Any) -> Any:
         """Reduce one predicted data sample to its statistics."""

@@ -88,7 +88,7 @@ class InterleavedTimings:
     timings: dict[str, Timing] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def ratio(self, name: str, other: str) -> list[float]:
+    def ratio(self, name: str, other: str) -> tuple[float, float, float]:
         """Compare two rivals round by round: quartiles of time over time."""
         rounds = min(
             len(self.timings[name].rounds), len(self.timings[other].rounds)
@@ -97,7 +97,7 @@ class InterleavedTimings:
             self.timings[name].means[:rounds]
             / self.timings[other].means[:rounds]
         )
-        return [float(x) for x in np.percentile(ratios, (25, 50, 75))]
+        return tuple(np.percentile(ratios, (25, 50, 75)).tolist())
 
 
 def synchronize(device: torch.device) -> None:

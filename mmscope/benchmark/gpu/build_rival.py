@@ -10,7 +10,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -102,7 +101,6 @@ def build(
     source: str | Path,
     capability: str | None = None,
     jobs: int | None = None,
-    compile_: Callable[..., object] | None = None,
 ) -> Path:
     """Build the module.
 
@@ -113,8 +111,6 @@ def build(
             at hand. Defaults to None.
         jobs (int | None): Compilers at once, None for all cores. Defaults to
             None.
-        compile_ (Callable | None): None for
-            :func:`torch.utils.cpp_extension.load`. Defaults to None.
 
     Returns:
         Path: The folder, to be put on PYTHONPATH.
@@ -122,10 +118,10 @@ def build(
     Raises:
         UserError: If sources are missing or it cannot be compiled here.
     """
-    if compile_ is None:
-        if reason := why_no_build(capability):
-            raise UserError(f'{MODULE} cannot be built here: {reason}')
-        from torch.utils.cpp_extension import load as compile_
+    from torch.utils import cpp_extension
+
+    if reason := why_no_build(capability):
+        raise UserError(f'{MODULE} cannot be built here: {reason}')
     target = Path(target).resolve()
     # Out of the scratch folder: the objects are kept, and with them a second
     # build takes seconds.
@@ -139,7 +135,7 @@ def build(
     os.environ['TORCH_CUDA_ARCH_LIST'] = capability
     os.environ['MAX_JOBS'] = str(jobs or os.cpu_count() or 1)
     try:
-        compile_(
+        cpp_extension.load(
             name=MODULE,
             sources=[str(kept / path.name) for path in sources],
             extra_cflags=['-O3'],

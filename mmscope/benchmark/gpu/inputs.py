@@ -15,7 +15,7 @@ from mmscope.benchmark.gpu.cases import (
     ParityCase,
 )
 from mmscope.ops import DirectionWeights, bidirectional_inner
-from mmscope.testing import conv_inputs, scan_inputs
+from mmscope.testing import conv_inputs, draw_options, scan_inputs
 
 CPU = torch.device('cpu')
 RANK_SHARE = 32
@@ -29,9 +29,7 @@ def draw_inputs(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
     if case.op == MIXER:
         inputs = mixer_inputs(case)
     elif case.op == CONV:
-        inputs = conv_inputs(
-            case.batch, case.seqlen, case.dim, case.d_state, case.torch_dtype
-        )
+        inputs = draw_plain(case)
     else:
         inputs = _scan(case)
     given = {k: v for k, v in inputs.items() if k not in case.absent}
@@ -42,20 +40,25 @@ def draw_inputs(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
     return _laid_out(moved, case)
 
 
+def draw_plain(
+    case: ParityCase, device: torch.device = CPU
+) -> dict[str, Tensor]:
+    """Draw the inputs of a scan or convolution on the device, by name.
+
+    On the CPU the largest would take a minute.
+    """
+    draw = conv_inputs if case.op == CONV else scan_inputs
+    sizes = case.batch, case.seqlen, case.dim, case.d_state
+    return draw(*sizes, case.torch_dtype, case.seed, device)
+
+
 def both_parts(inputs: dict[str, Tensor]) -> Tensor:
     """Join a mixer's ``x`` and ``z`` to (batch, seqlen, 2 * dim)."""
     return torch.cat([inputs['x'], inputs['z']], -1)
 
 
 def _scan(case: ParityCase) -> dict[str, Tensor]:
-    inputs = scan_inputs(
-        case.batch,
-        case.seqlen,
-        case.dim,
-        case.d_state,
-        case.torch_dtype,
-        case.seed,
-    )
+    inputs = draw_plain(case)
     shape = inputs['delta'].shape
     if case.steps == 'extreme':
         steps = torch.tensor(EXTREMES)
@@ -95,9 +98,7 @@ def mixer_inputs(
     ``x`` and ``z``, (batch, seqlen, dim), are two parts of one tensor; each
     direction's weights are prefixed 'f_' and 'b_'.
     """
-    options = dict(
-        device=device, generator=torch.Generator(device).manual_seed(case.seed)
-    )
+    options = draw_options(case.seed, device)
     draw = partial(torch.randn, **options)
     dim, d_state, dtype = case.dim, case.d_state, case.torch_dtype
     rank = max(dim // RANK_SHARE, 2)
@@ -145,28 +146,3 @@ def directions(weights: dict[str, Tensor]) -> list[DirectionWeights]:
         )
         for prefix in ('f_', 'b_')
     ]
-
-
-def draw_large(case: ParityCase, device: torch.device) -> dict[str, Tensor]:
-    """Draw the inputs of a scan or convolution on the device, by name.
-
-    On the CPU the largest would take a minute.
-    """
-    large = (case.batch, case.seqlen, case.dim)
-    torch.manual_seed(case.seed)
-    draw = partial(torch.randn, device=device)
-    large_draw = partial(draw, large, dtype=case.torch_dtype)
-    if case.op == CONV:
-        weight = draw(case.dim, case.d_state)
-        return dict(x=large_draw(), weight=weight, bias=draw(case.dim))
-    maps = (case.batch, case.seqlen, case.d_state)
-    return dict(
-        u=large_draw(),
-        delta=large_draw(),
-        A=-draw(case.dim, case.d_state).abs() - 0.1,
-        B=draw(maps, dtype=case.torch_dtype),
-        C=draw(maps, dtype=case.torch_dtype),
-        D=draw(case.dim),
-        z=large_draw(),
-        delta_bias=draw(case.dim),
-    )

@@ -15,7 +15,7 @@ from mmscope.benchmark.gpu.inputs import (
     TAPS,
     both_parts,
     directions,
-    draw_large,
+    draw_plain,
     mixer,
     mixer_inputs,
 )
@@ -145,7 +145,7 @@ def _moved(op: str, inputs: Inputs) -> Inputs:
 def _scans(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
     """Both directions of a layer's scan, their mean and the gate."""
     case = ParityCase(SCAN, *plan.sizes, dtype='bfloat16')
-    ahead, back = draw_large(case, device), draw_large(case, device)
+    ahead, back = draw_plain(case, device), draw_plain(case, device)
     inputs = {
         name: x if name == 'z' else torch.stack([x, back[name]])
         for name, x in ahead.items()
@@ -174,7 +174,7 @@ def _rival_scans(**tensors: Tensor) -> Tensor:
 
 def _convs(plan: OpPlan, device: torch.device, with_rival: bool) -> Rivals:
     case = ParityCase(CONV, *plan.sizes[:3], TAPS, dtype='bfloat16')
-    inputs = draw_large(case, device)
+    inputs = draw_plain(case, device)
     return {
         TRITON: (partial(causal_conv1d, backend=TRITON), inputs),
         PYTORCH: (causal_conv1d_reference, inputs),

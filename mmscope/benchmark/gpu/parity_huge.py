@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmscope.benchmark.gpu.cases import CONV, ParityCase
-from mmscope.benchmark.gpu.inputs import draw_large
+from mmscope.benchmark.gpu.inputs import draw_plain
 from mmscope.benchmark.gpu.parity import (
     REFERENCE,
     TRITON,
@@ -62,7 +62,7 @@ def _compare(case: ParityCase, scale: Scale, left: float) -> list[TensorRow]:
             f'about {needed / 2**30:.0f} GiB are needed, {free / 2**30:.0f} '
             'GiB may be used'
         )
-    inputs = draw_large(case, scale.device)
+    inputs = draw_plain(case, scale.device)
     ends = _ends(case.batch, SEQUENCES), _ends(case.dim, CHANNELS)
     picked = _pick(inputs, ends)
     # A gradient for what is compared, zero elsewhere.

@@ -28,15 +28,10 @@ OPTIONS = {'memcheck': ('--report-api-errors', 'no')}
 class Check:
     """What a tool of compute-sanitizer found; ``said`` are its last lines."""
 
-    tool: str
+    name: str
     ok: bool
     status: int
     said: list[str]
-
-    @property
-    def name(self) -> str:
-        """That of the tool."""
-        return self.tool
 
 
 def sanitizer_steps(scale: Scale) -> Iterator[Step]:

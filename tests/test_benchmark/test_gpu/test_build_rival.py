@@ -4,7 +4,9 @@ import os
 import tarfile
 
 import pytest
+from torch.utils import cpp_extension
 
+from mmscope.benchmark.gpu import build_rival
 from mmscope.benchmark.gpu.build_rival import (
     FOLDER,
     SOURCES,
@@ -52,10 +54,22 @@ def test_another_folder_and_another_file_are_refused(tmp_path):
         find_sources(tmp_path / 'text', tmp_path)
 
 
-def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path):
+@pytest.fixture
+def compiler(monkeypatch):
+    """Put a compiler in place of that which may not be here."""
+
+    def use(function):
+        monkeypatch.setattr(build_rival, 'why_no_build', lambda _: None)
+        monkeypatch.setattr(cpp_extension, 'load', function)
+
+    return use
+
+
+def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path, compiler):
     asked = {}
+    compiler(lambda **options: asked.update(options))
     target = tmp_path / 'rival'
-    build(target, package, '9.0', 5, lambda **options: asked.update(options))
+    build(target, package, '9.0', 5)
     assert asked['name'] == 'selective_scan_cuda'
     assert len(asked['sources']) == 10
     # The objects and their sources outlive the scratch folder.
@@ -65,20 +79,19 @@ def test_it_is_built_for_one_card_by_all_jobs(package, tmp_path):
     assert os.environ['MAX_JOBS'] == '5'
 
 
-def test_a_compiler_that_fails_is_quoted(package, tmp_path):
+def test_a_compiler_that_fails_is_quoted(package, tmp_path, compiler):
 
     def fail(**options):
         raise RuntimeError('ninja: error 255')
 
+    compiler(fail)
     with pytest.raises(UserError, match='was not built: ninja: error 255'):
-        build(tmp_path / 'rival', package, '9.0', 1, fail)
+        build(tmp_path / 'rival', package, '9.0', 1)
 
 
 def test_without_nvcc_the_reason_says_what_to_install(
     package, tmp_path, monkeypatch
 ):
-    from torch.utils import cpp_extension
-
     monkeypatch.setattr(cpp_extension, 'CUDA_HOME', None)
     with pytest.raises(UserError, match='cannot be built here: '):
         build(tmp_path / 'rival', package)

@@ -14,7 +14,7 @@ from mmscope.benchmark.gpu.cases import (
     huge_cases,
     small_cases,
 )
-from mmscope.benchmark.gpu.inputs import draw_inputs, draw_large
+from mmscope.benchmark.gpu.inputs import draw_inputs, draw_plain
 from mmscope.benchmark.gpu.op_grid import _mixers
 from mmscope.benchmark.gpu.parity import judge, nan_filled_memory, results
 from mmscope.benchmark.gpu.parity_huge import (
@@ -143,7 +143,7 @@ def test_reference_equals_itself_in_all_tensors():
 @pytest.mark.parametrize('op', [SCAN, CONV])
 def test_ends_of_a_huge_tensor_have_the_gradients_of_the_whole(op):
     case = ParityCase(op, 5, 4, 9, 3)
-    inputs = draw_large(case, CPU)
+    inputs = draw_plain(case, CPU)
     ends = _ends(5, 1), _ends(9, 2)
     picked = _pick(inputs, ends)
     grad = torch.randn(2, 4, 4)
