@@ -2,7 +2,7 @@
 
     python tools/analysis_tools/reproduce_tables.py [--tables table1 ...]
         [--results NAME=SWEEP.json ...] [--results-dir DIR]
-        [--json | --insert docs/results/tables.md [--block NAME] [--check]]
+        [--brief] [--insert docs/results/tables.md [--check]]
 
 Costs and parameters are computed on the spot and need no data. Accuracies
 come from the JSON of sweep_threshold.py, 'not trained' stands where there is
@@ -15,16 +15,13 @@ mambascope_s with --cfg-options model.backbone.refine_ratio=1.0. In DIR
     <!-- reproduce_tables: begin -->
     <!-- reproduce_tables: end -->
 
-and --check fails if what stands there is something else. --block NAME names
-another place of the document, "reproduce_tables NAME", which has no
-introduction.
+and --check fails if what stands there is something else.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +38,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.loading import build_model, open_config
     from mmscope.evaluation.paper_tables import Section, build
     from mmscope.evaluation.sweep_result import SweepResult
-    from mmscope.evaluation.tables import format_table, to_records
+    from mmscope.evaluation.tables import format_table
 
 # Columns of --brief.
 BRIEF = (
@@ -72,19 +69,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--results', nargs='+', default=[], metavar='NAME=FILE', help=text)
     text = 'folder of such files (default: docs/results/imagenet)'
     add('--results-dir', metavar='DIR', help=text)
-    output = parser.add_mutually_exclusive_group()
-    text = 'print numbers as JSON'
-    output.add_argument('--json', action='store_true', help=text)
     text = 'Markdown file with the two markers'
-    output.add_argument('--insert', metavar='MD', help=text)
-    add('--block', metavar='NAME', help='place in the document of --insert')
+    add('--insert', metavar='MD', help=text)
     text = 'parameters, costs and accuracies alone, without notes'
     add('--brief', action='store_true', help=text)
     add_check(parser)
     args = parser.parse_args(argv)
-    for name in ('check', 'block'):
-        if getattr(args, name) and not args.insert:
-            parser.error(f'--{name} needs --insert')
+    if args.check and not args.insert:
+        parser.error('--check needs --insert')
     return args
 
 
@@ -143,13 +135,9 @@ def open_model(folder: str, stem: str) -> nn.Module | None:
         return build_model(cfg, device='meta')
 
 
-def markdown(
-    sections: list[Section],
-    sweeps: dict[str, SweepResult],
-    intro: bool = True,
-) -> str:
+def markdown(sections: list[Section], sweeps: dict[str, SweepResult]) -> str:
     """Format everything for people, with where accuracies come from."""
-    parts = [INTRO] if intro else []
+    parts = [INTRO]
     for section in sections:
         table = section.table
         parts.append(f'**{table.source}. {table.title}**')
@@ -183,37 +171,17 @@ def sources(sweeps: dict[str, SweepResult]) -> str:
     return 'Our accuracies are those of:\n\n' + '\n'.join(lines)
 
 
-def to_json(sections: dict[str, Section]) -> str:
-    """Format everything for programs."""
-    return json.dumps(
-        {
-            name: {
-                'source': section.table.source,
-                'title': section.table.title,
-                'rows': to_records(section.frame),
-                'notes': section.table.notes,
-            }
-            for name, section in sections.items()
-        },
-        indent=1,
-        allow_nan=False,
-    )
-
-
 def run(args: argparse.Namespace) -> str | None:
     """Build the tables; give what is to be printed, if anything."""
     sweeps = {k: read_sweep(k, v) for k, v in find_sweeps(args).items()}
-    sections = {name: build(name, sweeps, open_model) for name in args.tables}
-    if args.json:
-        return to_json(sections)
+    sections = [build(name, sweeps, open_model) for name in args.tables]
     if args.brief:
-        report = '\n\n'.join(brief(one) for one in sections.values())
+        report = '\n\n'.join(map(brief, sections))
     else:
-        report = markdown(list(sections.values()), sweeps, not args.block)
+        report = markdown(sections, sweeps)
     if args.insert is None:
         return report
-    place = ' '.join(filter(None, ('reproduce_tables', args.block)))
-    update_document(args.insert, place, report, args.check)
+    update_document(args.insert, 'reproduce_tables', report, args.check)
     return None
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from mmscope.cli.reproduce_tables import open_model
+from mmscope.evaluation.paper_tables import build
+from mmscope.evaluation.tables import to_records
+
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/analysis_tools/reproduce_tables.py'
 README = str(ROOT / 'README.md')
-ENDS = ('begin', 'end')
 SWEEP = {
     'score': 'top1',
     'convention': 'paper',
@@ -38,16 +41,6 @@ def sweep_file(tmp_path):
     path = tmp_path / 'mambascope_s.json'
     path.write_text(json.dumps(SWEEP))
     return path
-
-
-def test_json_has_paper_and_ours(tables):
-    found = json.loads(tables('--json', '--tables', 'table1', 'table5'))
-    assert list(found) == ['table1', 'table5']
-    first = found['table1']['rows'][0]
-    assert (first['params_paper'], first['params']) == (7, 7148008)
-    assert first['score'] == 'not trained'
-    assert found['table5']['source'] == 'Table 5'
-    assert 'k = ceil(49 α)' in found['table5']['notes'][0]
 
 
 def test_markdown_has_a_table_and_its_notes(tables):
@@ -108,24 +101,8 @@ def test_wrong_input_is_told(tables, options, message):
         tables('--tables', 'table6', *options)
 
 
-def test_a_block_of_its_own_has_no_introduction(tables, tmp_path):
-    page = tmp_path / 'page.md'
-    lines = [f'<!-- reproduce_tables{n}: ' for n in ('', ' t6')]
-    page.write_text(
-        '\n'.join(f'{line}{end} -->' for line in lines for end in ENDS)
-    )
-    options = ('--tables', 'table6', '--insert', page)
-    tables(*options, '--block', 't6')
-    first, second = page.read_text().split(lines[1] + 'begin')
-    assert first.splitlines() == [f'{lines[0]}{end} -->' for end in ENDS]
-    assert second.startswith(' -->\n\n**Table 6.')
-    tables(*options, '--block', 't6', '--check')
-    with pytest.raises(SystemExit, match='needs one line <!-- .* t7: begin'):
-        tables(*options, '--block', 't7')
-
-
 @pytest.mark.parametrize(
-    'options', [['--check'], ['--block', 'a'], ['--tables', 'table9']]
+    'options', [['--check'], ['--json'], ['--tables', 'table9']]
 )
 def test_wrong_options_are_refused(tables, options):
     with pytest.raises(SystemExit) as stop:
@@ -159,12 +136,10 @@ def test_a_brief_table_has_six_columns_and_no_notes(tables):
     assert 'not trained' not in printed
 
 
-def test_table2_counts_the_configs_parameters(tables):
+def test_table2_counts_the_configs_parameters():
     pytest.importorskip('mmseg.models', reason='Table 2 needs the mmseg host')
-    found = json.loads(tables('--json', '--tables', 'table2'))['table2']
-    counts = {
-        row['label']: row['params'] for row in found['rows'] if row['params']
-    }
+    rows = to_records(build('table2', {}, open_model).frame)
+    counts = {row['label']: row['params'] for row in rows if row['params']}
     assert counts['Vim-Ti'] == 12311660
     assert counts['MambaScope-Ti'] == 12685826
     rounded = {name: round(n / 1e6, 2) for name, n in counts.items()}
