@@ -34,7 +34,12 @@ from mmscope.cli.demo_training import CONFIG, load_config, overrides, train
 from mmscope.cli.first_look import MODEL, first_look
 from mmscope.datasets.demo_writer import write_scenes
 from mmscope.errors import user_errors
-from mmscope.evaluation import SweepResult, measure_throughput, sweep
+from mmscope.evaluation import (
+    SweepResult,
+    measure_throughput,
+    representative_images,
+    sweep,
+)
 from mmscope.evaluation.loading import build_dataloader, build_model
 from mmscope.evaluation.scores import SegmentationScore
 from mmscope.evaluation.sweep_meta import SweepMeta
@@ -119,15 +124,10 @@ def evaluate(
     loader = build_dataloader(cfg, 'test')
     result = sweep(model, loader, NUM_QUANTILES)
     thresholds = result.rows['threshold'].tolist()
+    sure = result.images['confidence']
+    timed = representative_images(sure, len(sure), args.speed_images)
     result.add_throughput(
-        measure_throughput(
-            model,
-            loader,
-            thresholds,
-            batch_sizes=[1],
-            max_images=args.speed_images,
-            repeats=2,
-        )
+        measure_throughput(model, loader, thresholds, timed, [1], repeats=2)
     )
     result.meta = SweepMeta(name='MambaScope-Ti', config=CONFIG)
     priors = score_priors(loader, cfg)

@@ -104,8 +104,6 @@ def _add_output_arguments(parser: Parser) -> None:
     add('--repeats', type=positive, default=3, help=text)
     add('--name', help='name of the model in picture and table')
     add('--out-dir', help='folder for JSON, CSV and picture')
-    text = 'sweeps to draw beside this one'
-    add('--baseline-json', nargs='+', default=[], metavar='FILE', help=text)
     text = 'write JSON to FILE, or to stdout instead of the table'
     add('--json', nargs='?', const='-', metavar='FILE', help=text)
     text = 'leave the results of single images out of the JSON'

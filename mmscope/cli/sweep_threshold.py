@@ -1,8 +1,8 @@
 """Evaluate every exit threshold in ONE pass over a data set.
 
     python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
-        [--split test|val] [--out-dir DIR] [--baseline-json VIM.json]
-        [--thresholds 0.5 0.65] [--json [FILE]]
+        [--split test|val] [--out-dir DIR] [--thresholds 0.5 0.65]
+        [--json [FILE]]
     python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
         --vary score_metric=max_norm,detail,random refine_ratio=0.5,0.8
     python tools/analysis_tools/sweep_threshold.py CONFIG CKPT
@@ -13,7 +13,7 @@ Each image is predicted after the coarse and after the fine stage; any
 threshold is then arithmetic. The table compares the exits that the
 confidence chooses with random ones and with the best order. DIR gets
 sweep.json, sweep.csv, sweep.md and curve.png. A model without early exit
-(ViM) gives one row, whose JSON is the --baseline-json of another sweep.
+(ViM) gives one row; compare_runs.py --picture draws it beside others.
 
 --vary evaluates the same weights with other settings of the backbone, each
 value with each, in the same pass over the data: what importance is worth at
@@ -86,15 +86,17 @@ def run(args: argparse.Namespace) -> SweepResult:
     variants = [Variant(), *combinations(args.vary)]
     # All before anything is scored: a split may be missing or damaged.
     loaders = build_loaders(args, cfg)
-    fitted = None
+    fitted, names = None, []
     if args.calibrate:
-        fitted = calibrate(model, loaders[args.choose_on])
+        fitted, names = calibrate(model, loaders[args.choose_on])
     loader = loaders[args.split]
     scored = score_split(args, model, loader, variants)
     meta = describe(args, model, scored[0])
     if fitted is not None:
-        names = scored[0].table['name'].tolist()
-        meta.calibration = fitted.noted(args.choose_on, names)
+        same = names == scored[0].table['name'].tolist()
+        meta.calibration = replace(
+            fitted, split=args.choose_on, same_images=same
+        )
     result = sweep_all(args, scored, variants, wanted, meta)
     # It may have taken hours: kept, whatever happens afterwards.
     keep(args, result)
@@ -258,8 +260,8 @@ def add_speed(
             model,
             loader,
             result.rows['threshold'],
+            chosen,
             repeats=args.repeats,
-            indices=chosen,
         )
     )
 
@@ -276,17 +278,6 @@ def keep(args: argparse.Namespace, result: SweepResult) -> None:
         result.to_json(args.json)
 
 
-def draw(
-    result: SweepResult, file: Path, baselines: Sequence[SweepResult]
-) -> None:
-    """Draw the curve with baselines beside it."""
-    runs = {}
-    for one in (result, *baselines):
-        name = one.meta.name or 'model'
-        runs[f'{name} ({len(runs)})' if name in runs else name] = one
-    save(curve_figure(runs), file)
-
-
 @ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
@@ -294,10 +285,10 @@ def main(argv: list[str] | None = None) -> None:
     known = (ValueError, KeyError, TypeError, RuntimeError, OSError)
     disk = disk_errors(args.out_dir or '.', 'Name another place')
     with contextlib.redirect_stdout(sys.stderr), user_errors(*known), disk:
-        baselines = [SweepResult.read(path) for path in args.baseline_json]
         result = run(args)
         keep(args, result)
         if args.out_dir:
-            draw(result, Path(args.out_dir) / 'curve.png', baselines)
+            file = Path(args.out_dir) / 'curve.png'
+            save(curve_figure({result.meta.name: result}), file)
     result = for_file(args, result)
     print(result.to_json() if args.json == '-' else summary(result))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from mmscope.evaluation.classification import NUM_BINS, bin_index
 from mmscope.evaluation.exit_endpoints import evaluating
-from mmscope.evaluation.sweep_meta import FittedTemperature, TemperatureFit
+from mmscope.evaluation.sweep_meta import FittedTemperature
 from mmscope.models import TwoStage, attach_gate
 from mmscope.models.heads.confidence import MAP
 from mmscope.models.layers import unwrap_model
@@ -34,29 +33,9 @@ LOWEST, HIGHEST = 0.01, 100.0
 CHUNK = 1 << 14
 
 
-@dataclass(frozen=True)
-class Calibration(TemperatureFit):
-    """A fitted temperature.
-
-    Args:
-        names (list[str]): Images that it was fitted to.
-    """
-
-    names: list[str]
-
-    def noted(self, split: str, swept: list[str]) -> FittedTemperature:
-        """Note it in a sweep of some images; the split is that of the fit."""
-        numbers = dict(vars(self))
-        names = numbers.pop('names')
-        return FittedTemperature(
-            **numbers,
-            num_images=len(names),
-            split=split,
-            same_images=names == swept,
-        )
-
-
-def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
+def calibrate(
+    model: nn.Module, dataloader: Iterable
+) -> tuple[FittedTemperature, list[str]]:
     """Fit the temperature of a model's gate to a data set, and set it.
 
     The deciding prediction counts: the classes of the host's head, the
@@ -64,6 +43,9 @@ def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
     'map'. The coarse stage runs once over the data; logits and targets
     are kept in float32, 8 bytes for each image and class (map: cell and
     class).
+
+    Returns:
+        tuple: What was fitted, and the images that it was fitted to.
 
     Raises:
         ValueError: If the model has no early exit or the data no labels, or
@@ -85,14 +67,15 @@ def calibrate(model: nn.Module, dataloader: Iterable) -> Calibration:
     meaning = _meaning(backbone)
     temperature = fit_temperature(logits, targets, meaning)
     backbone.gate.temperature = temperature
-    return Calibration(
+    fitted = FittedTemperature(
         temperature,
         nll_before=mean_nll(logits, targets, meaning),
         nll=mean_nll(logits, targets, meaning, temperature),
         ece_before=calibration_error(logits, targets, meaning),
         ece=calibration_error(logits, targets, meaning, temperature),
-        names=names,
+        num_images=len(names),
     )
+    return fitted, names
 
 
 def fit_temperature(logits: Tensor, targets: Tensor, meaning: str) -> float:

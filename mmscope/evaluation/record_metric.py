@@ -44,10 +44,11 @@ class RecordMetric(BaseMetric):
             ``ImageStatistics`` that is averaged, and its unit.
         hook (str): Hook that binds the metric.
         decision (str): What a record tells of, for messages.
+        convention (str): That of who names none.
 
     Args:
-        convention (str): How MACs are counted, 'paper' (one scan direction)
-            or 'exact' (both).
+        convention (str | None): How MACs are counted, 'paper' (one scan
+            direction) or 'exact' (both). Defaults to None, the class's own.
         dump_path (str | None): JSON file for the per-image results; they
             are also kept in ``last_results``. Defaults to None.
         **kwargs (Any): ``collect_device``, ``prefix`` and ``collect_dir``
@@ -57,16 +58,18 @@ class RecordMetric(BaseMetric):
     averages: dict[str, tuple[str, float]]
     hook: str
     decision: str
+    convention = 'paper'
 
     def __init__(
         self,
-        convention: str = 'paper',
+        convention: str | None = None,
         dump_path: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        direction_count(convention)
-        self.convention = convention
+        if convention is not None:
+            self.convention = convention
+        direction_count(self.convention)
         self.dump_path = dump_path
         self.last_results: list[ImageStatistics] | None = None
         self.backbone: TokenBackbone | None = None

@@ -11,7 +11,7 @@ from mmscope.runtime import ExitChoice
 
 
 @dataclass(frozen=True)
-class TemperatureFit:
+class FittedTemperature:
     """A temperature, and what it did on the images it was fitted to.
 
     Args:
@@ -21,6 +21,10 @@ class TemperatureFit:
         nll (float): The same at T.
         ece_before (float): Expected calibration error at T = 1, percent.
         ece (float): The same at T.
+        num_images (int): Images that it was fitted to.
+        split (str): 'val' or 'test', '' where nobody said. Defaults to ''.
+        same_images (bool): Whether they are the very images swept. Defaults
+            to False.
     """
 
     temperature: float
@@ -28,21 +32,9 @@ class TemperatureFit:
     nll: float
     ece_before: float
     ece: float
-
-
-@dataclass(frozen=True)
-class FittedTemperature(TemperatureFit):
-    """A temperature as a sweep notes it.
-
-    Args:
-        num_images (int): Images that it was fitted to.
-        split (str): 'val' or 'test'.
-        same_images (bool): Whether they are the very images swept.
-    """
-
     num_images: int
-    split: str
-    same_images: bool
+    split: str = ''
+    same_images: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from mmengine.dataset import pseudo_collate
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.evaluation.interleaved_timing import Entry, time_interleaved
@@ -19,13 +21,11 @@ from mmscope.models.scoping import ExitRecord
 
 def measure_throughput(
     model: nn.Module,
-    dataloader: Iterable,
+    dataloader: DataLoader,
     thresholds: Sequence[float | None],
+    indices: Sequence[int],
     batch_sizes: Sequence[int] | None = None,
-    max_images: int = 32,
-    warm_up: int = 1,
     repeats: int = 3,
-    indices: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Time ``model.test_step`` at given thresholds.
 
@@ -35,19 +35,15 @@ def measure_throughput(
 
     Args:
         model (nn.Module): Host model, on its device.
-        dataloader (Iterable): Test batches, dicts of lists with one entry
-            an image.
+        dataloader (DataLoader): Of the test data.
         thresholds (Sequence[float | None]): Exit thresholds; None or NaN
             runs the model as it is, the only choice for one without a gate.
+        indices (Sequence[int]): Images of the loader's data set to time, such
+            as :func:`representative_images`.
         batch_sizes (Sequence[int] | None): None for 1 and the loader's own.
             One above the number of images that are timed is that number.
             Defaults to None.
-        max_images (int): Images timed in each repeat. Defaults to 32.
-        warm_up (int): Repeats before the timed ones. Defaults to 1.
         repeats (int): Repeats, of which the median counts. Defaults to 3.
-        indices (Sequence[int] | None): Images of the loader's data set to
-            time, such as :func:`representative_images`; None takes the first
-            ``max_images``. Defaults to None.
 
     Returns:
         pd.DataFrame: One row a ``batch_size`` and ``threshold`` (NaN for
@@ -59,7 +55,9 @@ def measure_throughput(
         ValueError: If there is no image, or a threshold is given for a model
             without early exit.
     """
-    items, own = _load(dataloader, max_images, indices)
+    items = [dataloader.dataset[index] for index in indices]
+    if not items:
+        raise ValueError('there is no image to time')
     etas = [None if pd.isna(eta) else float(eta) for eta in thresholds]
     with evaluating(model) as backbone:
         if any(eta is not None for eta in etas):
@@ -69,13 +67,11 @@ def measure_throughput(
                     'it with thresholds=[None]'
                 )
             attach_gate(model)
-        wanted = batch_sizes or sorted({1, own})
+        wanted = batch_sizes or sorted({1, dataloader.batch_size})
         rows = [
             {'batch_size': size, **row}
             for size in dict.fromkeys(min(n, len(items)) for n in wanted)
-            for row in _race(
-                model, _regroup(items, size), etas, warm_up, repeats
-            )
+            for row in _race(model, items, size, etas, repeats)
         ]
     device = device_name(next(model.parameters()).device)
     return pd.DataFrame(rows).assign(num_images=len(items), device=device)
@@ -83,13 +79,15 @@ def measure_throughput(
 
 def _race(
     model: nn.Module,
-    batches: list[Mapping[str, list]],
+    items: list[Mapping[str, Any]],
+    size: int,
     thresholds: Sequence[float | None],
-    warm_up: int,
     repeats: int,
 ) -> Iterator[dict[str, float]]:
-    """Time all images at each threshold."""
-    number = sum(len(batch['inputs']) for batch in batches)
+    """Time all images at each threshold, so many in a batch."""
+    batches = [
+        pseudo_collate(items[i : i + size]) for i in range(0, len(items), size)
+    ]
     decided: dict[float | None, list[ExitRecord]] = {}
 
     def run(eta: float | None) -> None:
@@ -99,11 +97,9 @@ def _race(
 
     entries = {str(eta): Entry(lambda eta=eta: run(eta)) for eta in thresholds}
     device = next(model.parameters()).device
-    timings = time_interleaved(
-        entries, repeats, device, warm_up=warm_up
-    ).timings
+    timings = time_interleaved(entries, repeats, device, warm_up=1).timings
     for eta in thresholds:
-        speeds = number / timings[str(eta)].means
+        speeds = len(items) / timings[str(eta)].means
         yield {
             'threshold': np.nan if eta is None else eta,
             'images_per_s': np.median(speeds),
@@ -155,38 +151,6 @@ def representative_images(
     number = min(number, num_images)
     ranks = (np.arange(number) + 0.5) * num_images / number
     return sorted(order[ranks.astype(int)].tolist())
-
-
-def _load(
-    dataloader: Iterable, max_images: int, indices: Sequence[int] | None
-) -> tuple[list[Mapping[str, Any]], int]:
-    """Load images one by one, and find the loader's batch size."""
-    if indices is not None:
-        items = [dataloader.dataset[index] for index in indices]
-        return items, dataloader.batch_size
-    items, own = [], 0
-    for batch in dataloader:
-        number = len(batch['inputs'])
-        own = own or number
-        items += [
-            {key: values[index] for key, values in batch.items()}
-            for index in range(number)
-        ]
-        if len(items) >= max_images:
-            break
-    if not items:
-        raise ValueError('the data loader gave no image to time')
-    return items[:max_images], own
-
-
-def _regroup(
-    items: list[Mapping[str, Any]], size: int
-) -> list[Mapping[str, list]]:
-    groups = (items[i : i + size] for i in range(0, len(items), size))
-    return [
-        {key: [item[key] for item in group] for key in group[0]}
-        for group in groups
-    ]
 
 
 def device_name(device: torch.device) -> str:

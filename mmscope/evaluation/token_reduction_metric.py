@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -61,14 +60,7 @@ class TokenReductionMetric(RecordMetric):
     }
     hook = 'TokenReductionHook'
     decision = 'reduction'
-
-    def __init__(
-        self,
-        convention: str = 'exact',
-        dump_path: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(convention, dump_path, **kwargs)
+    convention = 'exact'
 
     def check_backbone(self, backbone: TokenBackbone) -> None:
         """Refuse, by ValueError, a backbone without a token reduction."""

@@ -225,7 +225,7 @@ def test_detectors_are_timed(root):
     model = build(detection.retinanet())
     loader = load(root, with_mask=False)
     found = measure_throughput(
-        model, loader, [0.0, 2.0], [2], max_images=3, warm_up=0, repeats=1
+        model, loader, [0.0, 2.0], range(3), [2], repeats=1
     )
     assert found['exit_ratio'].tolist() == [1, 0]
     assert found['num_images'].tolist() == [3, 3]
@@ -296,15 +296,16 @@ def test_chosen_threshold_is_tested_for_real_beside_a_baseline(
             *(*run, *quick, '--choose-on', 'val', '--max-drop', '1'),
             *('--save-threshold', str(saved), '--num-quantiles', '1'),
             *('--json', scope, '--out-dir', str(tmp_path / 'out')),
-            *('--baseline-json', single),
         ]
     )
     printed = capsys.readouterr().out
     assert 'bbox_mAP_50' in printed
     assert 'chosen on 3 images of val' in printed
+    picture = tmp_path / 'both.png'
     load_tool('analysis_tools/compare_runs').main(
-        [single, scope, '--names', 'ViM', 'Scope']
+        [single, scope, '--names', 'ViM', 'Scope', '--picture', str(picture)]
     )
+    assert picture.is_file()
     report = capsys.readouterr().out
     assert 'bbox_mAP, all exit' in report
     assert 'bbox_mAP_75' in report
