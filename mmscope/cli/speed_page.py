@@ -1,14 +1,11 @@
 """Write the tables of a page on speed from the files of measurements.
 
-    python tools/analysis_tools/speed_page.py [--page docs/results/speed.md]
+    python tools/analysis_tools/speed_page.py [--page docs/results/PAGE]
         [--check]
-    python tools/analysis_tools/speed_page.py
-        --page docs/results/token_reduction_speed.md [--check]
-    python tools/analysis_tools/speed_page.py
-        --page docs/results/many_images.md [--check]
 
-The files lie beside the page, which says how each was measured. Each fills
-what stands between two lines such as
+PAGE is speed.md (default), token_reduction_speed.md, many_images.md or gpu.md.
+The files lie beside it, and it says how each was measured. Each fills what
+stands between two lines such as
 
     <!-- speed_page ratios: begin -->
     <!-- speed_page ratios: end -->
@@ -27,6 +24,8 @@ from typing import Any, NamedTuple
 from mmscope.analysis.markers import update_document
 from mmscope.benchmark.checkouts import Step, steps_section
 from mmscope.benchmark.files import read_json
+from mmscope.benchmark.gpu.record import Record
+from mmscope.benchmark.gpu.report import page_section
 from mmscope.benchmark.grid_report import (
     exits_section,
     grid_section,
@@ -66,6 +65,7 @@ PAGES = {
         part: Section('many_images.json', dict[str, Part], part_section(part))
         for part in PARTS
     },
+    'gpu.md': {'gpu': Section('gpu.json', Record, page_section)},
 }
 
 
@@ -85,6 +85,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def read(path: Path, kind: Any) -> Any:
+    """Read a file of measurements."""
+    if kind is Record:
+        return Record.read(path)
+    return read_json(path, kind, 'benchmark.py, or what else the page names')
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(arguments)
@@ -95,7 +102,5 @@ def main(arguments: list[str] | None = None) -> None:
                 raise UserError(
                     f'{path} does not exist: measure it, see --help'
                 )
-            origin = 'benchmark.py, or what else the page names'
-            content = read_json(path, section.kind, origin)
-            text = section.write(content)
+            text = section.write(read(path, section.kind))
             update_document(args.page, f'speed_page {name}', text, args.check)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -106,9 +105,8 @@ def ends_table(record: Record) -> str:
     return format_table(rows, ENDS)
 
 
-def page_section(path: str | Path) -> str:
-    """Format what a file of measurements, if there is one, says."""
-    record = Record.read(path)
+def page_section(record: Record) -> str:
+    """Format what was measured, beside what is predicted for that card."""
     return measured_section(
         record, predictor(record.setting.get('device', ''))
     )
