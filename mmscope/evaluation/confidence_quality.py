@@ -47,16 +47,10 @@ class ConfidenceQuality:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ConfidenceQuality:
-        """Read what :meth:`to_json` gave, or files of before 2026-12.
-
-        There ``scores`` is a dict by score, with ``gain`` and
-        ``coarse_score`` inside.
-        """
+        """Read what :meth:`to_json` gave; a ValueError refuses older files."""
         scores = content.get('scores', [])
         if isinstance(scores, dict):
-            named = [{'score': name, **row} for name, row in scores.items()]
-            flat = pd.json_normalize(named, sep='_')
-            scores = flat.to_dict('records')
+            raise ValueError('it is of an older version: sweep again')
         return cls(
             content.get('order_quality'),
             from_records(scores),

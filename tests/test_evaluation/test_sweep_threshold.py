@@ -106,12 +106,14 @@ def sweeps(tmp_path):
         {'threshold': 2.0, 'exit_ratio': 0.0, **row, **curve, 'mIoU': 42.5},
     ]
     found = {'pearson': -0.25, 'spearman': None}
-    known = {'mean_gain': 4.25, 'gain': found, 'coarse_score': found}
+    known = {'score': 'mIoU', 'mean_gain': 4.25}
+    for key, value in found.items():
+        known |= {f'gain_{key}': value, f'coarse_score_{key}': value}
     gated = {
         **plain,
         'rows': rows,
         'confidence': {
-            'scores': {'mIoU': known},
+            'scores': [known],
             'order_quality': 0.125,
             'kinds': [{'kind': 'entropy', **found, 'order_quality': 0.75}],
         },
@@ -141,6 +143,14 @@ def test_report_holds_the_numbers_of_the_files(compare_tool, sweeps, capsys):
     assert models[-1][2] == '38.25'
     assert '39.00 ± 0.50' in curves[-1]
     assert quality[-1][2:] == ['+4.25', '-0.250', '-', '-', '+0.125']
+
+
+def test_a_sweep_of_an_older_version_is_refused(compare_tool, sweeps):
+    content = json.loads(Path(sweeps[1]).read_text())
+    content['confidence']['scores'] = {'mIoU': {'mean_gain': 4.25}}
+    Path(sweeps[1]).write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match='scope.json .* older version'):
+        compare_tool.main(sweeps)
 
 
 def test_report_lists_what_other_settings_give(compare_tool, sweeps, capsys):
@@ -228,15 +238,7 @@ def test_published_sweeps_are_read_to_the_last_digit(path):
     if old['confidence']:
         quality = result.confidence
         assert quality.order_quality == old['confidence']['order_quality']
-        scores = old['confidence']['scores']
-        if isinstance(scores, list):
-            # As it is written since scores are a frame.
-            assert new['confidence']['scores'] == scores
-            return
-        for row in quality.scores.to_dict('records'):
-            before = scores[row['score']]
-            assert row['mean_gain'] == before['mean_gain']
-            assert row['gain_spearman'] == before['gain']['spearman']
+        assert new['confidence']['scores'] == old['confidence']['scores']
     # What is written now is read as well.
     assert SweepResult.from_json(new).to_json() == result.to_json()
 
