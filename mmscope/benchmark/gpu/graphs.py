@@ -178,7 +178,8 @@ class LapTime:
     """What a short piece of work takes: median microseconds of one run.
 
     Timed in so many ``rounds`` by 'graph' or 'calls', so many ``calls`` in
-    one go; ``us_iqr`` are quartiles. Who was skipped has but a ``reason``.
+    one go; ``us_iqr`` are quartiles. ``reason`` says why no graph was
+    recorded, and is all that who was skipped has.
     """
 
     us: float | None = None
@@ -211,9 +212,8 @@ def race_laps(
             continue
         means = 1e6 / one.calls * result.timings[name].means
         low, middle, high = map(float, np.percentile(means, (25, 50, 75)))
-        found[name] = LapTime(
-            middle, (low, high), one.kind, one.calls, len(means)
-        )
+        timed = middle, (low, high), one.kind, one.calls, len(means)
+        found[name] = LapTime(*timed, one.reason)
     return found
 
 

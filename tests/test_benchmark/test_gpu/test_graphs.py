@@ -119,6 +119,12 @@ def test_what_cannot_be_recorded_is_called(refusing):
     assert found.reason == 'operation not permitted while capturing'
 
 
+def test_a_time_says_why_nothing_was_recorded(refusing):
+    (found,) = race_laps({'run': lambda: None}, CUDA, repeats=3).values()
+    assert (found.timed_by, found.rounds) == ('calls', 3)
+    assert found.reason == 'operation not permitted while capturing'
+
+
 def test_after_a_lost_recording_nothing_is_recorded(refusing, new_process):
     assert not graphs.process.lost
     lap(lambda: None, CUDA)
