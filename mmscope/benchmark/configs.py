@@ -57,6 +57,11 @@ class ConfigModel:
     dtype: torch.dtype = torch.float32
     preprocess_s: list[float] = field(default_factory=list)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """Backbone of the model."""
+        return self.model.backbone
+
     def batches(self, size: int) -> list[dict]:
         """Group the images in batches of one size; the rest is left out."""
         return [
@@ -178,7 +183,7 @@ def config_subjects(
             found.append(_subject(source))
             continue
         for ratio in exit_ratios:
-            wrap = partial(forced_run, source.model.backbone, ratio)
+            wrap = partial(forced_run, source.backbone, ratio)
             name = f' {100 * ratio:g} %'
             found.append(_subject(source, name, wrap, ratio))
         for threshold in thresholds:
@@ -216,7 +221,7 @@ def _subject(
 
     return Subject(
         source.name + label,
-        _kind(source.model.backbone),
+        _kind(source.backbone),
         make,
         exit_ratio=exit_ratio,
         macs=macs,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mmscope.benchmark.models import DEIT, REDUCED, SCOPE, VIM
 from mmscope.benchmark.setting import Setting
+from mmscope.evaluation.tables import spread_text
 
 # A saving below this is too small to say which share of it was won.
 LEAST_PROMISE = 0.05
@@ -99,8 +100,7 @@ class GridRow(Cell):
         """Median and quartiles, such as '20.4 (19.8 to 20.5)'."""
         if self.images_per_s is None or self.images_per_s_iqr is None:
             return None
-        low, high = self.images_per_s_iqr
-        return f'{self.images_per_s:.1f} ({low:.1f} to {high:.1f})'
+        return spread_text(self.images_per_s, self.images_per_s_iqr, '.1f')
 
 
 @dataclass

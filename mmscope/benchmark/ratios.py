@@ -18,7 +18,7 @@ from mmscope.benchmark.ops import benchmark_ops
 from mmscope.benchmark.setting import Setting, setting_line
 from mmscope.benchmark.subjects import PRODUCTS, Subjects, scope_name
 from mmscope.evaluation.interleaved_timing import time_interleaved
-from mmscope.evaluation.tables import Column, format_table
+from mmscope.evaluation.tables import Column, format_table, spread_text
 
 # A number, or quartiles.
 Ratio = float | tuple[float, float, float]
@@ -130,8 +130,8 @@ def quartiles(value: Ratio, digits: int = 2) -> str:
     """Format '1.50 (1.40 to 1.60)', or a number with three digits."""
     if not isinstance(value, tuple):
         return f'{value:.3f}'
-    low, middle, high = (f'{x:.{digits}f}' for x in value)
-    return f'{middle} ({low} to {high})'
+    low, middle, high = value
+    return spread_text(middle, (low, high), f'.{digits}f')
 
 
 def ratios_section(file: RatiosFile) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from mmengine.config import ConfigDict
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmscope.evaluation.interleaved_timing import (
@@ -20,7 +18,8 @@ from mmscope.evaluation.interleaved_timing import (
     Timing,
     time_interleaved,
 )
-from mmscope.evaluation.tables import Column, format_table
+from mmscope.evaluation.loading import build_model, enter_host
+from mmscope.evaluation.tables import Column, format_table, spread_text
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.samples import new_sample
 from mmscope.models import at_threshold, observe
@@ -135,11 +134,11 @@ def build(host: str, backbone: str, arch: str | dict, side: int) -> nn.Module:
         side (int): Pixels.
     """
     scope, config = HOSTS[host]
-    register = import_module(f'{scope}.utils').register_all_modules
-    register(init_default_scope=False)
-    init_default_scope(scope)
+    described = config(backbone, arch, side)
+    cfg = Config({'default_scope': scope, 'model': described})
+    enter_host(cfg)
     torch.manual_seed(0)
-    model = MODELS.build(ConfigDict(config(backbone, arch, side))).eval()
+    model = build_model(cfg, device='cpu')
     head = getattr(model.backbone, 'exit_head', None)
     if head is not None:
         nn.init.normal_(head.fc.weight, std=1.0)
@@ -254,10 +253,8 @@ def _row(
     number: int,
 ) -> StreamRow:
     subject, batch, exits = key
-    speeds = number / found[key].means
-    low, middle, high = (
-        round(float(x), 3) for x in np.percentile(speeds, (25, 50, 75))
-    )
+    speed = found[key].summary(number)
+    iqr = tuple(round(x, 3) for x in speed['images_per_s_iqr'])
     times = found[VIM, batch, 0.0].median / found[key].median
     share = None
     if subject in (LOOP, ENGINE) and batch == max(BATCHES):
@@ -267,7 +264,8 @@ def _row(
         )
         won = none - found[key].median
         share = round(100 * won / (exits * (none - everyone)), 1)
-    return StreamRow(host, *key, middle, (low, high), round(times, 3), share)
+    median = round(speed['images_per_s'], 3)
+    return StreamRow(host, *key, median, iqr, round(times, 3), share)
 
 
 def streams_section(rows: list[StreamRow]) -> str:
@@ -275,7 +273,6 @@ def streams_section(rows: list[StreamRow]) -> str:
     frame = pd.DataFrame(rows)
     frame['percent'] = 100 * frame.exits
     frame['speed'] = [
-        '{:.1f} ({:.1f} to {:.1f})'.format(x.images_per_s, *x.images_per_s_iqr)
-        for x in rows
+        spread_text(x.images_per_s, x.images_per_s_iqr, '.1f') for x in rows
     ]
     return format_table(frame, COLUMNS)

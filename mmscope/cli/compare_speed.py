@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 from mmscope.benchmark.checkouts import Step, add_step, compare_checkouts
+from mmscope.benchmark.ratios import quartiles, rounded
 from mmscope.benchmark.setting import ROOT, commit, describe_setting
 from mmscope.cli.arguments import positive, tool_parser
 from mmscope.errors import user_errors
@@ -61,13 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
             args.repeats,
             args.threads,
         )
-    for name, (low, median, high) in ratios.items():
-        print(f'{name}: {median:.3f} ({low:.3f} to {high:.3f}) of the time')
+    for name, ratio in ratios.items():
+        print(f'{name}: {quartiles(ratio, 3)} of the time')
     if args.json:
-        rounded = {
-            name: tuple(round(x, 4) for x in quartiles)
-            for name, quartiles in ratios.items()
-        }
+        kept = {name: rounded(ratio) for name, ratio in ratios.items()}
         commits = commit(args.before), commit(args.after)
-        step = Step(args.step, args.predicted, *commits, rounded, setting)
+        step = Step(args.step, args.predicted, *commits, kept, setting)
         add_step(args.json, step)

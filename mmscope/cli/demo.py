@@ -30,7 +30,7 @@ from mmengine.structures import PixelData
 from torch.utils.data import DataLoader
 
 from mmscope.cli.arguments import add_cfg_options, tool_parser
-from mmscope.cli.demo_training import CONFIG, load_config, overrides, train
+from mmscope.cli.demo_training import CONFIG, demo_config, overrides, train
 from mmscope.cli.first_look import MODEL, first_look
 from mmscope.datasets.demo_writer import write_scenes
 from mmscope.errors import user_errors
@@ -49,6 +49,7 @@ from mmscope.visualization import (
     curve_figure,
     draw_exit_gallery,
     draw_scopes,
+    evenly_by,
     save,
 )
 
@@ -133,20 +134,13 @@ def evaluate(
     priors = score_priors(loader, cfg)
     folder = Path(args.work_dir) / 'pictures'
     attach_gate(model, thresholds[len(thresholds) // 2])
-    draw_scopes(model, loader.dataset, folder, _spread(result, 6))
+    draw_scopes(model, loader.dataset, folder, evenly_by(sure, 6))
     draw_exit_gallery(
         model, loader.dataset, folder / 'exits.png', result.images, 4
     )
     save(curve_figure({result.meta.name: result}), folder / 'curve.png')
     result.to_json(Path(args.work_dir) / 'sweep.json')
     return result, priors, folder
-
-
-def _spread(result: SweepResult, number: int) -> list[int]:
-    """Images from the most to the least confident, evenly spread."""
-    order = np.argsort(-result.images['confidence'].to_numpy())
-    picks = np.linspace(0, len(order) - 1, min(number, len(order)))
-    return [int(order[int(pick)]) for pick in picks]
 
 
 @ending_cleanly(': the same command goes on from the last checkpoint')
@@ -182,7 +176,7 @@ def run(args: argparse.Namespace) -> None:
     stage(f'training {CONFIG} from scratch, {args.iters} steps, with')
     for key, value in changes.items():
         print(f'  {key} = {value}')
-    cfg = load_config(changes, work_dir / 'train')
+    cfg = demo_config(changes, work_dir / 'train')
     checkpoint = train(cfg, changes)
     stage(f'evaluating every threshold on {args.val} scenes')
     result, priors, folder = evaluate(cfg, checkpoint, args)

@@ -56,7 +56,7 @@ def overrides(args: argparse.Namespace, data: Path) -> dict[str, Any]:
     return {**changes, **args.cfg_options}
 
 
-def load_config(changes: dict[str, Any], work_dir: Path) -> Config:
+def demo_config(changes: dict[str, Any], work_dir: Path) -> Config:
     """Load the real config with the demo's changes.
 
     Validation in between is left out: the sweep afterwards scores all

@@ -11,11 +11,7 @@ from torch.utils.data import DataLoader
 from mmscope.evaluation import SweepResult, sweep
 from mmscope.inference import from_pretrained
 from mmscope.models import attach_gate
-from mmscope.visualization import (
-    draw_exit_gallery,
-    draw_scopes,
-    spread_by_confidence,
-)
+from mmscope.visualization import draw_exit_gallery, draw_scopes, evenly_by
 
 MODEL = 'demo'
 # Pictures of a seed that no training of ours has taken.
@@ -51,7 +47,7 @@ def first_look(
     thresholds = result.rows['threshold'].tolist()
     attach_gate(model, thresholds[len(thresholds) // 2])
     folder, dataset = Path(folder), loader.dataset
-    shown = spread_by_confidence(model, dataset, number=4)
+    shown = evenly_by(result.images['confidence'], 4)
     (overview,) = draw_scopes(
         model,
         dataset,

@@ -34,7 +34,8 @@ def open_run(args: argparse.Namespace) -> Config:
         UserError: If the file, an override, the host or an evaluator is at
             fault.
     """
-    cfg = load_config(args)
+    options = args.cfg_options, args.work_dir, args.launcher, args.local_rank
+    cfg = load_config(args.config, *options)
     check_host(cfg)
     check_evaluators(cfg)
     return cfg

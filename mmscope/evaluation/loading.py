@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import warnings
 from contextlib import redirect_stdout
@@ -36,15 +35,7 @@ def open_config(path: str, cfg_options: dict | None = None) -> Config:
     Raises:
         UserError: If the file, an override or the host is at fault.
     """
-    cfg = load_config(
-        argparse.Namespace(
-            config=path,
-            cfg_options=cfg_options or {},
-            work_dir=None,
-            launcher='none',
-            local_rank=0,
-        )
-    )
+    cfg = load_config(path, cfg_options)
     enter_host(cfg)
     return cfg
 

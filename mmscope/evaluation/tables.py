@@ -77,6 +77,12 @@ def format_table(
     )
 
 
+def spread_text(median: float, iqr: Sequence[float], spec: str) -> str:
+    """Format a median and its quartiles, as '1.50 (1.40 to 1.60)'."""
+    low, high = iqr
+    return f'{median:{spec}} ({low:{spec}} to {high:{spec}})'
+
+
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Give rows as JSON holds them: plain numbers, None for NaN."""
     known = frame.astype(object)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -16,14 +15,23 @@ from mmscope.registry import HOSTS, MODELS
 from .configs import find_config, work_name
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(
+    config: str,
+    cfg_options: dict | None = None,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+    local_rank: int = 0,
+) -> Config:
     """Read the config and merge what the command line overrides.
+
+    Without ``work_dir`` that of the config counts, or one named after it;
+    ``launcher`` and ``local_rank`` say how the processes were started.
 
     Raises:
         UserError: If the file is missing or cannot be read, or an override
             does not fit.
     """
-    path = find_config(args.config)
+    path = find_config(config)
     try:
         cfg = Config.fromfile(str(path))
     except Exception as error:
@@ -31,23 +39,20 @@ def load_config(args: argparse.Namespace) -> Config:
             f'config {path} cannot be read: {type(error).__name__}: {error}'
         ) from error
     try:
-        cfg.merge_from_dict(args.cfg_options)
+        cfg.merge_from_dict(cfg_options or {})
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
-            f'--cfg-options {args.cfg_options} does not fit {path}: {error}'
+            f'--cfg-options {cfg_options} does not fit {path}: {error}'
         ) from error
     if 'model' not in cfg:
         raise UserError(
             f'config {path} has no model: expected a complete (leaf) config '
             'such as configs/ade20k/mambascope_ti_upernet.py, not a base'
         )
-    cfg.launcher = args.launcher
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg.work_dir = (
-        args.work_dir
-        or cfg.get('work_dir')
-        or str(Path('work_dirs') / work_name(path))
-    )
+    cfg.launcher = launcher
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    named = str(Path('work_dirs') / work_name(path))
+    cfg.work_dir = work_dir or cfg.get('work_dir') or named
     return cfg
 
 

@@ -8,7 +8,11 @@ from mmscope.visualization.pictures import (
     draw_reductions,
     draw_scopes,
 )
-from mmscope.visualization.predict import predict_views, spread_by_confidence
+from mmscope.visualization.predict import (
+    evenly_by,
+    predict_views,
+    spread_by_confidence,
+)
 from mmscope.visualization.predict_reduction import predict_reductions
 from mmscope.visualization.reduction import reduction_figure
 from mmscope.visualization.scope import scope_figure
@@ -33,6 +37,7 @@ __all__ = [
     'draw_exit_gallery',
     'draw_reductions',
     'draw_scopes',
+    'evenly_by',
     'exit_gallery',
     'predict_reductions',
     'predict_views',

@@ -76,9 +76,14 @@ def spread_by_confidence(
             'the model has no exit head, so its images have no confidence: '
             'choose images by their indices'
         )
-    order = np.argsort([-value for value in confidences], kind='stable')
+    return evenly_by(confidences, number)
+
+
+def evenly_by(confidence: Sequence[float], number: int) -> list[int]:
+    """Choose images evenly from the most to the least confident of (n,)."""
+    order = np.argsort(-np.asarray(confidence), kind='stable')
     places = np.linspace(0, len(order) - 1, min(number, len(order)))
-    return [int(index) for index in order[places.round().astype(int)]]
+    return order[places.round().astype(int)].tolist()
 
 
 def _refuse_single_stage(backbone: nn.Module) -> None:
