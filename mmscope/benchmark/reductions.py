@@ -76,7 +76,7 @@ def reduced_run(model: BenchmarkModel, batch: int, forward: Run) -> Run:
     backbone = model.backbone
     if not isinstance(backbone.reduction, DyVM):
         return forward
-    blocks = draw_directions(backbone, batch)
+    blocks = draw_block_policy(backbone, batch)
 
     def run() -> None:
         with forced_decisions(model, blocks=blocks):
@@ -85,7 +85,7 @@ def reduced_run(model: BenchmarkModel, batch: int, forward: Run) -> Run:
     return run
 
 
-def draw_directions(backbone: TokenBackbone, batch: int) -> Tensor:
+def draw_block_policy(backbone: TokenBackbone, batch: int) -> Tensor:
     """Draw which scan directions of a DyVM run: (layers, B, 2) bool.
 
     The same each time; every image runs the same number of directions, in

@@ -41,7 +41,7 @@ from mmscope.evaluation import (
     sweep,
 )
 from mmscope.evaluation.loading import build_dataloader, build_model
-from mmscope.evaluation.scores import SegmentationScore
+from mmscope.evaluation.segmentation import SegmentationScore
 from mmscope.evaluation.sweep_meta import SweepMeta
 from mmscope.models import attach_gate
 from mmscope.runtime import disk_errors, ending_cleanly

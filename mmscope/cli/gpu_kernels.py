@@ -16,9 +16,9 @@ import argparse
 from pathlib import Path
 
 from mmscope.analysis.markers import update_document
+from mmscope.benchmark.counted.page import kernels_section, predictions_section
+from mmscope.benchmark.counted.predictions import COUNTS, read_counts
 from mmscope.benchmark.files import write_json
-from mmscope.benchmark.gpu_page import kernels_section, predictions_section
-from mmscope.benchmark.gpu_predictions import COUNTS, read_counts
 from mmscope.benchmark.setting import commit
 from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.errors import UserError, user_errors
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     with user_errors():
         if args.count:
-            from mmscope.benchmark.gpu_cases import case_counts
+            from mmscope.benchmark.counted.cases import case_counts
 
             write_json(args.counts, case_counts(commit()))
         if not args.counts.is_file():

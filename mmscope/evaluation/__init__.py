@@ -6,7 +6,7 @@ from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.early_exit_metric import EarlyExitMetric
 from mmscope.evaluation.exit_endpoints import score_endpoints
 from mmscope.evaluation.gated_scores import ImageScore
-from mmscope.evaluation.scores import SegmentationScore
+from mmscope.evaluation.segmentation import SegmentationScore
 from mmscope.evaluation.sweep import sweep
 from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.evaluation.throughput import (

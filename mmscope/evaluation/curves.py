@@ -39,7 +39,7 @@ def quantile_thresholds(
     """
     if num_quantiles < 0:
         raise ValueError(f'num_quantiles is at least 0, got {num_quantiles}')
-    check_confidence(confidence)
+    refuse_nan(confidence)
     values = np.unique(confidence.astype(np.float64))
     between = (values[1:] + values[:-1]) / 2
     inner = set()
@@ -51,7 +51,7 @@ def quantile_thresholds(
     return [0.0, *sorted(inner), NOBODY_EXITS]
 
 
-def check_confidence(confidence: np.ndarray) -> None:
+def refuse_nan(confidence: np.ndarray) -> None:
     """Refuse NaN, by ValueError."""
     if np.isnan(confidence).any():
         raise ValueError('some confidences are NaN; the exit head diverged')

@@ -152,7 +152,7 @@ def reached(sweep: SweepResult | None, row: PaperRow, costs: Cells) -> Cells:
     if sweep is None:
         return missing
     if row.eta is not None:
-        point = at_threshold(sweep, row.eta)
+        point = swept_at(sweep, row.eta)
     elif 'implied' in costs:
         ratios = sweep.rows['exit_ratio']
         point = sweep.rows.iloc[(ratios - costs['implied']).abs().argmin()]
@@ -170,7 +170,7 @@ def reached(sweep: SweepResult | None, row: PaperRow, costs: Cells) -> Cells:
     }
 
 
-def at_threshold(sweep: SweepResult, eta: float) -> pd.Series | None:
+def swept_at(sweep: SweepResult, eta: float) -> pd.Series | None:
     """Give the point of a sweep at one threshold.
 
     Returns:

@@ -11,7 +11,7 @@ from mmscope.analysis.detectors import sees_regions
 from mmscope.evaluation.classification import ClassificationScore
 from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.gated_scores import ImageScore
-from mmscope.evaluation.scores import SegmentationScore
+from mmscope.evaluation.segmentation import SegmentationScore
 from mmscope.models.layers import unwrap_model
 from mmscope.models.tasks import (
     CLASSIFICATION,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from mmscope.evaluation.curves import NOBODY_EXITS, check_confidence
+from mmscope.evaluation.curves import NOBODY_EXITS, refuse_nan
 from mmscope.evaluation.endpoint_images import EndpointImages
 
 # A sum in another order may differ in its last digits.
@@ -66,7 +66,7 @@ def operating_points(images: EndpointImages) -> pd.DataFrame:
     Raises:
         ValueError: If a confidence is NaN.
     """
-    check_confidence(images.confidence)
+    refuse_nan(images.confidence)
     order = np.argsort(-images.confidence, kind='stable')
     ranked = images.confidence[order].astype(np.float64)
     # The first k exit where the next image is less confident.

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import torch
 
-from mmscope.benchmark.gpu_cases import (
+from mmscope.benchmark.counted.cases import (
     DIM,
     empty,
     scan_arguments,
     scan_launches,
 )
-from mmscope.benchmark.gpu_disassembly import run_tool
-from mmscope.benchmark.gpu_kernels import Launch, count, recorded, unique
-from mmscope.benchmark.gpu_predictions import Kernel
+from mmscope.benchmark.counted.disassembly import run_tool
+from mmscope.benchmark.counted.kernels import Launch, count, recorded, unique
+from mmscope.benchmark.counted.predictions import Kernel
 
 CONV_WIDTH = 4
 

@@ -22,7 +22,7 @@ from mmscope.benchmark.reductions import (
     REDUCTIONS,
     SETTINGS,
     build_reduced,
-    draw_directions,
+    draw_block_policy,
     reduced_run,
 )
 from mmscope.benchmark.subjects import make_subjects
@@ -71,11 +71,11 @@ def test_who_has_no_published_setting_is_named():
 
 def test_each_image_runs_the_share_of_directions_in_blocks_of_its_own():
     backbone = small(DYVM).backbone
-    blocks = draw_directions(backbone, 8)
+    blocks = draw_block_policy(backbone, 8)
     assert blocks.shape == (6, 8, 2)
     # 0.8 of 12 is 9.6.
     assert blocks.sum((0, 2)).tolist() == [10] * 8
-    assert (blocks == draw_directions(backbone, 8)).all()
+    assert (blocks == draw_block_policy(backbone, 8)).all()
     assert (blocks[:, 0] != blocks[:, 1]).any()
 
 
@@ -87,7 +87,7 @@ def test_a_dyvm_runs_what_its_macs_count():
         reduced_run(model, 2, lambda: model(images))()
         model(images)
     forced, own = (torch.stack(r.directions) for r in records)
-    assert (forced == draw_directions(model.backbone, 2)).all()
+    assert (forced == draw_block_policy(model.backbone, 2)).all()
     # Its own untrained heads decide otherwise, and do so again afterwards.
     assert own.sum() != forced.sum()
     assert records[0].lengths == model.backbone.reduction.lengths(

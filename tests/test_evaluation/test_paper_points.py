@@ -4,7 +4,7 @@ import pytest
 
 from mmscope.analysis.paper_table import PaperRow
 from mmscope.evaluation import SweepResult
-from mmscope.evaluation.paper_tables import at_threshold, reached
+from mmscope.evaluation.paper_tables import reached, swept_at
 
 IMAGES = [
     {'confidence': 0.9, 'coarse_top1': 100.0, 'fine_top1': 100.0},
@@ -36,15 +36,15 @@ def swept(rows=ROWS, images=IMAGES):
     ],
 )
 def test_any_threshold_has_a_point(eta, top1, exit_ratio):
-    point = at_threshold(swept(), eta)
+    point = swept_at(swept(), eta)
     assert (point['top1'], point['exit_ratio']) == (top1, exit_ratio)
 
 
 def test_a_score_that_is_no_mean_over_images_is_not_made_up():
     rows = [{**row, 'top1': row['top1'] - 10} for row in ROWS]
-    assert at_threshold(swept(rows), 0.7) is None
-    assert at_threshold(swept(rows), 0.5)['top1'] == 65
-    assert at_threshold(swept(images=[]), 0.7) is None
+    assert swept_at(swept(rows), 0.7) is None
+    assert swept_at(swept(rows), 0.5)['top1'] == 65
+    assert swept_at(swept(images=[]), 0.7) is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmscope.benchmark import gpu_predictions
+from mmscope.benchmark.counted import predictions
 from mmscope.benchmark.gpu.record import DONE, Outcome, Record
 
 from .conftest import load_tool
@@ -51,7 +51,7 @@ def test_a_measurement_makes_the_page_out_of_date(page):
 def test_predictions_stand_beside_measurements(page, monkeypatch):
     measure(page)
     sizes = {k: ROW[k] for k in ('batch', 'seqlen', 'dim', 'd_state')}
-    predictions = [
+    rows = [
         types.SimpleNamespace(
             model=model, part=part, milliseconds=milliseconds, **sizes
         )
@@ -61,10 +61,8 @@ def test_predictions_stand_beside_measurements(page, monkeypatch):
             ('MambaScope-S', 'forward', 9.0),
         )
     ]
-    found = {'H200': [], 'H100': predictions}
-    monkeypatch.setattr(
-        gpu_predictions, 'predict', lambda card, _: found[card]
-    )
+    found = {'H200': [], 'H100': rows}
+    monkeypatch.setattr(predictions, 'predict', lambda card, _: found[card])
     tool.main(['--page', str(page)])
     line = next(x for x in page.read_text().splitlines() if '12.0' in x)
     assert '2.00' in line

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmscope.benchmark import gpu_predictions
+from mmscope.benchmark.counted import predictions
 from mmscope.benchmark.gpu import parts
 from mmscope.benchmark.gpu.cases import SCAN
 from mmscope.benchmark.gpu.goals import goals
@@ -114,10 +114,10 @@ def page_section(record: Record) -> str:
 
 def predictor(device: str) -> Predict:
     """Look up what is predicted for a GPU, by the name of the device."""
-    card = next((name for name in gpu_predictions.CARDS if name in device), '')
+    card = next((name for name in predictions.CARDS if name in device), '')
     rows = []
     if card:
-        rows = gpu_predictions.predict(card, gpu_predictions.read_counts())
+        rows = predictions.predict(card, predictions.read_counts())
     found = {(x.model, x.part, *_sizes(x)): 1e3 * x.milliseconds for x in rows}
 
     def predict(row: OpRow) -> float | None:

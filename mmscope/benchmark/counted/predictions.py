@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mmscope.benchmark.files import read_json
 
-COUNTS = Path(__file__).parents[2] / 'docs/results/gpu_kernels.json'
+COUNTS = Path(__file__).parents[3] / 'docs/results/gpu_kernels.json'
 BATCHES, LENGTHS = (1, 8, 64, 256), (51, 197, 1025, 4097)
 MODELS = {'ViM-S': False, 'MambaScope-S': True}
 LAUNCH_SECONDS = 2.5e-6

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.gpu_disassembly import (
+from mmscope.benchmark.counted.disassembly import (
     CHUNK,
     count_loops,
     instructions_of,
@@ -27,7 +27,7 @@ from mmscope.benchmark.gpu_disassembly import (
     kind_of,
     run_tool,
 )
-from mmscope.benchmark.gpu_predictions import WARP, Kernel
+from mmscope.benchmark.counted.predictions import WARP, Kernel
 
 POINTERS = {
     torch.float32: '*fp32',

@@ -10,9 +10,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from mmscope.benchmark.gpu_disassembly import CHUNK
-from mmscope.benchmark.gpu_kernels import Launch, count, recorded, unique
-from mmscope.benchmark.gpu_predictions import (
+from mmscope.benchmark.counted.disassembly import CHUNK
+from mmscope.benchmark.counted.kernels import Launch, count, recorded, unique
+from mmscope.benchmark.counted.predictions import (
     BATCHES,
     LENGTHS,
     Counts,
@@ -72,7 +72,7 @@ def scan_launches(
 
 
 def case_counts(commit: str) -> Counts:
-    """Compile and count what :func:`gpu_predictions.predict` needs."""
+    """Compile and count what :func:`predictions.predict` needs."""
     kernels, cases, plans = {}, {}, {}
     for scored in (False, True):
         for part in (FORWARD,) if scored else (FORWARD, TRAINING):

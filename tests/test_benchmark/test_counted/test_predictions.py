@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmscope.benchmark import gpu_predictions
-from mmscope.benchmark.gpu_predictions import (
+from mmscope.benchmark.counted import predictions
+from mmscope.benchmark.counted.predictions import (
     Card,
     Kernel,
     Work,
@@ -13,7 +13,7 @@ from mmscope.benchmark.gpu_predictions import (
 
 # Four schedulers, a cycle a second, a byte a second.
 SLOW = Card(1, 1.0, 1.0, 10.0, 50)
-GAP = gpu_predictions.LAUNCH_SECONDS
+GAP = predictions.LAUNCH_SECONDS
 
 
 def seconds(launch, registers=32, **per_token):
@@ -56,9 +56,9 @@ def test_few_programs_and_many_registers_are_named():
 
 
 def test_predictions_cover_every_shape_on_every_card():
-    shapes = len(gpu_predictions.BATCHES) * len(gpu_predictions.LENGTHS)
-    for card in gpu_predictions.CARDS:
-        rows = predict(card, gpu_predictions.read_counts())
+    shapes = len(predictions.BATCHES) * len(predictions.LENGTHS)
+    for card in predictions.CARDS:
+        rows = predict(card, predictions.read_counts())
         assert len(rows) == 3 * shapes
         for row in rows:
             assert row.milliseconds > 0

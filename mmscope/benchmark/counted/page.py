@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mmscope.benchmark.gpu_disassembly import KINDS, OTHER
-from mmscope.benchmark.gpu_predictions import CARDS, WARP, Counts, predict
+from mmscope.benchmark.counted.disassembly import KINDS, OTHER
+from mmscope.benchmark.counted.predictions import CARDS, WARP, Counts, predict
 from mmscope.evaluation.tables import Column, format_table
 
 KERNEL_COLUMNS = (

@@ -11,8 +11,8 @@ from builders.gpu_launches import (
     why_unknown,
 )
 
-from mmscope.benchmark.gpu_cases import scan_arguments, scan_launches
-from mmscope.benchmark.gpu_disassembly import count_loops, kind_of
+from mmscope.benchmark.counted.cases import scan_arguments, scan_launches
+from mmscope.benchmark.counted.disassembly import count_loops, kind_of
 from mmscope.ops import triton_backend
 
 if reason := triton_backend.probe():

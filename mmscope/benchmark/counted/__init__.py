@@ -1,0 +1,1 @@
+"""What the Triton kernels cost a GPU, counted without one."""
