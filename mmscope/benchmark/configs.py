@@ -208,8 +208,10 @@ def _subject(
 ) -> Subject:
     two_stage = is_two_stage(source.model)
     macs = None
-    # What a detector's box and mask heads cost depends on the proposals.
-    known = not sees_regions(source.model)
+    # What a detector's box and mask heads cost depends on the proposals, and
+    # with coverage a scope costs what the images ask for.
+    varies = two_stage and source.backbone.by_coverage
+    known = not (varies or sees_regions(source.model))
     if known and (exit_ratio is not None or not two_stage):
         costs = model_costs(source.model, source.shape, 'exact')
         macs = mean_cost(costs, exit_ratio or 0.0)

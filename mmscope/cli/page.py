@@ -23,8 +23,12 @@ from mmscope.cli.first_look import MODEL, rendered_pictures
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.image_costs import image_costs
 from mmscope.inference import from_pretrained
-from mmscope.models import attach_gate, is_two_stage, observe
-from mmscope.models.scoping import find_backbone
+from mmscope.models import (
+    CoarseToFine,
+    attach_gate,
+    is_two_stage,
+    observe,
+)
 from mmscope.visualization import ImageFiles, predict_views, scope_figure
 
 EXAMPLES = 8
@@ -36,11 +40,11 @@ def look(
     """Show what was important and refined in an image, and what that cost."""
     if path is None:
         return None, 'Choose an image.'
-    attach_gate(model, threshold)
+    backbone = attach_gate(model, threshold)
+    others = ['detail'] if isinstance(backbone, CoarseToFine) else []
     dataset = ImageFiles([path], model.cfg, model.dataset_meta)
     with observe(model) as records:
-        views = predict_views(model, dataset, [0], ['detail'])
-    backbone = find_backbone(model)
+        views = predict_views(model, dataset, [0], others)
     ((costs,),) = image_costs(backbone, records[:1], 0.0)
     macs = costs.exited if views[0].exited else costs.full
     share = f'{macs / costs.full:.0%} of both looks'

@@ -13,7 +13,16 @@ from torch import nn
 
 from mmscope.models.layers import holding, unwrap_model
 
-MISSING = object()
+# What selection decides by: all the same while every region is refined.
+SELECTING = (
+    'refine_ratio',
+    'refine_coverage',
+    'score_metric',
+    'score_layers',
+    'score_momentum',
+    'token_order',
+    'unselected_tokens',
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Variant:
     """Settings of a backbone that hold for one forward.
 
     Args:
-        settings (dict[str, Any]): Attribute of the backbone, dots lead
+        settings (dict[str, Any]): Setting of the backbone, dots lead
             further in (``reduction.keep_ratio``), to its value. Defaults to
             none, the model as it is.
     """
@@ -69,7 +78,7 @@ def combinations(varied: Sequence[str]) -> list[Variant]:
         if key in keys:
             raise ValueError(f'{key} varies twice: give all its values once')
         keys.append(key)
-        values.append([_value(text) for text in given.split(',')])
+        values.append(_values(given))
     return [
         Variant(dict(zip(keys, chosen, strict=True)))
         for chosen in (itertools.product(*values) if keys else ())
@@ -80,11 +89,32 @@ def check_variants(model: nn.Module, variants: Iterable[Variant]) -> None:
     """Try settings on, before any data is read.
 
     Raises:
-        ValueError: See :meth:`Variant.applied`.
+        ValueError: See :meth:`Variant.applied`; or if a setting would decide
+            nothing, because another one does or selection is off.
     """
     for variant in variants:
         with variant.applied(model):
-            pass
+            _check_effect(unwrap_model(model).backbone, variant.settings)
+
+
+def _check_effect(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
+    amounts = {
+        key: settings[key]
+        for key in ('refine_ratio', 'refine_coverage')
+        if settings.get(key) is not None
+    }
+    if len(amounts) > 1:
+        raise ValueError(
+            f'{amounts} both say how many regions are refined: vary one of '
+            'them'
+        )
+    idle = [key for key in SELECTING if key in settings]
+    if idle and getattr(backbone, 'selection', None) is False:
+        raise ValueError(
+            f'{", ".join(idle)} would decide nothing: informative-region '
+            'selection is off in these weights, so every region is refined. '
+            'Vary selection=true as well'
+        )
 
 
 def _set(changes: Iterable[tuple[Any, str, Any]]) -> None:
@@ -99,11 +129,11 @@ def _set(changes: Iterable[tuple[Any, str, Any]]) -> None:
         for owner, name, value in waiting:
             try:
                 setattr(owner, name, value)
-            except ValueError as error:
+            except (AttributeError, TypeError, ValueError) as error:
                 refused.append((owner, name, value))
                 errors.append(error)
         if len(refused) == len(waiting):
-            raise errors[0]
+            raise ValueError(str(errors[0])) from errors[0]
         waiting = refused
 
 
@@ -112,13 +142,28 @@ def _find(backbone: nn.Module, key: str) -> tuple[Any, str]:
     while '.' in name:
         part, _, name = name.partition('.')
         owner = getattr(owner, part, None)
-    known = getattr(owner, name, MISSING)
-    if known is MISSING or callable(known):
+    if not _is_setting(owner, name):
         raise ValueError(
             f'{type(backbone).__name__} has no setting {key!r} to vary, such '
-            'as score_metric or refine_ratio of a scope'
+            'as score_metric or refine_ratio of a scope; what is not checked '
+            'when it is set belongs into the config'
         )
     return owner, name
+
+
+def _is_setting(owner: Any, name: str) -> bool:
+    """Tell whether an object checks an attribute whenever it is set."""
+    own = getattr(type(owner), name, None)
+    by_property = isinstance(own, property) and own.fset is not None
+    return by_property or name in getattr(owner, 'checks', {})
+
+
+def _values(text: str) -> list[Any]:
+    """Values of JSON, or words, parted by commas."""
+    try:
+        return json.loads(f'[{text}]')
+    except ValueError:
+        return [_value(part) for part in text.split(',')]
 
 
 def _value(text: str) -> Any:

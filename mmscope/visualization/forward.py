@@ -79,10 +79,13 @@ def check_image(path: str | Path) -> None:
     """Check that an image file is whole.
 
     Raises:
-        UserError: If it is missing or cannot be decoded.
+        UserError: If it is missing, no file, or cannot be decoded.
     """
     if '://' in str(path):
         return
+    # A pipe would be waited for.
+    if Path(path).exists() and not Path(path).is_file():
+        raise UserError(f'image {path} cannot be read: it is no file')
     try:
         with Image.open(path) as image:
             image.load()

@@ -47,7 +47,9 @@ def predict_views(
             the data set, an image cannot be read or takes several forwards
             (sliding windows), or a metric is unknown.
     """
-    variants = [Variant({'score_metric': metric}) for metric in others]
+    # Which decides nothing here, and goes with one metric alone.
+    free = {'refine_coverage': None}
+    variants = [Variant({'score_metric': m, **free}) for m in others]
     with evaluating(model) as backbone:
         _refuse_single_stage(backbone)
         return [
@@ -108,8 +110,7 @@ def _predict_view(
     for variant in variants:
         with variant.applied(model):
             _, other = run_item(model, item)
-        (metric,) = variant.settings.values()
-        others[metric] = _importance(other)
+        others[variant.settings['score_metric']] = _importance(other)
     backbone = unwrap_model(model).backbone
     side = backbone.grid_multiple * backbone.patch_size
     canvas = (record.grid[0] * side, record.grid[1] * side)

@@ -26,6 +26,9 @@ from mmscope.models.layers import (
 if TYPE_CHECKING:
     from mmscope.models.backbones.token_backbone import TokenBackbone
 
+# Mamba-Reg's: the positions of the registers, and what narrows them.
+REGISTERS = 'pos_embed_cls'
+NARROWING = ('neck.', 'norm_neck.')
 # Side in pixels that the released models are made for.
 RELEASED_SIZE = 224
 
@@ -61,10 +64,21 @@ def adapt_state_dict(
     state_dict[prefix + KEY] = own.pack()
     state_dict.update(_fitted_tables(backbone, state_dict, prefix, info))
     if not own.summary.count:
-        state_dict.pop(f'{prefix}cls_token', None)
+        _drop_summary(state_dict, prefix)
     refuse_other_sizes(backbone, state_dict, prefix, info)
     if info is not None:
         _restore_selection(backbone, info)
+
+
+def _drop_summary(state_dict: State, prefix: str) -> None:
+    """Take out what a model without summary tokens has no place for."""
+    state_dict.pop(f'{prefix}cls_token', None)
+    # Where there are no registers, a neck is somebody else's.
+    if state_dict.pop(prefix + REGISTERS, None) is None:
+        return
+    narrowing = tuple(prefix + name for name in NARROWING)
+    for key in [key for key in state_dict if key.startswith(narrowing)]:
+        del state_dict[key]
 
 
 def _restore_selection(backbone: TokenBackbone, info: WeightsInfo) -> None:
@@ -91,7 +105,11 @@ def _fitted_tables(
 ) -> State:
     """Resize all tables; one that is missing starts from the full one."""
     tables, found = backbone.position_tables(), {}
-    has_cls = f'{prefix}cls_token' in state_dict
+    # Registers have positions of their own.
+    has_cls = (
+        f'{prefix}cls_token' in state_dict
+        and prefix + REGISTERS not in state_dict
+    )
     for name, own in tables.items():
         source = name if prefix + name in state_dict else POSITIONS
         value = state_dict.get(prefix + source)

@@ -22,6 +22,7 @@ from mmscope.models.losses import (
 from mmscope.models.reduction import DyVM, DyVMRecord
 from mmscope.models.reduction.settings import weight
 from mmscope.models.scoping import is_two_stage
+from mmscope.models.scoping.head_meaning import meaning_of
 from mmscope.registry import MODELS
 
 
@@ -76,8 +77,9 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         **kwargs (Any): Of mmpretrain's ImageClassifier.
 
     Raises:
-        ValueError: If a weight is negative, or asks for what the reduction
-            or the teacher does not have.
+        ValueError: If a weight is negative, or asks for what the reduction,
+            a head or the teacher does not have; of the teacher when that is
+            built.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         self.token_weight = weight('token_weight', token_weight)
         # In a tuple no module is registered.
         self._teacher: tuple[nn.Module, ...] = ()
+        self._check_meaning('this model', self)
         reduction = getattr(self.backbone, 'reduction', None)
         if isinstance(reduction, DyVM):
             if ratio_weight is not None:
@@ -120,6 +123,7 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
         # It may be built in another scope than the student was.
         scope = {'_scope_': 'mmpretrain'}
         teacher = MODELS.build({**scope, **self.teacher_config})
+        self._check_meaning('the teacher', teacher)
         if self.token_weight:
             self._check_tokens(teacher)
         teacher.init_weights()
@@ -127,6 +131,17 @@ class DistilledClassifier(TrainsReduction, ImageClassifier):
             _load(teacher, self.teacher_checkpoint)
         like = next(self.parameters())
         return teacher.requires_grad_(False).eval().to(like.device)
+
+    def _check_meaning(self, who: str, model: nn.Module) -> None:
+        """Refuse a head whose outputs are no distribution over classes."""
+        head: Any = getattr(model, 'head', None)
+        if self.distill_weight and meaning_of(head) != 'softmax':
+            raise ValueError(
+                'distill_weight brings distributions over classes together, '
+                f'and the {type(head).__name__} of {who} predicts several '
+                'classes of an image: set distill_weight=0, or use '
+                'single-label heads'
+            )
 
     def _check_tokens(self, teacher: nn.Module) -> None:
         other, own = getattr(teacher, 'backbone', None), self.backbone

@@ -24,6 +24,7 @@ from mmscope.ops import (
     at_least_float32,
     bidirectional_inner,
 )
+from mmscope.ops.dispatch import check_backend
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 0.1, 1e-4
 # Computed by the operator itself, without the outputs in memory.
@@ -52,6 +53,9 @@ class BidirectionalMamba(BaseModule):
             ViM does and VideoMamba does not. Defaults to True.
         scan_backend (str): Backend of :mod:`mmscope.ops`. Defaults to
             'auto'.
+
+    Raises:
+        ValueError: If no backend has this name.
     """
 
     score_metrics = SCORE_METRICS
@@ -81,6 +85,7 @@ class BidirectionalMamba(BaseModule):
         self.dt_rank = dt_rank or math.ceil(embed_dims / 16)
         self.num_layers = num_layers
         self.average_directions = average_directions
+        check_backend(scan_backend, with_auto=True)
         self.scan_backend = scan_backend
         self.in_proj = nn.Linear(embed_dims, 2 * self.d_inner, bias=False)
         for suffix in ('', '_b'):

@@ -205,14 +205,17 @@ class DyVM(TokenReduction):
             dict[str, Tensor]: ``loss_token_ratio``, the mean over stages and
             images of (share kept - r ** (s + 1)) ** 2, and
             ``loss_block_ratio``, (mean of all decisions - R) ** 2; weighted.
+            Of no image both are 0.
         """
         made = cast(DyVMRecord, record)
         kept = [decision.mean(1) for decision in made.decisions]
         errors = [
-            (share - self.token_keep_ratio ** (s + 1)).square().mean()
+            _mean((share - self.token_keep_ratio ** (s + 1)).square())
             for s, share in enumerate(kept)
         ]
-        blocks = made.block_decisions.float().mean() - self.block_keep_ratio
+        ran = made.block_decisions.float()
+        aim = self.block_keep_ratio if ran.numel() else 0.0
+        blocks = _mean(ran) - aim
         losses = {'loss_block_ratio': self.ratio_weight * blocks.square()}
         if errors:
             tokens = torch.stack(errors).mean()
@@ -252,3 +255,8 @@ class DyVM(TokenReduction):
             total += ScorePredictor.macs(backbone.embed_dims, seen)
             seen = self.count(s, patches)
         return total
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Average, 0 of nothing."""
+    return values.mean() if values.numel() else values.sum()

@@ -99,12 +99,13 @@ def check_family(reduction: TokenReduction, backbone: TokenBackbone) -> None:
     Raises:
         ValueError: If the backbone has others.
     """
-    count = backbone.summary_tokens.count
-    if backbone.blocks != 'mamba' or count > 1:
+    summary = backbone.summary_tokens
+    woven = summary.count > 1 or summary.position == 'woven'
+    if backbone.blocks != 'mamba' or woven:
         raise ValueError(
             f'reduction={type(reduction).__name__} is for ViM and VideoMamba, '
             f'got {backbone.family} with {backbone.blocks!r} blocks and '
-            f'{count} summary tokens'
+            f'{summary.count} summary tokens ({summary.position})'
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.dist import is_distributed
 from torch import nn
@@ -64,12 +66,13 @@ def attach_gate(
         ValueError: If the model has no two-stage backbone, nothing that
             could predict, does not fit the backbone, or the threshold, the
             kind or the temperature is invalid.
-        RuntimeError: If weights are sharded (FSDP, ZeRO-3).
+        RuntimeError: If weights are sharded (FSDP, ZeRO-3), and a gate or
+            ``refine_coverage`` decides what a rank runs.
     """
     threshold = check_threshold(exit_threshold)
     backbone = find_backbone(model)
-    if threshold is not None:
-        _refuse_sharded(model)
+    own = backbone.exit_threshold
+    _refuse_sharded(model, backbone, own if threshold is None else threshold)
     kind, scale = confidence, temperature
     if backbone.gate is not None:
         kind = backbone.gate.wanted_kind if kind is None else kind
@@ -137,13 +140,14 @@ def at_threshold(model: nn.Module, eta: float | None) -> Iterator[TwoStage]:
 
     Raises:
         ValueError: If the model has no two-stage backbone, or η is invalid.
-        RuntimeError: If weights are sharded (FSDP, ZeRO-3).
+        RuntimeError: If weights are sharded (FSDP, ZeRO-3), and a gate or
+            ``refine_coverage`` decides what a rank runs.
     """
     backbone = find_backbone(model)
     before = backbone.exit_threshold
     # A walk over all parameters, which a process alone need not take.
-    if eta is not None and is_distributed():
-        _refuse_sharded(model)
+    if is_distributed():
+        _refuse_sharded(model, backbone, eta)
     backbone.exit_threshold = eta
     try:
         yield backbone
@@ -152,19 +156,42 @@ def at_threshold(model: nn.Module, eta: float | None) -> Iterator[TwoStage]:
 
 
 def _is_sharded(model: nn.Module) -> bool:
+    shards = _kinds('torch.distributed.fsdp', 'FullyShardedDataParallel')
+    tensors = (
+        *_kinds('torch.distributed.tensor', 'DTensor'),
+        *_kinds('torch.distributed._tensor', 'DTensor'),
+    )
+    if any(isinstance(module, shards) for module in model.modules()):
+        return True
     return any(
-        type(module).__name__ == 'FullyShardedDataParallel'
-        for module in model.modules()
-    ) or any(
-        hasattr(param, 'ds_id') or type(param).__name__ == 'DTensor'
+        hasattr(param, 'ds_id') or isinstance(param, tensors)
         for param in model.parameters()
     )
 
 
-def _refuse_sharded(model: nn.Module) -> None:
-    if _is_sharded(model):
+def _kinds(module: str, name: str) -> tuple[Any, ...]:
+    """A class of a module that was imported, or nothing."""
+    found = getattr(sys.modules.get(module), name, None)
+    return () if found is None else (found,)
+
+
+def _refuse_sharded(
+    model: nn.Module, backbone: TwoStage, threshold: float | None
+) -> None:
+    coverage = backbone.refine_coverage
+    decides = threshold is not None or coverage is not None
+    if not decides or not _is_sharded(model):
+        return
+    if coverage is not None:
         raise RuntimeError(
-            'an exit gate cannot run on sharded weights (FSDP, ZeRO-3): a '
-            'rank whose images all exit would leave the others waiting for '
-            'its weights. Evaluate with DDP or on one process'
+            f'refine_coverage={coverage} runs the blocks once for each number '
+            'of regions in a batch, so on sharded weights (FSDP, ZeRO-3) '
+            'ranks would wait for each other: set a refine_ratio, or use DDP '
+            'or one process'
         )
+    raise RuntimeError(
+        'an exit gate cannot run on sharded weights (FSDP, ZeRO-3): a rank '
+        'whose images all exit would leave the others waiting for its '
+        'weights. Set exit_threshold=None, or evaluate with DDP or on one '
+        'process'
+    )

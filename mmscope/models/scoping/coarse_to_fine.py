@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
 
-from mmscope.models.backbones.arguments import check_choice, resolve_indices
 from mmscope.models.backbones.embedding import to_map
 from mmscope.models.layers import PositionTable, TokenSequence
 from mmscope.models.scoping.detail import DETAIL, lost_detail
-from mmscope.models.scoping.family import check_family, fine_summary
+from mmscope.models.scoping.family import check_family
 from mmscope.models.scoping.importance import Importance
-from mmscope.models.scoping.layout import CLS_POSITIONS, TOKEN_ORDERS
 from mmscope.models.scoping.region_selection import RegionSelection
-from mmscope.models.scoping.reuse import FEATURE_REUSES, make_reuse
+from mmscope.models.scoping.reuse import make_reuse
 from mmscope.models.scoping.stages import (
     CoarseStage,
     FineStage,
@@ -27,7 +24,6 @@ from mmscope.models.scoping.stages import (
 )
 from mmscope.models.scoping.two_stage import TwoStage
 
-UNSELECTED_TOKENS = ('embedding', 'feature')
 COARSE_POSITIONS = 'coarse_pos_embed'
 
 
@@ -84,10 +80,6 @@ class CoarseToFine(RegionSelection, TwoStage):
     grid_multiple = 2
     # The fine stage reads the coarse tokens after all blocks.
     reads_last_block = True
-    feature_reuse: str
-    unselected_tokens: str
-    score_momentum: float
-    score_layers: tuple[int, ...]
     pos_embed: nn.Parameter
     coarse_pos_embed: nn.Parameter
     reuse: nn.Module
@@ -109,36 +101,16 @@ class CoarseToFine(RegionSelection, TwoStage):
         **family: Any,
     ) -> None:
         super().__init__(**family)
-        if not (
-            isinstance(score_momentum, Real) and 0.0 <= score_momentum < 1.0
-        ):
-            raise ValueError(
-                f'score_momentum must lie in [0, 1), got {score_momentum!r}'
-            )
         self._set_selection(score_metric, refine_ratio, refine_coverage)
         self.score_momentum = score_momentum
-        if score_layers is None:
-            score_layers = range(self.num_layers // 2, self.num_layers, 2)
-        self.score_layers = resolve_indices(score_layers, self.num_layers)
-        self.token_order = check_choice(
-            'token_order', token_order, TOKEN_ORDERS
-        )
-        self.feature_reuse = check_choice(
-            'feature_reuse', feature_reuse, FEATURE_REUSES
-        )
-        self.unselected_tokens = check_choice(
-            'unselected_tokens', unselected_tokens, UNSELECTED_TOKENS
-        )
-        self.fine_summary = fine_summary(self, cls_position)
+        self.score_layers = score_layers
+        self.token_order = token_order
+        self.feature_reuse = feature_reuse
+        self.unselected_tokens = unselected_tokens
+        self.cls_position = cls_position
         check_family(self)
         self._add_scoping_parameters()
         self._add_exit(exit_head, exit_threshold)
-
-    @property
-    def cls_position(self) -> str:
-        """Place of the summary tokens among the fine ones, in our words."""
-        place = self.fine_summary.position
-        return next((k for k, v in CLS_POSITIONS.items() if v == place), place)
 
     def _add_scoping_parameters(self) -> None:
         dims = self.embed_dims

@@ -92,8 +92,9 @@ def count_covering(energy: Tensor, coverage: float) -> Tensor:
     regions = energy.shape[1]
     counts = [math.ceil(share * regions) for share in COVERAGE_SHARES]
     allowed = torch.tensor(counts, device=energy.device)
-    held = energy.double().sort(1, descending=True).values.cumsum(1)
+    most = energy.double().sort(1, descending=True).values
+    # No cumulative sum, which CUDA has no deterministic one of.
+    held = torch.stack([most[:, :count].sum(1) for count in counts], 1)
     # Of the same sum: all regions hold all of it.
-    wanted = coverage * held[:, -1:]
-    enough = held[:, allowed - 1] >= wanted
+    enough = held >= coverage * held[:, -1:]
     return allowed[enough.int().argmax(1)]

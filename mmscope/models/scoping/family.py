@@ -52,8 +52,8 @@ def check_family(backbone: CoarseToFine) -> None:
     """Refuse what cannot be scoped.
 
     Raises:
-        ValueError: If there is no summary token to judge by, 'mlp_with_cls'
-            meets several, patches overlap, or a token reduction is at work.
+        ValueError: If there is no summary token to judge by, patches overlap,
+            or a token reduction is at work.
     """
     count = backbone.summary_tokens.count
     if backbone.out_type in ('avg_featmap', 'raw'):
@@ -65,11 +65,6 @@ def check_family(backbone: CoarseToFine) -> None:
         raise ValueError(
             'scoping judges the coarse stage by its summary tokens, this '
             "backbone has none: summary_position='none' is for one stage"
-        )
-    if backbone.feature_reuse == 'mlp_with_cls' and count != 1:
-        raise ValueError(
-            "feature_reuse='mlp_with_cls' reuses one cls token, this "
-            f"backbone has {count} summary tokens: use 'mlp'"
         )
     if backbone.patch_stride != backbone.patch_size:
         raise ValueError(

@@ -6,31 +6,27 @@ import torch
 from torch import Tensor
 
 from mmscope.models.backbones.arguments import check_choice
-from mmscope.models.layers import SummaryTokens
 from mmscope.models.scoping.detail import (
     DETAIL,
     check_coverage,
     count_covering,
 )
-from mmscope.models.scoping.family import ScopedFamily
 from mmscope.models.scoping.importance import importance_metrics
 from mmscope.models.scoping.layout import FineLayout
+from mmscope.models.scoping.scope_settings import CheckedScope
 from mmscope.models.scoping.selection import num_refined, split_regions
 from mmscope.models.scoping.stages import CoarseStage
 
 REFINE_RATIO = 0.8
 
 
-class RegionSelection(ScopedFamily):
+class RegionSelection(CheckedScope):
     """A fixed share of the regions, or what holds the lost energy.
 
     A mixin of :class:`CoarseToFine`. ``selection`` switches it off: then
     every region is refined (training starts so, section 5.1).
     """
 
-    selection: bool
-    token_order: str
-    fine_summary: SummaryTokens
     _score_metric: str
     _refine_ratio: float | None
     _refine_coverage: float | None

@@ -255,10 +255,12 @@ def refine_in_groups(
     Returns:
         FineStage: Of all images, in their order.
     """
-    groups = [counts == k for k in counts.unique().tolist()]
+    # No image is one group, of none.
+    numbers = counts.unique().tolist() or [1]
+    groups = [counts == k for k in numbers]
     found = [
-        refine(imgs[rows], coarse.select(rows), int(counts[rows][0]))
-        for rows in groups
+        refine(imgs[rows], coarse.select(rows), k)
+        for k, rows in zip(numbers, groups, strict=True)
     ]
     order = torch.cat([rows.nonzero()[:, 0] for rows in groups]).argsort()
     return FineStage(

@@ -51,6 +51,8 @@ class TwoStage(Observed):
     out_type: str
     patch_stride: int
     summary_dims: int
+    # The share of the lost energy that a scope may go by instead of a ratio.
+    refine_coverage: float | None = None
 
     def __init__(self, **family: Any) -> None:
         super().__init__(**family)
@@ -87,7 +89,14 @@ class TwoStage(Observed):
 
     @gate.setter
     def gate(self, value: Gate | None) -> None:
+        if value is not None and not isinstance(value, Gate):
+            raise ValueError(f'gate must be None or a Gate, got {value!r}')
         self._gate = value
+
+    @property
+    def by_coverage(self) -> bool:
+        """Whether the number of regions differs between images."""
+        return False
 
     @abstractmethod
     def forward_coarse(self, imgs: Tensor) -> CoarseStage:

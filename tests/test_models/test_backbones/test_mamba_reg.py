@@ -178,3 +178,33 @@ def test_weights_with_a_neck_are_refused_without_and_serve_maps():
     result = make(**MAPS).load_state_dict(dict(state), strict=False)
     assert not result.missing_keys
     assert result.unexpected_keys == ['neck.weight', 'norm_neck.weight']
+
+
+@pytest.mark.parametrize('described', [True, False])
+@pytest.mark.parametrize('size', [64, 96])
+def test_a_model_without_summary_tokens_takes_the_weights(described, size):
+    source = make(cls_reduce=2)
+    state = source.state_dict()
+    if not described:
+        # As the authors released them.
+        del state['_extra_state']
+    model = VisionMamba(
+        arch=ARCH,
+        img_size=size,
+        summary_position='none',
+        out_type='featmap',
+    )
+    model.load_state_dict(state)
+    assert torch.equal(model.norm_f.weight, source.norm_f.weight)
+    wanted = resize_pos_embed(
+        source.pos_embed, (4, 4), model.grid, NO_SUMMARY
+    )
+    assert torch.equal(model.pos_embed, wanted)
+
+
+@pytest.mark.parametrize('kind', ['RMeeTo', 'HiddenAlign'])
+@pytest.mark.parametrize('registers', [1, 3])
+def test_reductions_for_one_cls_token_are_refused(kind, registers):
+    reduction = {'type': f'mmscope.{kind}'}
+    with pytest.raises(ValueError, match=rf'{registers} summary .*\(woven'):
+        make(num_registers=registers, reduction=reduction)

@@ -308,3 +308,68 @@ def test_both_ends_of_the_refine_ratio_work(ratio):
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         MambaScope(arch=ARCH, **options)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('score_momentum', 1.0, 'score_momentum must lie in'),
+        ('score_layers', (12, 14), 'indices must be'),
+        ('score_layers', '[12', 'indices must be'),
+        ('cls_position', 'end', 'cls_position must be one of'),
+        ('token_order', 'wovn', 'token_order must be one of'),
+        ('feature_reuse', 'cnn', 'feature_reuse must be one of'),
+        ('feature_reuse', 'linear', "reuse='mlp', was not built with"),
+        ('unselected_tokens', 'embeding', 'unselected_tokens must be one'),
+        ('selection', 'off', "selection must be True or False, got 'off'"),
+        ('gate', 'sure', "gate must be None or a Gate, got 'sure'"),
+    ],
+)
+def test_what_is_set_later_is_checked_like_an_argument(name, value, message):
+    model = scope()
+    before = getattr(model, name)
+    with pytest.raises(ValueError, match=message):
+        setattr(model, name, value)
+    assert getattr(model, name) == before
+
+
+@pytest.mark.parametrize(
+    ('built', 'wanted', 'allowed'),
+    [
+        ('mlp', 'mlp_with_cls', True),
+        ('mlp_with_cls', 'none', True),
+        ('linear', 'linear', True),
+        ('linear', 'mlp', False),
+        ('none', 'mlp', False),
+        ('none', 'linear', False),
+    ],
+)
+def test_a_reuse_needs_the_module_that_was_built(built, wanted, allowed):
+    model, imgs = dense(feature_reuse=built), torch.randn(1, 3, 96, 96)
+    if not allowed:
+        with pytest.raises(ValueError, match='was not built with'):
+            model.feature_reuse = wanted
+        return
+    model.feature_reuse = wanted
+    other = dense(feature_reuse=wanted)
+    other.load_state_dict(model.state_dict(), strict=False)
+    ours, theirs = run(model, imgs, 2)[1], run(other, imgs, 2)[1]
+    assert torch.equal(ours, theirs)
+
+
+def test_what_is_set_later_is_as_if_it_was_built_so():
+    wanted = {
+        'score_layers': [-1],
+        'cls_position': 'ahead',
+        'token_order': 'woven',
+        'unselected_tokens': 'feature',
+        'score_momentum': 0.5,
+    }
+    model, built = dense(refine_ratio=0.4), dense(refine_ratio=0.4, **wanted)
+    for name, value in wanted.items():
+        setattr(model, name, value)
+    assert model.score_layers == built.score_layers == (3,)
+    imgs = torch.randn(1, 3, 96, 96)
+    assert torch.equal(run(model, imgs, 2)[1], run(built, imgs, 2)[1])
+    model.cls_position = model.score_layers = None
+    assert (model.cls_position, model.score_layers) == ('middle', (2,))

@@ -167,6 +167,7 @@ def test_indices_are_not_edited_in_place():
         ({'feature_source': 'x'}, 'feature_source must be one of'),
         ({'frozen_stages': 7}, 'frozen_stages must lie in'),
         ({'drop_path_rate': 1.5}, 'drop_path_rate must lie in'),
+        ({'scan_backend': 'tirton'}, "backend must be one of .* got 'tirton'"),
     ],
 )
 def test_bad_arguments_are_named(options, message):

@@ -224,6 +224,37 @@ def test_teachers_whose_patches_do_not_fit_are_refused(
         model.init_weights()
 
 
+MULTI = {'type': 'MultiLabelLinearClsHead'}
+
+
+def test_heads_that_predict_no_distribution_are_refused(data):
+    head = {**teacher()['head'], **MULTI}
+    with pytest.raises(ValueError, match='MultiLabelLinearClsHead of this mo'):
+        build(head=head)
+    other = {**teacher(), 'head': head}
+    model = build(taught_by=other)
+    with pytest.raises(ValueError, match='MultiLabelLinear.* of the teacher'):
+        model.init_weights()
+    # Tokens alone may be taught.
+    losses = build(taught_by=other, distill_weight=0).train()(
+        *data, mode='loss'
+    )
+    assert losses['loss_distill'] == 0
+
+
+def test_where_no_stage_prunes_all_patches_are_compared(data):
+    model = build(reduction={**DYVM, 'prune_layers': (9,)}).train()
+    with observe(model) as records:
+        model.extract_feat(data[0])
+    _, wanted = model._teach(data[0])
+    found = kept_token_error(records[0], wanted)
+    tokens = records[0].tokens
+    expected = (tokens - wanted).square().mean()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    total, _ = model.parse_losses(model(*data, mode='loss'))
+    total.backward()
+
+
 def test_it_trains_in_a_runner_without_a_hook(weights, tmp_path):
     root = classification.write_photos(tmp_path / 'data')
     model = config(weights)

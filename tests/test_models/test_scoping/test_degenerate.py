@@ -33,6 +33,10 @@ def scope(**options):
     return model
 
 
+def covering():
+    return scope(score_metric='detail', refine_coverage=0.9)
+
+
 def wrapped():
     config = {**hosts.resnet(3), 'type': ResNet}
     model = ExitOnly(backbone=config, out_type='featmap', exit_head=HEAD)
@@ -41,7 +45,7 @@ def wrapped():
     return model
 
 
-@pytest.mark.parametrize('make', [scope, wrapped])
+@pytest.mark.parametrize('make', [scope, covering, wrapped])
 @pytest.mark.parametrize('eta', [None, 0.0, 0.5, 2.0])
 def test_no_images_give_no_results(make, eta):
     model, nothing = make().eval(), torch.zeros(0, 3, 64, 64)
@@ -53,7 +57,7 @@ def test_no_images_give_no_results(make, eta):
     assert len(model.last_exit.exited) == 0
 
 
-@pytest.mark.parametrize('make', [scope, wrapped])
+@pytest.mark.parametrize('make', [scope, covering, wrapped])
 def test_no_images_train_nothing(make):
     model = make().train()
     with observe(model) as records:
@@ -117,3 +121,7 @@ def test_reductions_of_no_image_and_of_one_patch(kind, size):
         assert cls.shape == (batch, 16)
         assert cls.isfinite().all()
         assert min(records[0].lengths) >= 1
+        losses = model.reduction.losses(records[0]) if training else {}
+        for loss in losses.values():
+            assert loss.isfinite()
+            assert batch or loss == 0

@@ -154,6 +154,22 @@ def test_an_image_without_any_detail_gets_the_smallest_number():
     assert count_covering(torch.ones(1, 16), 1.0).tolist() == [16]
 
 
+def test_counting_asks_for_nothing_that_cuda_has_no_fixed_order_of():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    ran = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            ran.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        count_covering(ENERGY, 0.9)
+    assert 'sort' in ran
+    assert 'cumsum' not in ran
+
+
 def two_images():
     return torch.cat([flat_but(5), torch.randn(1, 3, 64, 96), flat_but(2)])
 

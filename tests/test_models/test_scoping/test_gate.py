@@ -281,12 +281,36 @@ def test_an_untrained_exit_head_refuses_to_decide():
         model(imgs)
 
 
-def test_sharded_weights_are_refused():
-    class FullyShardedDataParallel(Wrapper):
-        pass
+def sharded(model):
+    """As MMEngine's wrapper is: of torch's class, with another name."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
 
+    class MMFullyShardedDataParallel(FullyShardedDataParallel):
+        def __init__(self, module):
+            nn.Module.__init__(self)
+            self._fsdp_wrapped_module = module
+
+    return MMFullyShardedDataParallel(model)
+
+
+def test_sharded_weights_are_refused():
+    model = Classifier()
+    attach_gate(sharded(model))
     with pytest.raises(RuntimeError, match='sharded weights'):
-        attach_gate(FullyShardedDataParallel(Classifier()), 0.5)
+        attach_gate(sharded(model), 0.5)
+    # Whoever gave the threshold.
+    model.backbone.exit_threshold = 0.5
+    with pytest.raises(RuntimeError, match='sharded weights'):
+        attach_gate(sharded(model))
+
+
+def test_shards_cannot_wait_for_each_image_s_own_number_of_regions():
+    model = Classifier()
+    model.backbone.score_metric = 'detail'
+    model.backbone.refine_coverage = 0.9
+    with pytest.raises(RuntimeError, match='refine_coverage=0.9 .*sharded'):
+        attach_gate(sharded(model))
+    attach_gate(model)
 
 
 def test_a_replaced_exit_head_decides_at_once():
