@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any
 
 from mmengine.config import Config
@@ -13,11 +14,15 @@ from torch import nn
 
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
-from mmscope.models import attach_gate, is_two_stage
+from mmscope.models import TokenReduction, attach_gate, is_two_stage
 from mmscope.runtime import gate_hooks, walk
 
-# What callers note at a model, and what its mode is.
-NOTES = ('cfg', 'dataset_meta', 'CLASSES', 'PALETTE', 'training')
+# What callers note at a model, what its mode is, where its weights came from,
+# and what they say themselves.
+NOTES = (
+    *('cfg', 'dataset_meta', 'CLASSES', 'PALETTE', 'training'),
+    *('init_cfg', 'is_init', 'selection'),
+)
 
 
 def build(cfg: Config, source: object) -> nn.Module:
@@ -72,7 +77,7 @@ def _differences(model: nn.Module, again: nn.Module) -> Iterator[str]:
             yield f'{path} is {kinds[0]}, and {kinds[1]} in the config'
             continue
         old, new = _settings(theirs[name]), _settings(ours[name])
-        for key in old.keys() & new.keys():
+        for key in filter(new.__contains__, old):
             if old[key] != new[key]:
                 yield (
                     f'{path}.{key} is {new[key]!r}, and {old[key]!r} in the '
@@ -98,17 +103,23 @@ def _settings(module: nn.Module) -> dict[str, object]:
     for key, value in vars(module).items():
         name = key.removeprefix('_')
         is_kept = isinstance(getattr(type(module), name, None), property)
-        if (name == key or is_kept) and name not in NOTES and _is_plain(value):
+        if isinstance(value, TokenReduction):
+            found |= {f'{name}.{k}': getattr(value, k) for k in value.checks}
+        elif name in NOTES or not (name == key or is_kept):
+            continue
+        elif _is_plain(value):
             found[name] = value
     return found
 
 
 def _is_plain(value: object) -> bool:
+    if is_dataclass(value):
+        return all(map(_is_plain, vars(value).values()))
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
-    return isinstance(value, (bool, int, float, str))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 @contextmanager

@@ -153,6 +153,18 @@ def another_ratio(model):
     return r'model\.backbone\.refine_ratio is 0\.35, and '
 
 
+def coverage(model):
+    model.cfg.model.backbone.score_metric = 'detail'
+    find_backbone(model).score_metric = 'detail'
+    find_backbone(model).refine_coverage = 0.9
+    return r'refine_(coverage is 0\.9, and None|ratio is None, and 0\.8) in'
+
+
+def another_place(model):
+    find_backbone(model).cls_position = 'ahead'
+    return r"fine_summary is Summ.*'first'.*, and Summ.*'middle'"
+
+
 def one_more_part(model):
     model.extra = torch.nn.Linear(2, 2)
     return r'model\.extra is torch.*Linear, and absent in the config'
@@ -174,6 +186,8 @@ def another_weight(model):
         replaced_head,
         another_head,
         another_ratio,
+        coverage,
+        another_place,
         one_more_part,
         one_part_less,
         another_weight,
@@ -187,6 +201,34 @@ def test_what_was_changed_after_building_is_not_lost_in_silence(
     with pytest.raises(UserError, match=f'(?s){message}.*nothing was written'):
         mmscope.save_pretrained(model, tmp_path / 'model')
     assert not (tmp_path / 'model').exists()
+
+
+def test_a_changed_reduction_is_not_lost_in_silence(tmp_path):
+    model = built(
+        host='ImageClassifier',
+        head={'type': 'LinearClsHead'},
+        type='mmscope.VisionMamba',
+        reduction={'type': 'mmscope.RMeeTo', 'merge_tokens': 1},
+    )
+    model.backbone.reduction.merge_tokens = 2
+    message = r'reduction\.merge_tokens is 2, and 1 in the config'
+    with pytest.raises(UserError, match=message):
+        mmscope.save_pretrained(model, tmp_path / 'model')
+
+
+def test_weights_say_themselves_that_selection_is_off(tmp_path):
+    model = built()
+    find_backbone(model).selection = False
+    mmscope.save_pretrained(model, tmp_path / 'model')
+    again = mmscope.from_pretrained(tmp_path / 'model', device='cpu')
+    assert find_backbone(again).selection is False
+    assert torch.equal(features(model)[0], features(again)[0])
+
+
+def test_it_does_not_matter_that_a_model_was_initialised(tmp_path):
+    model = built(init_cfg={'type': 'TruncNormal', 'layer': 'Linear'})
+    model.init_weights()
+    mmscope.save_pretrained(model, tmp_path / 'model')
 
 
 def test_a_changed_model_is_saved_with_a_config_that_says_so(tmp_path):
