@@ -50,10 +50,14 @@ def count_costs(
         CostBreakdown: Everything that ran.
 
     Raises:
-        ValueError: If the shape is not two positive integers.
+        ValueError: If the shape is not two positive integers, or every image
+            refines its own number of regions and no ratio is given.
     """
     check_shape(shape)
     backbone: Any = model.backbone
+    if is_two_stage(backbone) and backbone.by_coverage:
+        # It says what is missing.
+        backbone.regions_to_refine(1, refine_ratio)
     weight = next(backbone.parameters())
     imgs = weight.new_zeros(1, image_channels(model), *shape)
     trace = OpTrace(model, backbone)

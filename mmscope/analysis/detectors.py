@@ -18,15 +18,21 @@ from torch.func import functional_call
 
 from mmscope.analysis.counting import check_shape
 from mmscope.analysis.op_trace import OUTSIDE, OpTrace
-from mmscope.models.tasks import DETECTION, inherits, task_of
+from mmscope.models.scoping.head_meaning import inherits as has_methods_of
+from mmscope.models.tasks import DETECTION, class_at, inherits, task_of
 
 TWO_STAGE = 'mmdet.models.detectors.two_stage.TwoStageDetector'
 # Their tests run every box head on all proposals and every mask head on all
 # detections; others exchange features between heads.
 KNOWN_ROI_HEADS = (
-    'StandardRoIHead',
-    'CascadeRoIHead',
-    'OneMaskCascadeRoIHead',
+    'mmdet.models.roi_heads.StandardRoIHead',
+    'mmdet.models.roi_heads.CascadeRoIHead',
+    'mmscope.models.detectors.OneMaskCascadeRoIHead',
+)
+# The methods of those tests; a subclass may train in ways of its own.
+TESTING = (
+    *('predict', 'predict_bbox', 'predict_mask'),
+    *('_bbox_forward', '_mask_forward'),
 )
 # What a test does besides running layers: nothing that a convention counts.
 BETWEEN_LAYERS = {
@@ -111,14 +117,21 @@ def _most(model: nn.Module, part: str) -> int:
 def unknown_heads(model: nn.Module) -> list[str]:
     """List the modules whose input is not known here.
 
-    ``['roi_head']`` for a RoI head that is none of ``KNOWN_ROI_HEADS``, or one
-    with a shared head.
+    ``['roi_head']`` for a RoI head that tests like none of
+    ``KNOWN_ROI_HEADS``, or one with a shared head.
     """
     if not sees_regions(model):
         return []
-    known = type(_roi_head(model)).__name__ in KNOWN_ROI_HEADS
+    kind = type(_roi_head(model))
+    known = any(_tests_like(kind, class_at(path)) for path in KNOWN_ROI_HEADS)
     alone = known and not _roi_head(model).with_shared_head
     return [] if alone else ['roi_head']
+
+
+def _tests_like(kind: type, base: type | None) -> bool:
+    if base is None or not issubclass(kind, base):
+        return False
+    return has_methods_of(kind, base, *TESTING)
 
 
 def between_layers(model: nn.Module, regions: Regions | None) -> list[str]:

@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 
+from mmscope.models import CoarseToFine
 from mmscope.models.layers import scan_cost
 
 Formula = Callable[[Sequence[Any], Tensor], int]
@@ -23,6 +24,8 @@ SCAN = re.compile(r'mmscope\.(selective|bidirectional)_scan_(?!.*_backward$)')
 ATTENTION = re.compile(
     r'aten\._scaled_dot_product_(?!.*(_backward|_math)$)\w*attention'
 )
+# Counted for what a scope pools itself, which is the detail score.
+POOLING = 'aten.avg_pool2d'
 CAUSAL_CONV = re.compile(r'mmscope\.causal_conv1d_(?!.*_backward$)')
 
 
@@ -36,11 +39,18 @@ def is_scan(name: str) -> bool:
     return SCAN.match(name) is not None
 
 
-def formula_of(name: str) -> Formula | None:
+def formula_of(name: str, module: nn.Module | None = None) -> Formula | None:
     """Look up how an operator's cost follows from arguments and first output.
 
-    None for one that is not counted.
+    Args:
+        name (str): Of :func:`op_name`.
+        module (nn.Module | None): The innermost around it. Defaults to None.
+
+    Returns:
+        Formula | None: None for one that is not counted.
     """
+    if name == POOLING and isinstance(module, CoarseToFine):
+        return _detail
     if is_scan(name):
         return _scan
     if CAUSAL_CONV.match(name):
@@ -48,6 +58,11 @@ def formula_of(name: str) -> Formula | None:
     if ATTENTION.match(name):
         return _attention
     return _PRODUCTS.get(name)
+
+
+def _detail(args: Sequence[Any], output: Tensor) -> int:
+    # Each value of the image, squared, joins a mean.
+    return args[0].numel()
 
 
 def _product(first: int) -> Formula:
@@ -86,8 +101,6 @@ _PRODUCTS: dict[str, Formula] = {
     'aten.addbmm': lambda args, output: args[1].numel() * args[2].shape[-1],
     'aten.addmm': _product(1),
     'aten.addmv': _product(1),
-    # The detail score: each value of the image, squared, joins a mean.
-    'aten.avg_pool2d': lambda args, output: args[0].numel(),
     'aten.baddbmm': _product(1),
     'aten.bmm': _product(0),
     'aten.convolution': _convolution,

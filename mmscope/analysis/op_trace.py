@@ -145,11 +145,12 @@ class OpTrace(TorchDispatchMode):
         inputs: list[Tensor],
         outputs: list[Tensor],
     ) -> None:
-        formula = formula_of(name)
+        around = self._modules[-1] if self._modules else None
+        formula = formula_of(name, around)
         module, kind = '', ''
-        if self._modules:
-            module = self._names[self._modules[-1]]
-            kind = type(self._modules[-1]).__name__
+        if around is not None:
+            module = self._names[around]
+            kind = type(around).__name__
         owners = (self._owners.get(_storage(x)) for x in inputs)
         self.calls.append(
             OpCall(

@@ -39,7 +39,7 @@ from mmscope.inference import from_pretrained
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.image_names import folder_of
 from mmscope.inference.on_ray import rows_on_ray
-from mmscope.inference.rows import columns_of, row_of
+from mmscope.inference.rows import columns_of, row_kind, row_of
 from mmscope.inference.to_parquet import (
     MakeRow,
     predict_to_parquet,
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
             predict,
             args.images,
             args.out,
-            columns_of(built.cfg.default_scope),
+            columns_of(built.rows),
             {**result_settings(built), 'folder': str(folder.resolve())},
             args.rows_per_file,
         )
@@ -159,6 +159,11 @@ class Built(NamedTuple):
     cfg: Config
     model: nn.Module
     classes: list[str]
+
+    @property
+    def rows(self) -> str:
+        """Kind of rows that its results fill."""
+        return row_kind(self.cfg.default_scope, self.model)
 
     @property
     def threshold(self) -> float | None:
@@ -203,7 +208,7 @@ def open_engine(
         pipeline=loading_pipeline(cfg),
         num_workers=args.workers,
     )
-    return engine, partial(row_of, scope=cfg.default_scope, classes=classes)
+    return engine, partial(row_of, scope=built.rows, classes=classes)
 
 
 def build_engine(

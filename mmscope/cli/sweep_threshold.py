@@ -67,7 +67,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.evaluation.sweep import check_thresholds, sweep_images
     from mmscope.evaluation.sweep_meta import ChosenThreshold, SweepMeta
     from mmscope.evaluation.tables import to_records
-    from mmscope.evaluation.tasks import default_score
+    from mmscope.evaluation.tasks import check_metrics, default_score
     from mmscope.evaluation.threshold_choice import choose_threshold
     from mmscope.evaluation.variants import Variant, combinations
     from mmscope.models import is_two_stage
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> SweepResult:
     cfg = open_config(args.config, args.cfg_options)
     model = build_model(cfg, args.checkpoint, args.device)
     check_first(args, model)
+    check_metrics(cfg, model)
     wanted = check_thresholds(model, args.thresholds)
     variants = [Variant(), *combinations(args.vary)]
     # All before anything is scored: a split may be missing or damaged.

@@ -229,11 +229,15 @@ def _input_scale(sample: Any) -> tuple[float, float]:
     """Pixels of the input for one of the annotation, (rows, columns).
 
     Test pipelines load annotations after resizing: label maps say how large
-    they are, boxes are those of the original image.
+    they are, boxes are those of the original image. By how much that was
+    resized, the pipeline notes; the input's size may hold padding.
     """
-    seen = sample.metainfo['img_shape']
+    meta = sample.metainfo
+    annotated = seen = meta['ori_shape']
     if 'gt_sem_seg' in sample and not has_boxes(sample):
         annotated = label_map(sample).shape
-    else:
-        annotated = sample.metainfo['ori_shape']
+    if 'scale_factor' in meta and tuple(annotated) == tuple(seen):
+        columns, rows = meta['scale_factor'][:2]
+        return rows, columns
+    seen = meta['img_shape']
     return seen[0] / annotated[0], seen[1] / annotated[1]

@@ -69,12 +69,17 @@ class EndpointImages:
         """List what is worth publishing of each image.
 
         Returns:
-            pd.DataFrame: The table without costs, and the scores of each
-            image: ``fine_<score>`` and, with a gate, ``coarse_<score>`` and
-            ``gain_<score>``.
+            pd.DataFrame: The table with ``full_cost`` and, with a gate,
+            ``exit_cost``, GMACs of the model, in place of the parts; and the
+            scores of each image: ``fine_<score>`` and, with a gate,
+            ``coarse_<score>`` and ``gain_<score>``.
         """
         names = _short_names(self.table['name'])
         shown = [self.table.drop(columns=COST_COLUMNS).assign(name=names)]
+        ends = ('exit', 'full') if self.confidence is not None else ('full',)
+        for end in ends:
+            macs = self.table[f'{end}_macs'] + self.table[f'{end}_shared']
+            shown[0][f'{end}_cost'] = macs / 1e9
         shown.append(self.scored.per_image('fine').add_prefix('fine_'))
         if self.confidence is not None:
             coarse = self.scored.per_image('coarse')

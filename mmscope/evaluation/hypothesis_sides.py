@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,10 @@ from mmscope.evaluation.sweep_result import SweepResult
 # Stands for the seed in the names of sweeps.
 SEED = '{seed}'
 Sweeps = Mapping[str, SweepResult]
+# Share of the range of costs by which a mean may differ from a line.
+STRAIGHT = 1e-3
+# Of a sum over many images.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,12 @@ def side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:
     if side.stage == 'coarse':
         return images[coarse], ''
     threshold = _threshold(side, sweeps)
-    exits = images['confidence'] >= threshold
-    ratio = float(exits.mean())
-    low, high = _costs(sweep)
-    cost = ratio * low + (1 - ratio) * high
-    share = cost / _costs(_find(sweeps, side.cost_of))[1]
+    exits = (images['confidence'] >= threshold).to_numpy()
+    early, full = _image_costs(side, sweep)
+    share = np.where(exits, early, full).mean() / _full_cost(side, sweeps)
     note = (
-        f' (threshold {threshold:.3f} from {side.chosen_on}; {ratio:.1%} '
-        f'exit, {share:.1%} of the MACs)'
+        f' (threshold {threshold:.3f} from {side.chosen_on}; '
+        f'{exits.mean():.1%} exit, {share:.1%} of the MACs)'
     )
     return images[coarse].where(exits, images[fine]), note
 
@@ -96,23 +97,45 @@ def side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:
 def _threshold(side: Side, sweeps: Sweeps) -> float:
     """Least share of exits on the other split that keeps to the cost."""
     sweep = _find(sweeps, side.chosen_on)
-    low, high = _costs(sweep)
-    target = side.cost_share * _costs(_find(sweeps, side.cost_of))[1]
-    ratio = (high - target) / (high - low)
-    if not 0 <= ratio <= 1:
+    early, full = _image_costs(side, sweep)
+    confidence = sweep.images['confidence'].to_numpy()
+    order = np.argsort(-confidence, kind='stable')
+    saved = np.pad((full - early)[order].cumsum(), (1, 0))
+    means = (full.sum() - saved) / len(full)
+    target = side.cost_share * _full_cost(side, sweeps)
+    fits = means <= target * (1 + ROUNDING)
+    if not fits.any() or means[0] * (1 + ROUNDING) < target:
         raise ValueError(
-            f'{side}: between {low:.4g} and {high:.4g} GMACs are possible, '
-            f'{target:.4g} are asked for'
+            f'{side}: between {means[-1]:.4g} and {means[0]:.4g} GMACs are '
+            f'possible, {target:.4g} are asked for'
         )
-    values = np.sort(sweep.images['confidence'])[::-1]
-    count = math.ceil(ratio * len(values))
+    count, values = int(fits.argmax()), confidence[order]
     return values[count - 1] if count else np.nextafter(values[0], np.inf)
 
 
-def _costs(sweep: SweepResult) -> tuple[float, float]:
-    """Mean cost where all exit and where none does, GMACs an image."""
-    costs = sweep.rows['mean_cost']
-    return costs.iloc[0], costs.iloc[-1]
+def _image_costs(
+    side: Side, sweep: SweepResult
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cost of each image that exits and of one that does not, GMACs."""
+    images, rows = sweep.images, sweep.rows
+    if 'full_cost' in images:
+        return images['exit_cost'].to_numpy(), images['full_cost'].to_numpy()
+    # An older file, where every image must have cost the same.
+    low, high = rows['mean_cost'].iloc[0], rows['mean_cost'].iloc[-1]
+    if 'exit_ratio' in rows:
+        line = high - rows['exit_ratio'] * (high - low)
+        bend = np.abs(rows['mean_cost'] - line).max()
+        if bend > STRAIGHT * abs(high - low):
+            raise ValueError(
+                f'{side}: images of this sweep cost different numbers of '
+                'MACs, and the file does not say which: sweep again'
+            )
+    return np.full(len(images), low), np.full(len(images), high)
+
+
+def _full_cost(side: Side, sweeps: Sweeps) -> float:
+    """Mean cost of the run to compare with where none exits, GMACs."""
+    return _find(sweeps, side.cost_of).rows['mean_cost'].iloc[-1]
 
 
 def _find(sweeps: Sweeps, name: str) -> SweepResult:

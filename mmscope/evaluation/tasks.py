@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.registry import METRICS
 from torch import nn
 
 from mmscope.analysis.detectors import sees_regions
@@ -13,6 +16,7 @@ from mmscope.evaluation.detection import DetectionScore
 from mmscope.evaluation.gated_scores import ImageScore
 from mmscope.evaluation.segmentation import SegmentationScore
 from mmscope.models.layers import unwrap_model
+from mmscope.models.losses import ignored_label
 from mmscope.models.tasks import (
     CLASSIFICATION,
     DETECTION,
@@ -20,6 +24,9 @@ from mmscope.models.tasks import (
     Task,
     task_of,
 )
+
+# Of mmseg's heads, data sets and metrics where nobody says it.
+IGNORED = 255
 
 
 def default_score(model: nn.Module, dataloader: Iterable) -> ImageScore:
@@ -64,7 +71,8 @@ def segmentation_score(
     """Make the mIoU over a data set's classes.
 
     Raises:
-        ValueError: If the data set names no classes.
+        ValueError: If the data set names no classes, or head and data
+            ignore different labels.
     """
     dataset = getattr(dataloader, 'dataset', None)
     classes = getattr(dataset, 'metainfo', {}).get('classes')
@@ -73,8 +81,68 @@ def segmentation_score(
             'the data set of this loader names no classes in its metainfo; '
             'pass score=SegmentationScore(num_classes)'
         )
-    ignore = getattr(dataset, 'ignore_index', 255)
-    return SegmentationScore(len(classes), ignore)
+    said = {
+        f'decode_head of {type(model).__name__}': ignored_label(model),
+        **_ignored_by_data(dataset),
+    }
+    return SegmentationScore(len(classes), _agreed(said))
+
+
+def check_metrics(cfg: Config, model: nn.Module) -> None:
+    """Refuse metrics that ignore another label than a sweep would.
+
+    Args:
+        cfg (Config): Whose evaluators ``mmscope test`` would use.
+        model (nn.Module): Of it.
+
+    Raises:
+        ValueError: Naming both labels.
+    """
+    if task_of(model) is not SEGMENTATION:
+        return
+    said = {'decode_head': ignored_label(unwrap_model(model))}
+    for split in ('val', 'test'):
+        metrics = cfg.get(f'{split}_evaluator') or []
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            kind = _metric_kind(metric['type'])
+            options = signature(kind).parameters if kind else {}
+            default = options.get('ignore_index')
+            if default is not None:
+                name = f'{split}_evaluator ({kind.__name__})'
+                said[name] = metric.get('ignore_index', default.default)
+    _agreed(said)
+
+
+def _metric_kind(name: Any) -> Any:
+    """The class of a metric, by its name in the scope of the config."""
+    if not isinstance(name, str):
+        return name
+    with METRICS.switch_scope_and_registry(None) as registry:
+        return registry.get(name)
+
+
+def _ignored_by_data(dataset: Any) -> dict[str, int]:
+    """Ask a data set, and what it wraps, which label none is."""
+    found, number = {}, getattr(dataset, 'ignore_index', None)
+    if number is not None:
+        found[type(dataset).__name__] = number
+    inner = [getattr(dataset, 'dataset', None)]
+    for one in (*inner, *(getattr(dataset, 'datasets', None) or ())):
+        if one is not None:
+            found |= _ignored_by_data(one)
+    return found
+
+
+def _agreed(said: dict[str, int | None]) -> int:
+    """The one label that is ignored; that of the hosts where none is."""
+    known = {name: label for name, label in said.items() if label is not None}
+    if len(set(known.values())) > 1:
+        parts = ', '.join(f'{label} ({name})' for name, label in known.items())
+        raise ValueError(
+            f'different labels are ignored: {parts}. Set ignore_index of all '
+            'of them to the label that is no class'
+        )
+    return next(iter(known.values()), IGNORED)
 
 
 def detection_score(model: nn.Module, dataloader: Iterable) -> DetectionScore:

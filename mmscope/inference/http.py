@@ -35,7 +35,8 @@ class PredictionServer(ThreadingHTTPServer):
 
     Args:
         server (EngineServer): Stays the caller's, who closes it.
-        scope (str): Host of the model.
+        scope (str): Kind of row, see
+            :func:`mmscope.inference.rows.row_kind`; for most the host.
         classes (Sequence[str]): Names by label.
         address (tuple[str, int]): Host and port; port 0 takes a free one,
             see ``server_address``. Defaults to loopback.

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from mmscope.inference.reading import ImageFailure
+from mmscope.models.scoping.head_meaning import predicts_several
+from mmscope.models.tasks import CLASSIFICATION, task_of
 
 Row = dict[str, Any]
+MULTI_LABEL = 'mmpretrain, multi-label'
 # Column -> type, in the words of pyarrow.
 COMMON = {
     'name': 'string',
@@ -28,7 +32,7 @@ def row_of(name: str, result: Any, scope: str, classes: Sequence[str]) -> Row:
     Args:
         name (str): Of the image.
         result (Any): Of a :class:`TwoStageEngine`.
-        scope (str): Host of the model.
+        scope (str): Kind of row, see :func:`row_kind`.
         classes (Sequence[str]): Names by label.
 
     Returns:
@@ -46,18 +50,41 @@ def row_of(name: str, result: Any, scope: str, classes: Sequence[str]) -> Row:
 
 
 def columns_of(scope: str) -> dict[str, str]:
-    """List the columns of a host's rows, with their types."""
+    """List the columns of a kind of rows, with their types."""
     return {**COMMON, **HOST_ROWS[scope][0]}
 
 
+def row_kind(scope: str, model: nn.Module) -> str:
+    """Name the kind of rows that a host's model fills.
+
+    Args:
+        scope (str): Host of the model.
+        model (nn.Module): It.
+
+    Returns:
+        str: The host, or ``MULTI_LABEL``.
+    """
+    if task_of(model) is not CLASSIFICATION:
+        return scope
+    several = predicts_several(getattr(model, 'head', None))
+    return MULTI_LABEL if several else scope
+
+
 def class_row(sample: Any, classes: Sequence[str]) -> Row:
-    """Most probable class of a classifier, with its score."""
-    scores = sample.pred_score.float().cpu()
-    label = int(scores.argmax())
+    """The class that a classifier predicts, with its score."""
+    found = classes_row(sample, classes)
+    columns = {'label': 'labels', 'class': 'classes', 'score': 'scores'}
+    # There is one.
+    return {one: found[several][0] for one, several in columns.items()}
+
+
+def classes_row(sample: Any, classes: Sequence[str]) -> Row:
+    """The classes that a multi-label classifier calls present."""
+    labels = sample.pred_label.tolist()
     return {
-        'label': label,
-        'class': classes[label],
-        'score': float(scores[label]),
+        'labels': labels,
+        'classes': [classes[label] for label in labels],
+        'scores': sample.pred_score[sample.pred_label].float().tolist(),
     }
 
 
@@ -99,11 +126,19 @@ def rle(mask: np.ndarray) -> str:
     return encode(np.asfortranarray(mask, np.uint8))['counts'].decode()
 
 
-# Host -> its own columns, and what fills them.
+# Kind of rows -> its own columns, and what fills them.
 HOST_ROWS: dict[str, tuple[dict[str, str], Callable[..., Row]]] = {
     'mmpretrain': (
         {'label': 'int32', 'class': 'string', 'score': 'float'},
         class_row,
+    ),
+    MULTI_LABEL: (
+        {
+            'labels': 'list<int32>',
+            'classes': 'list<string>',
+            'scores': 'list<float>',
+        },
+        classes_row,
     ),
     'mmseg': ({'map_png': 'binary', 'classes': 'list<string>'}, map_row),
     'mmdet': (

@@ -68,6 +68,11 @@ def task_of(model: nn.Module) -> Task | None:
 
 def inherits(module: nn.Module, path: str) -> bool:
     """Tell whether a module is of a class at a path, without importing it."""
-    package, _, name = path.rpartition('.')
-    base = getattr(imported_modules.get(package), name, None)
+    base = class_at(path)
     return base is not None and isinstance(module, base)
+
+
+def class_at(path: str) -> type | None:
+    """Find a class at a path; None where its module is not imported."""
+    package, _, name = path.rpartition('.')
+    return getattr(imported_modules.get(package), name, None)

@@ -19,7 +19,7 @@ from mmscope.visualization.scope import scope_figure
 from mmscope.visualization.style import save
 from mmscope.visualization.views import (
     Detections,
-    ImageClass,
+    ImageClasses,
     ReductionView,
     ScopeView,
     StageView,
@@ -27,7 +27,7 @@ from mmscope.visualization.views import (
 
 __all__ = [
     'Detections',
-    'ImageClass',
+    'ImageClasses',
     'ImageFiles',
     'ReductionView',
     'ScopeView',

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmscope.visualization.views import Content, Detections, ImageClass
+from mmscope.visualization.views import Content, Detections, ImageClasses
 
 
 def predicted_content(sample: Any) -> Content:
@@ -21,8 +21,8 @@ def predicted_content(sample: Any) -> Content:
     if 'pred_instances' in sample:
         return _found_boxes(sample)
     if 'pred_label' in sample:
-        label = int(sample.pred_label)
-        return ImageClass(label, float(sample.pred_score[label]))
+        scores = sample.pred_score[sample.pred_label].float()
+        return ImageClasses(sample.pred_label.tolist(), scores.tolist())
     raise ValueError(
         'scope pictures show pred_sem_seg (mmseg), pred_instances (mmdet) or '
         f'pred_label (mmpretrain), the model gives {sorted(sample.keys())}'
@@ -39,7 +39,7 @@ def true_content(sample: Any, info: dict) -> Content | None:
     if 'pred_instances' in sample and 'instances' in info:
         return _true_boxes(sample, info['instances'])
     if 'gt_label' in sample:
-        return ImageClass(int(sample.gt_label))
+        return ImageClasses(sample.gt_label.tolist())
     return None
 
 

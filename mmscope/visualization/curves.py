@@ -148,9 +148,8 @@ def _draw_untrained(axes: Axes, result: SweepResult, colour: str) -> None:
 
 def _draw_orders(axes: Axes, result: SweepResult) -> None:
     rows = result.rows.dropna(subset=[result.score])
-    cost, random, spread = (
-        rows[name] for name in ('mean_cost', 'random', 'random_std')
-    )
+    random, spread = rows['random'], rows['random_std']
+    cost = _random_costs(result.rows).loc[rows.index]
     axes.fill_between(
         cost,
         random - spread,
@@ -160,7 +159,30 @@ def _draw_orders(axes: Axes, result: SweepResult) -> None:
         linewidth=0,
     )
     axes.plot(cost, random, '--', color=GREY, label='random exits ± std')
+    cost = _oracle_costs(result).loc[rows.index]
     axes.plot(cost, rows['oracle'], ':', color=GREEN, label='oracle order')
+
+
+def _random_costs(rows: pd.DataFrame) -> pd.Series:
+    """Expected mean costs of exits by lot: a line between both ends."""
+    early, full = rows['mean_cost'].iloc[0], rows['mean_cost'].iloc[-1]
+    return full - rows['exit_ratio'] * (full - early)
+
+
+def _oracle_costs(result: SweepResult) -> pd.Series:
+    """Mean costs where those exit who gain least.
+
+    Those of the gate's own exits where single images are not known.
+    """
+    images, rows = result.images, result.rows
+    if not len(images) or 'exit_cost' not in images:
+        return rows['mean_cost']
+    early, full = images['exit_cost'], images['full_cost']
+    gain = images[f'gain_{result.score}'].fillna(0)
+    order = np.argsort(gain.to_numpy(), kind='stable')
+    saved = np.pad((full - early).iloc[order].cumsum(), (1, 0))
+    counts = (rows['exit_ratio'] * len(images)).round().astype(int)
+    return counts.map(lambda count: (full.sum() - saved[count]) / len(images))
 
 
 def _label_ends(axes: Axes, line: Line2D) -> None:

@@ -16,7 +16,7 @@ from mmscope.visualization.style import (
     class_legend,
     class_palette,
 )
-from mmscope.visualization.views import Detections, ImageClass, View
+from mmscope.visualization.views import Detections, ImageClasses, View
 
 SCORE_THR = 0.3
 MOST_BOXES = 20
@@ -62,7 +62,7 @@ class FigureContent:
             boxes = [view.prediction for view in views]
             boxes += [view.label for view in views if view.label is not None]
             styles = box_styles(np.concatenate([b.labels for b in boxes]))
-        elif kind is ImageClass:
+        elif kind is ImageClasses:
             styles = {}
         else:
             styles = class_palette(len(classes), palette)
@@ -77,7 +77,7 @@ class FigureContent:
 
         Classes of the ground truth of label maps belong to it if it is drawn.
         """
-        if self.shows(ImageClass):
+        if self.shows(ImageClasses):
             return []
         if self.shows(Detections):
             return box_legend(self.classes, self.styles)
@@ -103,13 +103,14 @@ def _note(view: View, classes: Sequence[str], score_thr: float) -> list[str]:
         if number > len(shown):
             return [f'{number} found,', f'best {len(shown)} drawn']
         return [f'{number} found']
-    if not isinstance(view.prediction, ImageClass):
+    if not isinstance(view.prediction, ImageClasses):
         return []
     found, true = view.prediction, view.label
-    lines = [f'{classes[found.label]} {found.score:.2f}']
-    if true is not None and true.label != found.label:
-        lines.append(f'true: {classes[true.label]}')
-    return lines
+    pairs = zip(found.labels, found.scores, strict=True)
+    lines = [f'{classes[label]} {score:.2f}' for label, score in pairs]
+    if true is not None and sorted(true.labels) != sorted(found.labels):
+        lines += [f'true: {classes[label]}' for label in true.labels]
+    return lines or ['no class found']
 
 
 def add_legend(figure: Figure, handles: list) -> None:

@@ -14,7 +14,7 @@ from mmscope.visualization.figure_layout import (
 )
 from mmscope.visualization.panels import draw_content, draw_image, frame
 from mmscope.visualization.style import BLUE, GREEN
-from mmscope.visualization.views import ImageClass, ScopeView
+from mmscope.visualization.views import ImageClasses, ScopeView
 
 
 def exit_gallery(
@@ -52,7 +52,7 @@ def exit_gallery(
     ]
     groups = [group for group in groups if group[2]]
     columns = max(len(views) for _, _, views in groups)
-    rows = 1 if shown.shows(ImageClass) else 2
+    rows = 1 if shown.shows(ImageClasses) else 2
     height, width = groups[0][2][0].image.shape[:2]
     cell = 2.5 * height / width
     figure = Figure(

@@ -12,7 +12,7 @@ from mmscope.visualization.style import BoxStyles, colour_labels
 from mmscope.visualization.views import (
     Content,
     Detections,
-    ImageClass,
+    ImageClasses,
     ScopeView,
     View,
 )
@@ -71,7 +71,7 @@ def draw_content(
     A class is no picture. ``styles`` are a label map's palette, (C, 3) uint8,
     or how boxes of each class look.
     """
-    if content is None or isinstance(content, ImageClass):
+    if content is None or isinstance(content, ImageClasses):
         axes.set_axis_off()
         return
     if isinstance(content, Detections):

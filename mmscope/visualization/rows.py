@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mmscope.visualization.figure_layout import FigureContent, add_legend
 from mmscope.visualization.panels import draw_content, frame
 from mmscope.visualization.style import BLUE, INK
-from mmscope.visualization.views import Detections, ImageClass, View
+from mmscope.visualization.views import Detections, ImageClasses, View
 
 PANEL_WIDTH = 2.9
 # Below this, numbers hide what they tell about.
@@ -35,8 +35,8 @@ def rows_figure(
     Args:
         shown (FigureContent): Images.
         panels (Sequence[Panel]): From left to right; what the model found
-            and what is true follow by themselves, unless an image has one
-            class as a whole: that is in its label.
+            and what is true follow by themselves, unless an image has
+            classes as a whole: those are in its label.
         panel_width (float): Inches; from 2.4 on, boxes tell their scores.
         score_thr (float): Least score of a box that is drawn.
         colour (Callable): View to the colour of its label. Defaults to blue.
@@ -63,7 +63,7 @@ def rows_figure(
 
 
 def _contents(shown: FigureContent, with_scores: bool) -> list[Panel]:
-    if shown.shows(ImageClass):
+    if shown.shows(ImageClasses):
         return []
 
     def predicted(axes: Axes, view: View) -> None:

@@ -48,21 +48,21 @@ class Detections:
 
 
 @dataclass
-class ImageClass:
-    """One class for the whole image.
+class ImageClasses:
+    """Classes of the whole image: one, or where labels are several any number.
 
     Args:
-        label (int): Class.
-        score (float | None): Its probability; None for the true one.
+        labels (list[int]): Classes.
+        scores (list[float] | None): Their probabilities; None for true ones.
             Defaults to None.
     """
 
-    label: int
-    score: float | None = None
+    labels: list[int]
+    scores: list[float] | None = None
 
 
 # A label map is (H', W') int of the same image, at any resolution.
-Content = np.ndarray | Detections | ImageClass
+Content = np.ndarray | Detections | ImageClasses
 
 
 @dataclass(kw_only=True)
@@ -72,9 +72,9 @@ class View:
     Args:
         name (str): Name of the image.
         image (np.ndarray): RGB, (H, W, 3) uint8, as the model saw it.
-        prediction (np.ndarray | Detections | ImageClass): Label map, boxes,
-            or a class.
-        label (np.ndarray | Detections | ImageClass | None): The same of the
+        prediction (np.ndarray | Detections | ImageClasses): Label map,
+            boxes, or classes.
+        label (np.ndarray | Detections | ImageClasses | None): The same of the
             ground truth, None where it is unknown.
         canvas (tuple[float, float]): Height and width that the grid of
             regions or patches covers, in pixels of the image; padding makes

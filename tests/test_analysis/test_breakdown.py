@@ -295,6 +295,8 @@ def test_products_written_as_functions_are_counted():
         (nn.Conv1d(4, 4, 3, groups=4), (2, 4, 9)),
         (nn.Linear(5, 3), (2, 7, 5)),
         (nn.Bilinear(3, 4, 2), None),
+        # A mean is not counted, but where it is the detail score.
+        (nn.AvgPool2d(2), (1, 3, 8, 8)),
     ],
 )
 def test_formulas_agree_with_pytorchs(layer, shape):
@@ -329,6 +331,18 @@ def test_counting_leaves_the_model_as_it_was():
         module._forward_hooks or module._forward_pre_hooks
         for module in model.modules()
     )
+
+
+def test_with_coverage_there_is_no_one_number_to_count():
+    options = {'score_metric': 'detail', 'refine_coverage': 0.9}
+    model = Classifier(MambaScope(arch=SMALL, img_size=64, **options))
+    with pytest.raises(ValueError, match='say for which refine_ratio'):
+        count_costs(model, (64, 64))
+    fixed = Classifier(
+        MambaScope(arch=SMALL, img_size=64, score_metric='detail')
+    )
+    found = count_costs(model, (64, 64), refine_ratio=0.5).costs()
+    assert found == count_costs(fixed, (64, 64), refine_ratio=0.5).costs()
 
 
 def test_shape_needs_two_positive_sides():

@@ -252,27 +252,31 @@ def test_numbers_given_in_vain_are_refused(config, options):
         find_regions(build(config()), **options)
 
 
+def faster_rcnn(**methods):
+    """A detector whose RoI head is a subclass with methods of its own."""
+    model = build(detection.faster_rcnn())
+    kind = type(model.roi_head)
+    model.roi_head.__class__ = type('Mine', (kind,), methods)
+    return model
+
+
 def test_a_roi_head_of_other_ways_is_not_guessed():
-    config = detection.cascade()
-    roi_head = {**config['roi_head'], 'type': 'PISARoIHead'}
-    roi_head['bbox_head'] = detection.box_head()
-    for name in ('num_stages', 'stage_loss_weights'):
-        del roi_head[name]
-    train = {**config['train_cfg'], 'rcnn': config['train_cfg']['rcnn'][0]}
-    model = build(
-        {
-            **config,
-            'type': 'FasterRCNN',
-            'roi_head': roi_head,
-            'train_cfg': train,
-        }
-    )
+    def predict_bbox(self, *args, **kwargs):
+        raise NotImplementedError
+
+    model = faster_rcnn(predict_bbox=predict_bbox)
     assert unknown_heads(model) == ['roi_head']
     assert find_regions(model) is None
     parts = counted(model, None).shared_parts()
     assert set(parts) == {'neck', 'rpn_head'}
     with pytest.raises(ValueError, match='no head that could be counted'):
         find_regions(model, proposals=5)
+
+
+def test_a_roi_head_that_only_trains_in_its_own_way_is_known():
+    model = faster_rcnn(loss=lambda self, *args: {})
+    assert unknown_heads(model) == []
+    assert find_regions(model, proposals=5).proposals == 5
 
 
 def test_what_runs_between_the_layers_is_named():

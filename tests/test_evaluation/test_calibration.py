@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from mmscope.evaluation import calibrate, fit_temperature, sweep
-from mmscope.evaluation.calibration import calibration_error, mean_nll
+from mmscope.evaluation.calibration import (
+    _input_scale,
+    calibration_error,
+    mean_nll,
+)
 from mmscope.models import attach_gate
 
 MEANINGS = ('softmax', 'multi_label')
@@ -174,3 +178,24 @@ def test_an_untrained_or_missing_exit_is_not_calibrated(
         calibrate(build_segmentor('mmscope.VisionMamba'), make_loader(3))
     with pytest.raises(ValueError, match='no batch to calibrate'):
         calibrate(build_segmentor(), make_loader(0))
+
+
+@pytest.mark.parametrize(
+    ('meta', 'labels', 'expected'),
+    [
+        # Resized by 2 columns and 3 rows for one, then padded.
+        ({'scale_factor': (2.0, 3.0)}, (50, 60), (3.0, 2.0)),
+        # Labels went through both.
+        ({'scale_factor': (2.0, 3.0)}, (160, 128), (1.0, 1.0)),
+        ({}, (80, 64), (2.0, 2.0)),
+    ],
+)
+def test_padding_is_no_scale(meta, labels, expected):
+    structures = pytest.importorskip('mmseg.structures')
+    from mmengine.structures import PixelData
+
+    data = torch.zeros(1, *labels, dtype=torch.long)
+    sample = structures.SegDataSample(gt_sem_seg=PixelData(data=data))
+    sizes = {'ori_shape': (50, 60), 'img_shape': (160, 128)}
+    sample.set_metainfo({**sizes, **meta})
+    assert _input_scale(sample) == expected

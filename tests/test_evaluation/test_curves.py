@@ -13,6 +13,7 @@ from mmscope.evaluation.confidence_quality import (
 from mmscope.evaluation.curves import (
     NOBODY_EXITS,
     curve,
+    operating_point,
     quantile_thresholds,
 )
 from mmscope.evaluation.endpoint_images import EndpointImages
@@ -178,3 +179,17 @@ def test_correlations():
     ties = correlations(np.array([1, 1, 2, 2]), np.array([0, 1, 1, 0]))
     assert ties == {'pearson': pytest.approx(0), 'spearman': pytest.approx(0)}
     assert np.isnan(correlations(x, np.ones(4))['pearson'])
+
+
+def test_what_is_kept_of_images_adds_up_to_the_mean_costs():
+    images = endpoint_images([0.9, 0.8, 0.3, 0.6], [1, 1, 0, 1], [1, 1, 1, 0])
+    images.table['full_macs'] = [3e9, 4e9, 5e9, 8e9]
+    kept = images.details()
+    assert kept['exit_cost'].tolist() == [7.0] * 4
+    assert kept['full_cost'].tolist() == [10.0, 11.0, 12.0, 15.0]
+    for exits in ([0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1]):
+        exits = np.array(exits, dtype=bool)
+        mean = np.where(exits, kept['exit_cost'], kept['full_cost']).mean()
+        assert operating_point(images, exits)['mean_cost'] == mean
+    del images.table['confidence']
+    assert 'exit_cost' not in images.details()

@@ -11,13 +11,16 @@ from mmscope.evaluation.paired_test import (
 )
 
 
-def sweep(fine, coarse=None, confidence=None, costs=(1.0, 4.0)):
+def sweep(fine, coarse=None, confidence=None, costs=(1.0, 4.0), each=()):
+    """A sweep; ``each`` are the costs of its images, exiting and not."""
     images = []
     for i, score in enumerate(fine):
         images.append({'name': str(i), 'fine_top1': score})
         if coarse:
             images[i]['coarse_top1'] = coarse[i]
             images[i]['confidence'] = confidence[i]
+        if each:
+            images[i]['exit_cost'], images[i]['full_cost'] = each[i]
     costs = costs if coarse else costs[1:]
     rows = [{'mean_cost': cost} for cost in costs]
     return SweepResult.from_json(
@@ -110,6 +113,54 @@ def test_a_gated_side_takes_its_threshold_from_the_other_split():
     other = judge(claim(gated, {'run': 'vim'}), {**SWEEPS, 'ours_val': sure})
     # There nobody is sure enough here.
     assert '0.0% exit' in other.better
+
+
+UNEVEN = dict(
+    fine=[100, 100, 100, 0],
+    coarse=[0, 100, 100, 100],
+    confidence=[0.1, 0.9, 0.4, 0.6],
+    # In the order of the confidences 2, 3, 3 and 4 are saved.
+    costs=(1.0, 4.0),
+    each=[(1, 5), (1, 3), (1, 4), (1, 4)],
+)
+
+
+def test_images_of_different_costs_are_added_up_one_by_one():
+    gated = {
+        'run': 'ours',
+        'stage': 'gated',
+        'chosen_on': 'ours',
+        'cost_of': 'vim',
+        'cost_share': 0.7,
+    }
+    # Two exits leave 16 - 2 - 3 = 11 of at most 0.7 * 16 = 11.2 GMACs.
+    sweeps = {'vim': VIM, 'ours': sweep(**UNEVEN)}
+    found = judge(claim(gated, {'run': 'vim'}), sweeps)
+    assert '50.0% exit, 68.8% of the MACs' in found.better
+    gated['cost_share'] = 0.65
+    found = judge(claim(gated, {'run': 'vim'}), sweeps)
+    # Of at most 10.4: a line between both ends would hold 11 for 10.
+    assert '75.0% exit, 50.0% of the MACs' in found.better
+
+
+@pytest.mark.parametrize(('middle', 'fits'), [(2.5, True), (2.75, False)])
+def test_a_file_without_costs_of_images_needs_a_straight_line(middle, fits):
+    gated = {
+        'run': 'ours',
+        'stage': 'gated',
+        'chosen_on': 'ours',
+        'cost_of': 'vim',
+        'cost_share': 0.65,
+    }
+    old = sweep(**{**UNEVEN, 'costs': (1.0, middle, 4.0), 'each': ()})
+    old.rows['exit_ratio'] = [1.0, 0.5, 0.0]
+    sweeps = {'vim': VIM, 'ours': old}
+    if fits:
+        found = judge(claim(gated, {'run': 'vim'}), sweeps)
+        assert '50.0% exit, 62.5% of the MACs' in found.better
+        return
+    with pytest.raises(ValueError, match='different numbers of MACs.* again'):
+        judge(claim(gated, {'run': 'vim'}), sweeps)
 
 
 def test_an_impossible_cost_says_what_is_possible():

@@ -7,7 +7,11 @@ import pytest
 
 from mmscope.evaluation import SegmentationScore, score_endpoints
 from mmscope.evaluation.exit_endpoints import score_variants
-from mmscope.evaluation.variants import Variant, combinations
+from mmscope.evaluation.variants import (
+    Variant,
+    check_variants,
+    combinations,
+)
 
 
 def test_what_varies_is_combined_each_with_each():
@@ -19,6 +23,8 @@ def test_what_varies_is_combined_each_with_each():
         {'score_metric': 'random', 'refine_ratio': 1},
     ]
     assert found[0].name == 'score_metric=detail, refine_ratio=0.5'
+    (layers,) = combinations(['score_layers=[12,14]'])
+    assert layers.settings == {'score_layers': [12, 14]}
     assert combinations([]) == []
 
 
@@ -118,7 +124,14 @@ def backbone_host(backbone):
     return host
 
 
-@pytest.mark.parametrize('key', ['nothing', 'forward', 'reduction.keep_ratio'])
+@pytest.mark.parametrize(
+    'key',
+    [
+        *('nothing', 'forward', 'reduction.keep_ratio'),
+        # Set when the model is built, and checked there alone.
+        *('patch_size', 'out_type', 'fine_summary'),
+    ],
+)
 def test_a_setting_that_is_none_is_refused(key, build_segmentor):
     model = build_segmentor()
     with pytest.raises(ValueError, match=f'no setting {key!r} to vary'):
@@ -215,3 +228,54 @@ def test_the_tool_reports_and_stores_variants(
     own = json.loads((out / 'variants/score_metric=detail.json').read_text())
     assert own['rows'] == stored[0]['rows']
     assert own['meta']['name'] == 'score_metric=detail'
+
+
+@pytest.mark.parametrize(
+    ('varied', 'message'),
+    [
+        ('token_order=wovn', "got 'wovn'"),
+        ('unselected_tokens=embeding', "got 'embeding'"),
+        ('feature_reuse=linear', 'was not built with'),
+        ('cls_position=end', "got 'end'"),
+        ('score_layers=[12,14]', r'inside \[-2, 2\).* got \(12, 14\)'),
+        ('score_momentum=[1]', r'got \[1\]'),
+        ('refine_ratio={}', 'got {}'),
+    ],
+)
+def test_wrong_values_are_refused_before_any_data_is_read(
+    varied, message, build_segmentor, make_loader
+):
+    loader = Batches(make_loader(1))
+    variants = combinations([varied])
+    with pytest.raises(ValueError, match=message):
+        score_variants(
+            build_segmentor(), loader, SegmentationScore(4), variants
+        )
+    assert loader.passes == 0
+
+
+@pytest.mark.parametrize(
+    ('varied', 'message'),
+    [
+        (['refine_ratio=0.5', 'refine_coverage=0.9'], 'both say how many'),
+        (['refine_coverage=0.9', 'refine_ratio=0.5'], 'both say how many'),
+        (['selection=false', 'refine_ratio=0.5'], 'refine_ratio would decide'),
+        (['selection=false', 'score_metric=random'], 'score_metric would'),
+    ],
+)
+def test_a_setting_that_would_decide_nothing_is_refused(
+    varied, message, build_segmentor
+):
+    model = build_segmentor(score_metric='detail')
+    with pytest.raises(ValueError, match=message):
+        check_variants(model, combinations(varied))
+    assert model.backbone.selection
+
+
+def test_weights_without_selection_may_vary_it(build_segmentor):
+    model = build_segmentor()
+    model.backbone.selection = False
+    with pytest.raises(ValueError, match='Vary selection=true as well'):
+        check_variants(model, combinations(['refine_ratio=0.5']))
+    check_variants(model, combinations(['selection=true', 'refine_ratio=0.5']))
+    assert model.backbone.selection is False

@@ -66,6 +66,38 @@ def test_curve_random_oracle_and_baseline_point():
     assert len(gains.collections[0].get_offsets()) == 40
 
 
+def test_random_and_oracle_exits_stand_at_their_own_costs():
+    sweep = gated()
+    # The gate lets the dear ones exit, of which the oracle keeps half.
+    sweep['rows'][1]['mean_cost'] = 2.5
+    sweep['images'] = [
+        {
+            'name': str(i),
+            'confidence': confidence,
+            'gain_mIoU': gain,
+            'exit_cost': 2.0,
+            'full_cost': full,
+        }
+        for i, (confidence, gain, full) in enumerate(
+            [(0.9, 1.0, 5.0), (0.8, 0.0, 5.0), (0.1, 0.5, 3.0), (0.2, 2.0, 3)]
+        )
+    ]
+    lines = {
+        line.get_label(): line
+        for line in draw([sweep], ['Scope']).axes[0].lines
+    }
+    assert list(lines['Scope'].get_xdata()) == [2.0, 2.5, 4.0]
+    assert list(lines['random exits ± std'].get_xdata()) == [2.0, 3.0, 4.0]
+    # Images 1 and 2 exit: 2, 2, 5 and 3.
+    assert list(lines['oracle order'].get_xdata()) == [2.0, 3.0, 4.0]
+    sweep['images'][1]['full_cost'], sweep['images'][0]['full_cost'] = 6, 4
+    lines = {
+        line.get_label(): line
+        for line in draw([sweep], ['Scope']).axes[0].lines
+    }
+    assert list(lines['oracle order'].get_xdata()) == [2.0, 2.75, 4.0]
+
+
 def test_untrained_settings_are_a_line_beside_the_point():
     variants = [
         {'settings': name, 'rows': [{'mIoU': score, 'mean_cost': cost}]}

@@ -49,6 +49,17 @@ def _meaning_in_mmpretrain(head: nn.Module) -> str | None:
     return None
 
 
+def predicts_several(head: nn.Module | None) -> bool:
+    """Tell a head that may call any number of classes present.
+
+    One whose meaning nobody knows predicts one.
+    """
+    meaning = getattr(head, 'meaning', None)
+    if meaning is None and head is not None:
+        meaning = _meaning_in_mmpretrain(head)
+    return meaning == 'multi_label'
+
+
 def inherits(kind: type, base: type, *methods: str) -> bool:
     """Tell whether a class has some methods from a base unchanged."""
     return all(getattr(kind, m) is getattr(base, m) for m in methods)

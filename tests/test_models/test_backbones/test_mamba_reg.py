@@ -196,9 +196,7 @@ def test_a_model_without_summary_tokens_takes_the_weights(described, size):
     )
     model.load_state_dict(state)
     assert torch.equal(model.norm_f.weight, source.norm_f.weight)
-    wanted = resize_pos_embed(
-        source.pos_embed, (4, 4), model.grid, NO_SUMMARY
-    )
+    wanted = resize_pos_embed(source.pos_embed, (4, 4), model.grid, NO_SUMMARY)
     assert torch.equal(model.pos_embed, wanted)
 
 
