@@ -134,7 +134,7 @@ setup(
         'mmscope.ops': ['csrc/*'],
     },
     # Neither stack: each would overwrite the packages of the other.
-    install_requires=['torch>=2.1'],
+    install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in EXTRAS},
     entry_points={'console_scripts': ['mmscope=mmscope.cli.main:main']},
     **{'cmdclass': {'build_py': BuildWithConfigs}, **op},

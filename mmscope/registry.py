@@ -111,6 +111,11 @@ HOSTS = {
     'mmpretrain': 'mmpretrain',
 }
 
+INSTALL_HINT = (
+    '`mmscope doctor` names the command that installs it here, for the stack '
+    'that is there'
+)
+
 
 def load(name: str, module: str) -> Any:
     """Import one of our classes from the module that defines it.
@@ -133,8 +138,7 @@ def load(name: str, module: str) -> Any:
         package = HOSTS.get(culprit, culprit)
         raise ImportError(
             f'{name} needs {package}, which is missing or broken here '
-            f'({type(error).__name__}: {error}). Run `make setup OPS=1`, or '
-            "pip install 'mmscope[onedl]'",
+            f'({type(error).__name__}: {error}). {INSTALL_HINT}',
             name=culprit,
         ) from error
 

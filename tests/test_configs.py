@@ -163,6 +163,13 @@ def test_the_cost_in_a_header_is_the_schedule_of_the_config(leaf):
     assert loop[key] == number
 
 
+@pytest.mark.parametrize('leaf', LEAVES, ids=str)
+def test_a_kill_while_a_checkpoint_is_written_leaves_another(leaf):
+    # MMEngine removes the old one before it writes.
+    hooks = load(leaf).default_hooks
+    assert hooks.checkpoint.get('max_keep_ckpts', -1) != 1
+
+
 @pytest.mark.parametrize(
     'leaf', [leaf for leaf in LEAVES if leaf not in FOREIGN], ids=str
 )

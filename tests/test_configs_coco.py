@@ -75,9 +75,10 @@ def load(stem, **options):
     return cfg
 
 
-def build(cfg, device='cpu'):
-    with DefaultScope.overwrite_default_scope('mmdet'), torch.device(device):
-        return MODELS.build(cfg.model)
+def build(cfg, device='cpu', scope='mmdet'):
+    """Build, also as an inferencer inside another host does."""
+    with DefaultScope.overwrite_default_scope(scope), torch.device(device):
+        return MODELS.build({**cfg.model, '_scope_': cfg.default_scope})
 
 
 def count(module):
@@ -91,9 +92,11 @@ def test_these_are_all_the_configs_of_the_paper_s_size():
     assert stems - small == set(PARAMETERS)
 
 
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
 @pytest.mark.parametrize('stem', PARAMETERS)
-def test_parameters_are_those_of_the_recipe(stem):
-    model = build(load(stem), 'meta')
+def test_parameters_are_those_of_the_recipe_in_every_host(stem, scope):
+    pytest.importorskip(f'{scope}.models')
+    model = build(load(stem), 'meta', scope)
     assert count(model) == PARAMETERS[stem]
     assert (
         round(count(model) / 1e6, 1)

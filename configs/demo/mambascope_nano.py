@@ -88,5 +88,5 @@ custom_hooks = [
 ]
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=250, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=250, max_keep_ckpts=2),
 )

@@ -6,9 +6,9 @@ import itertools
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +45,7 @@ class ConfigModel:
 
     ``items`` are images as the pipeline gives them, each loaded in
     ``load_ms``; ``shape`` is the config's (height, width), ``dtype`` that of
-    autocast; ``preprocess_s`` are seconds of the data preprocessor in every
-    forward.
+    autocast.
     """
 
     name: str
@@ -55,7 +54,6 @@ class ConfigModel:
     load_ms: float
     shape: tuple[int, int]
     dtype: torch.dtype = torch.float32
-    preprocess_s: list[float] = field(default_factory=list)
 
     @property
     def backbone(self) -> nn.Module:
@@ -111,11 +109,7 @@ def open_config_model(
         attach_gate(model)
     items, load_ms = _load(build_dataloader(cfg).dataset, num_images)
     shape = input_shape(cfg, model)
-    opened = ConfigModel(
-        Path(config).stem, model, items, load_ms, shape, dtype
-    )
-    _time_preprocessing(opened)
-    return opened
+    return ConfigModel(Path(config).stem, model, items, load_ms, shape, dtype)
 
 
 def distinct_names(configs: Sequence[str]) -> list[str]:
@@ -153,11 +147,11 @@ def _load(dataset: Sequence[dict], number: int) -> tuple[list[dict], float]:
     return items, 1e3 * (time.perf_counter() - start) / number
 
 
-def _time_preprocessing(source: ConfigModel) -> None:
-    """Note how long the data preprocessor takes in each forward."""
-    module = source.model.data_preprocessor
-    device = next(source.model.parameters()).device
-    started = [0.0]
+@contextmanager
+def _timed_preprocessing(model: nn.Module) -> Iterator[list[float]]:
+    """Collect the seconds of the data preprocessor, one a forward."""
+    module, seconds, started = model.data_preprocessor, [], [0.0]
+    device = next(model.parameters()).device
 
     def start(*_: object) -> None:
         synchronize(device)
@@ -165,10 +159,12 @@ def _time_preprocessing(source: ConfigModel) -> None:
 
     def stop(*_: object) -> None:
         synchronize(device)
-        source.preprocess_s.append(time.perf_counter() - started[0])
+        seconds.append(time.perf_counter() - started[0])
 
-    module.register_forward_pre_hook(start)
-    module.register_forward_hook(stop)
+    with ExitStack() as hooks:
+        hooks.callback(module.register_forward_pre_hook(start).remove)
+        hooks.callback(module.register_forward_hook(stop).remove)
+        yield seconds
 
 
 def config_subjects(
@@ -244,14 +240,15 @@ def _kind(backbone: nn.Module) -> str:
 def _details(source: ConfigModel, run: Run, batch: int) -> dict:
     """Split the time, and count who exited; runs every batch once more."""
     two_stage = is_two_stage(source.model)
-    source.preprocess_s.clear()
     # Another host's backbone has nothing to observe.
-    with observe(source.model) if two_stage else nullcontext([]) as records:
+    observed = observe(source.model) if two_stage else nullcontext([])
+    timed = _timed_preprocessing(source.model)
+    with observed as records, timed as seconds:
         for _ in range(max(len(source.items) // batch, 1)):
             run()
     found = {
         'load_ms': source.load_ms,
-        'preprocess_ms': 1e3 * statistics.median(source.preprocess_s) / batch,
+        'preprocess_ms': 1e3 * statistics.median(seconds) / batch,
     }
     if two_stage:
         exited = torch.cat([record.exited for record in records])

@@ -23,6 +23,7 @@ from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.datasets.full_check import Findings, check_all
 from mmscope.errors import DatasetLayoutError, user_errors
 from mmscope.evaluation.loading import open_config
+from mmscope.runtime import ending_cleanly
 
 SPLITS = ('train', 'val', 'test')
 
@@ -67,6 +68,7 @@ def _progress(done: int, number: int) -> None:
         print(f'{done:,} of {number:,}', file=sys.stderr, flush=True)
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Check, and say what was found."""
     args = parse_args(argv)
@@ -74,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     # Hosts print while they are imported and read.
     with redirect_stdout(sys.stderr):
         # Wrong names and arguments surface while it is built.
-        with user_errors(ValueError, KeyError, TypeError):
+        with user_errors(OSError, ValueError, KeyError, TypeError):
             cfg = open_config(args.data, args.cfg_options)
             for name, data in splits_of(cfg):
                 found = check_split(data)

@@ -13,8 +13,10 @@ import contextlib
 import importlib
 import json
 import platform
+import re
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -39,7 +41,12 @@ STACKS = {
         'mmpretrain': 'mmpretrain',
     },
 }
-LIBRARIES = ('numpy', 'torchvision', 'triton', 'mamba_ssm', 'causal_conv1d')
+# What mmscope itself imports: requirements/runtime.txt without torch.
+RUNTIME = ('msgspec', 'pandas', 'scipy', 'tabulate', 'safetensors')
+LIBRARIES = (
+    *('numpy', 'torchvision', 'triton', 'mamba_ssm', 'causal_conv1d'),
+    *RUNTIME,
+)
 BACKENDS = ('reference', 'cpu', 'triton', 'mamba_ssm')
 
 
@@ -170,15 +177,19 @@ def scan_report() -> dict[str, str | None]:
     return report
 
 
-def pinned(stack: str, distribution: str) -> str:
-    """Return the tested requirement for a distribution, quoted."""
-    path = ROOT / f'requirements/{stack}.txt'
-    if not path.is_file():  # installed from a wheel
-        return distribution
-    for line in path.read_text(encoding='utf-8').splitlines():
-        if line.startswith(f'{distribution}=='):
-            return line
+def pinned(file: str, distribution: str) -> str:
+    """Return the tested requirement for a distribution, for a shell."""
+    path = ROOT / f'requirements/{file}.txt'
+    if path.is_file():  # there is none where a wheel was installed
+        for line in path.read_text(encoding='utf-8').splitlines():
+            if re.match(rf'{re.escape(distribution)}[=<>]', line):
+                return shlex.quote(line)
     return distribution
+
+
+def in_made_environment() -> bool:
+    """Return whether `make setup` made the environment that runs."""
+    return Path(sys.prefix).parent == ROOT
 
 
 def install_command(stack: str, package: str, broken: bool = False) -> str:
@@ -188,14 +199,25 @@ def install_command(stack: str, package: str, broken: bool = False) -> str:
     it is pip, told to compile mmcv's ops against the torch that is there.
     """
     stack = stack if stack in STACKS else 'onedl'
-    if Path(sys.prefix).parent == ROOT:
+    if in_made_environment():
         ops = ' OPS=1' if package == 'mmcv' else ''
         return f'make setup STACK={stack}{ops}'
     pin = pinned(stack, STACKS[stack][package])
     if package != 'mmcv':
         return f'pip install {pin}'
-    anew = '--no-cache-dir --force-reinstall --no-deps ' if broken else ''
-    return f'MMCV_WITH_OPS=1 pip install --no-build-isolation {anew}{pin}'
+    # Both kinds of mmcv have one name and version: pip's cache mixes them up.
+    how = '--no-build-isolation --no-cache-dir'
+    if broken:
+        how += ' --force-reinstall --no-deps'
+    return f'MMCV_WITH_OPS=1 pip install {how} {pin}'
+
+
+def library_command(stack: str, missing: Sequence[str]) -> str:
+    """Return the command that installs what mmscope itself imports."""
+    if in_made_environment():
+        return install_command(stack, 'mmengine')
+    pins = (pinned('runtime', name) for name in missing)
+    return f'pip install {" ".join(pins)}'
 
 
 def fixes(report: Report) -> Iterator[str]:
@@ -225,6 +247,9 @@ def fixes(report: Report) -> Iterator[str]:
             "mmcv's ops run on the CPU only, which detection on a GPU finds "
             'too little: make setup MMCV_CUDA=1 (needs nvcc)'
         )
+    if missing := [n for n in RUNTIME if report.libraries[n] is None]:
+        command = library_command(stack, missing)
+        yield f'mmscope imports {", ".join(missing)}: {command}'
     if report.mmscope is None:
         yield f'mmscope does not import: {report.mmscope_error}'
     # Elsewhere a backend for GPUs is not missing, it has nothing to run on.

@@ -24,6 +24,7 @@ from pathlib import Path
 from mmscope.cli.arguments import tool_parser
 from mmscope.datasets.class_folders import find_images, list_class_folders
 from mmscope.errors import UserError, user_errors
+from mmscope.runtime import ending_cleanly
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
@@ -134,6 +135,7 @@ def _link(image: Path, new: Path) -> None:
     new.symlink_to(image.resolve())
 
 
+@ending_cleanly(': every image is where it was')
 def main(argv: list[str] | None = None) -> None:
     """Split, and say what was done."""
     args = parse_args(argv)

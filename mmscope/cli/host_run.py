@@ -15,12 +15,12 @@ from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
-    StripWrappersHook,
     check_host,
     disk_errors,
     leaving_together,
     load_config,
     load_model_weights,
+    reading_plain,
 )
 
 # The complete config, and sentences for its log.
@@ -51,7 +51,7 @@ def run_host(
 
     The task is 'train' or 'test'; ``full_disk`` says what to do then.
     """
-    with leaving_together():
+    with leaving_together(), reading_plain():
         # It holds the runner, and lets go of it before the processes part.
         _run(task, prepare, full_disk, hooks)
 
@@ -68,7 +68,7 @@ def _run(
     # Wrong names and arguments in the config surface while it is built.
     with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
-        for hook in (*hooks, StripWrappersHook):
+        for hook in hooks:
             runner.register_hook(hook())
         for note in notes:
             runner.logger.info(note)

@@ -46,6 +46,7 @@ from mmscope.inference.to_parquet import (
     rows_of_engine,
 )
 from mmscope.models import is_two_stage
+from mmscope.runtime import disk_errors, ending_cleanly
 from mmscope.runtime.configs import find_config
 from mmscope.visualization.image_files import class_meta, loading_pipeline
 
@@ -97,6 +98,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@ending_cleanly(': the same command goes on')
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
@@ -120,7 +122,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     else:
         predict = partial(rows_of_engine, *open_engine(built, args), folder)
-    with user_errors():
+    disk = disk_errors(args.out, 'The same command goes on')
+    with user_errors(OSError), disk:
         progress = predict_to_parquet(
             predict,
             args.images,

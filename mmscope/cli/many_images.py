@@ -37,6 +37,7 @@ from mmscope.benchmark.streams import (
 from mmscope.cli.arguments import positive, tool_parser
 from mmscope.errors import user_errors
 from mmscope.inference.engine import TwoStageEngine
+from mmscope.runtime import disk_errors, ending_cleanly
 
 # Seconds that a request waits for others, and that it may take.
 MAX_WAIT, DEADLINE = 0.02, 10.0
@@ -63,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@ending_cleanly(': parts that were measured are in the file')
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
@@ -79,7 +81,8 @@ def main(argv: list[str] | None = None) -> None:
             if note := noise_note(setting):
                 print(note)
             result = measure[part]()
-            put(args.json, part, Part(result, setting))
+            with disk_errors(args.json.parent, 'Name another --json'):
+                put(args.json, part, Part(result, setting))
             print(PARTS[part][1](result))
 
 

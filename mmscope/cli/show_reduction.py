@@ -13,9 +13,11 @@ Beside it label map, boxes or class, and the ground truth where it is known.
 from __future__ import annotations
 
 from mmscope.cli.picture_arguments import picture_parser, show
+from mmscope.runtime import ending_cleanly
 from mmscope.visualization import draw_reductions
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser, _ = picture_parser(__doc__, 'reduction')

@@ -17,6 +17,7 @@ from functools import partial
 
 from mmscope.cli.arguments import add_exit_threshold, positive
 from mmscope.cli.picture_arguments import picture_parser, show
+from mmscope.runtime import ending_cleanly
 from mmscope.visualization import draw_scopes, spread_by_confidence
 
 
@@ -42,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)

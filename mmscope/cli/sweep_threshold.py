@@ -36,10 +36,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import pandas as pd
 import torch
 from mmengine.config import Config
 from torch import nn
@@ -48,6 +46,7 @@ from torch.utils.data import DataLoader
 # Hosts print while they are imported; the JSON alone goes to stdout.
 with contextlib.redirect_stdout(sys.stderr):
     from mmscope.cli.sweep_arguments import parse_sweep_args
+    from mmscope.cli.sweep_choice import choose, describe, score_split
     from mmscope.errors import UserError, user_errors
     from mmscope.evaluation import (
         SweepResult,
@@ -55,9 +54,7 @@ with contextlib.redirect_stdout(sys.stderr):
         measure_throughput,
         representative_images,
     )
-    from mmscope.evaluation.curves import operating_point
     from mmscope.evaluation.endpoint_images import EndpointImages
-    from mmscope.evaluation.exit_endpoints import score_variants
     from mmscope.evaluation.loading import (
         build_dataloader,
         build_model,
@@ -65,13 +62,12 @@ with contextlib.redirect_stdout(sys.stderr):
     )
     from mmscope.evaluation.summary import summary
     from mmscope.evaluation.sweep import check_thresholds, sweep_images
-    from mmscope.evaluation.sweep_meta import ChosenThreshold, SweepMeta
-    from mmscope.evaluation.tables import to_records
-    from mmscope.evaluation.tasks import check_metrics, default_score
-    from mmscope.evaluation.threshold_choice import choose_threshold
+    from mmscope.evaluation.sweep_meta import SweepMeta
+    from mmscope.evaluation.tasks import check_metrics
     from mmscope.evaluation.variants import Variant, combinations
+    from mmscope.inference.progress import watched
     from mmscope.models import is_two_stage
-    from mmscope.runtime import ExitChoice, disk_errors, ending_cleanly
+    from mmscope.runtime import disk_errors, ending_cleanly
     from mmscope.visualization import curve_figure, save
 
 
@@ -89,7 +85,8 @@ def run(args: argparse.Namespace) -> SweepResult:
     loaders = build_loaders(args, cfg)
     fitted, names = None, []
     if args.calibrate:
-        fitted, names = calibrate(model, loaders[args.choose_on])
+        batches = watched(loaders[args.choose_on], 'calibrating')
+        fitted, names = calibrate(model, batches)
     loader = loaders[args.split]
     scored = score_split(args, model, loader, variants)
     meta = describe(args, model, scored[0])
@@ -153,7 +150,10 @@ def sweep_all(
         for images in scored
     )
     for variant, other in zip(variants[1:], others, strict=True):
-        other.meta = msgspec.structs.replace(meta, name=variant.name)
+        # What was chosen holds for the model as it is.
+        other.meta = msgspec.structs.replace(
+            meta, name=variant.name, chosen=None
+        )
         result.variants[variant.name] = other.rows
         if args.out_dir:
             file = variant.name.replace(', ', ',') + '.json'
@@ -167,82 +167,6 @@ def for_file(args: argparse.Namespace, result: SweepResult) -> SweepResult:
     if not args.no_images:
         return result
     return replace(result, images=result.images[:0])
-
-
-def score_split(
-    args: argparse.Namespace,
-    model: nn.Module,
-    loader: DataLoader,
-    variants: Sequence[Variant] = (Variant(),),
-) -> list[EndpointImages]:
-    """Score a split at both exits, once a variant."""
-    # Of this loader: a detector's score knows the objects of its images.
-    score = default_score(model, loader)
-    return score_variants(model, loader, score, variants, args.convention)
-
-
-def describe(
-    args: argparse.Namespace, model: nn.Module, images: EndpointImages
-) -> SweepMeta:
-    """Say what was swept, without folders of this machine."""
-    return SweepMeta(
-        name=args.name or Path(args.config).stem,
-        config=shown(args.config),
-        checkpoint=Path(args.checkpoint).name,
-        split=args.split,
-        num_images=len(images.table),
-        params=sum(p.numel() for p in model.parameters()),
-        seed=args.seed,
-    )
-
-
-def choose(
-    args: argparse.Namespace,
-    model: nn.Module,
-    loaders: dict[str, DataLoader],
-    reported: EndpointImages,
-) -> ChosenThreshold:
-    """Choose a threshold on one split, and save it where that is asked for."""
-    images = reported
-    if args.choose_on != args.split:
-        (images,) = score_split(args, model, loaders[args.choose_on])
-    threshold = choose_threshold(images, args.target_flops, args.max_drop)
-    by_flops = args.target_flops is not None
-    choice = ExitChoice(
-        exit_threshold=threshold,
-        confidence=model.backbone.gate.kind,
-        target='target_flops' if by_flops else 'max_drop',
-        limit=args.target_flops if by_flops else args.max_drop,
-        split=args.choose_on,
-        expected=point_at(images, threshold),
-        score=images.scored.name,
-        convention=args.convention,
-        num_images=len(images.table),
-        config=shown(args.config),
-        checkpoint=Path(args.checkpoint).name,
-        temperature=model.backbone.gate.temperature,
-    )
-    if args.save_threshold:
-        choice.write(args.save_threshold)
-    return ChosenThreshold(
-        **vars(choice),
-        reported=point_at(reported, threshold),
-        same_images=images.table['name'].equals(reported.table['name']),
-    )
-
-
-def point_at(images: EndpointImages, threshold: float) -> dict[str, Any]:
-    """Evaluate one threshold, as JSON holds it."""
-    point = operating_point(images, images.confidence >= threshold)
-    (row,) = to_records(pd.DataFrame([{'threshold': threshold, **point}]))
-    return row
-
-
-def shown(path: str) -> str:
-    """Shorten a path for a report: no folders of this machine."""
-    full = Path(path).resolve()
-    inside = full.is_relative_to(Path.cwd())
-    return str(full.relative_to(Path.cwd())) if inside else full.name
 
 
 def add_speed(

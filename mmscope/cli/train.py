@@ -79,6 +79,9 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
         UserError: If the named checkpoint is absent or damaged.
     """
     notes = []
+    if resume is None and cfg.get('resume'):
+        # By --cfg-options or the config: as --resume, our checks included.
+        resume = cfg.get('load_from') or 'auto'
     if resume == 'auto':
         resume = latest_checkpoint(cfg.work_dir)
         # Otherwise MMEngine would go on from load_from, another run.

@@ -104,7 +104,7 @@ def _write(
         with closing(rows):
             for row in rows:
                 waiting.append(row)
-                progress.add(row)
+                progress.add_row(row)
                 late = time.monotonic() - written > FLUSH_SECONDS
                 if late or len(waiting) >= rows_per_file:
                     # Let go of first: an interruption must not write twice.

@@ -9,10 +9,10 @@ from .adapt import (
     use_amp,
 )
 from .checkpoints import (
-    StripWrappersHook,
     latest_checkpoint,
     load_model_weights,
     read_checkpoint,
+    reading_plain,
 )
 from .config import check_host, load_config, type_name, walk
 from .disk import disk_errors
@@ -25,7 +25,6 @@ from .tta import use_tta
 __all__ = [
     'ExitChoice',
     'StepSeedHook',
-    'StripWrappersHook',
     'adapt_to_machine',
     'batch_note',
     'check_host',
@@ -40,6 +39,7 @@ __all__ = [
     'load_model_weights',
     'number_of_processes',
     'read_checkpoint',
+    'reading_plain',
     'result_sentence',
     'set_exit_threshold',
     'type_name',

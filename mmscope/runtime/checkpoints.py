@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmscope.errors import UserError
@@ -80,14 +82,31 @@ def _is_state_dict(content: dict) -> bool:
     )
 
 
-class StripWrappersHook(Hook):
-    """Lets a runner read names as our tools do, when it loads by itself."""
+@contextmanager
+def reading_plain() -> Iterator[None]:
+    """Let MMEngine read files as :func:`read_checkpoint` does.
 
-    priority = 'HIGHEST'
+    It loads weights by itself where an ``init_cfg`` names a file, from
+    ``load_from`` and to resume: inside it gets names without what wrappers
+    add, and plain values alone.
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take out of names what wrappers put there."""
-        strip_wrappers(checkpoint.get('state_dict', checkpoint))
+    Yields:
+        None: Models are initialised and runners load in the block.
+    """
+
+    # MMEngine logs what follows 'load_from_' as the place.
+    def load_from_local(path: str, map_location: Any = None) -> Any:
+        content = read_plain(path, map_location)
+        if isinstance(content, dict):
+            strip_wrappers(content.get('state_dict', content))
+        return content
+
+    before = CheckpointLoader._get_checkpoint_loader('')
+    CheckpointLoader.register_scheme('', loader=load_from_local, force=True)
+    try:
+        yield
+    finally:
+        CheckpointLoader.register_scheme('', loader=before, force=True)
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmscope.errors import UserError
-from mmscope.registry import HOSTS, MODELS
+from mmscope.registry import HOSTS, INSTALL_HINT, MODELS
 
 from .configs import find_config, work_name
 
@@ -74,7 +74,7 @@ def check_host(cfg: Config) -> None:
     if missing:
         raise UserError(
             f'this config needs {HOSTS[scope]}; {" and ".join(missing)} not '
-            "installed. Run `make setup`, or pip install 'mmscope[onedl]'"
+            f'installed. {INSTALL_HINT}'
         )
 
 

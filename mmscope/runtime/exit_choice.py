@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
@@ -68,6 +69,13 @@ class ExitChoice:
         said = {self.score, 'mean_cost', 'exit_ratio'}
         if missing := said - set(self.expected):
             raise ValueError(f'expected lacks {", ".join(sorted(missing))}')
+        for name in sorted(said):
+            value = self.expected[name]
+            # A split may have no score, see result_sentence.
+            if not _is_finite(value) and (value, name) != (None, self.score):
+                raise ValueError(
+                    f'expected.{name} is {value!r}, expected a finite number'
+                )
 
     def sentence(self) -> str:
         """Say what was chosen, how, and what it promised."""
@@ -113,6 +121,10 @@ class ExitChoice:
                 f'{path} is not a saved exit threshold (write one with '
                 f'mmscope sweep --save-threshold): {error}'
             ) from error
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def result_sentence(row: dict, score: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from builders.tools import load_tool
 
@@ -114,6 +117,41 @@ def test_an_interrupted_run_leaves_everything_as_it_was(
     monkeypatch.undo()
     hold_out(train, new / 'val', '--count', 1, *options)
     assert tree(new / 'val') == ['ant/2.jpg', 'bee/3.jpg']
+
+
+SLOW = """
+import shutil, sys, time
+from mmscope.cli.hold_out import main
+
+move = shutil.move
+
+def slow(image, new):
+    move(image, new)
+    print('moved', flush=True)
+    time.sleep(60)
+
+shutil.move = slow
+main(sys.argv[1:])
+"""
+
+
+def test_a_terminated_run_leaves_everything_as_it_was(train, tmp_path):
+    before = tree(tmp_path)
+    job = subprocess.Popen(
+        [sys.executable, '-c', SLOW, train, tmp_path / 'val', '--count', '2'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout.readline() == 'moved\n'
+    assert tree(tmp_path) != before
+    job.terminate()
+    _, said = job.communicate(timeout=60)
+    assert (job.returncode, said) == (
+        143,
+        'stopped by SIGTERM: every image is where it was\n',
+    )
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PAGES = sorted(
 )
 # Words of the shell, after which or alone in a line no command is left.
 KEYWORDS = ('do', 'then', '{', '}', 'done', 'fi')
-BUILTINS = ('for', 'export', 'cd', 'mkdir', '[')
+BUILTINS = ('for', 'export', 'cd', 'mkdir', '[', '.')
 INLINE = re.compile(r'`((?:python tools/|mmscope |tools/\w+\.sh )[^`]+)`')
 
 

@@ -113,6 +113,14 @@ def test_file_gives_back_what_was_written(tmp_path):
         ({'temperature': None}, 'got `null` - at `.*temperature'),
         ({'confidence': []}, 'got `array` - at `.*confidence'),
         ({'expected': {}}, 'expected lacks exit_ratio'),
+        (
+            {'expected': {**CHOICE.expected, 'mean_cost': None}},
+            'expected.mean_cost is None, expected a finite number',
+        ),
+        (
+            {'expected': {**CHOICE.expected, CHOICE.score: 'good'}},
+            f"expected.{CHOICE.score} is 'good'",
+        ),
         ({'extra': 1}, 'missing or unknown: extra'),
     ],
 )
@@ -122,6 +130,15 @@ def test_files_of_another_kind_are_refused(tmp_path, change, message):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UserError, match=message):
         ExitChoice.read(path)
+
+
+def test_a_file_may_say_that_there_was_no_score(tmp_path):
+    path = tmp_path / 'eta.json'
+    CHOICE.write(path)
+    content = json.loads(path.read_text())
+    content['expected'][CHOICE.score] = None
+    path.write_text(json.dumps(content))
+    assert 'no score at' in ExitChoice.read(path).sentence()
 
 
 def test_files_without_a_temperature_mean_one(tmp_path):

@@ -1,5 +1,6 @@
 """The tool that predicts folders of images into a table."""
 
+import errno
 import io
 import json
 import multiprocessing
@@ -189,6 +190,33 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(
 
 def parts_of(out):
     return [*out.glob('part-*.parquet')]
+
+
+def test_a_stopped_run_says_so_and_keeps_what_it_had(run, tmp_path, capfd):
+    write_images(tmp_path, [(64, 64)] * 60)
+    out = tmp_path / 'out.parquet'
+    options = ['--rows-per-file', 4, '--coarse-batch', 4, '--workers', 1]
+    child = multiprocessing.get_context('fork').Process(
+        target=infer, args=(run, tmp_path, out, *options)
+    )
+    child.start()
+    while child.exitcode is None and not parts_of(out):
+        time.sleep(0.002)
+    child.terminate()
+    child.join()
+    assert child.exitcode == 143
+    said = 'stopped by SIGTERM: the same command goes on\n'
+    assert capfd.readouterr().err.endswith(said)
+    assert 4 <= len(pandas.read_parquet(out)) < 60
+
+
+def test_a_disk_that_is_full_is_named(run, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('pyarrow.parquet.write_table', full)
+    with pytest.raises(SystemExit, match='No space left.*MiB free'):
+        infer(run, run.photos, tmp_path / 'a')
 
 
 def test_processes_end_with_the_one_that_was_killed(run, tmp_path):

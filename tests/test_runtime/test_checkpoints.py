@@ -5,15 +5,15 @@ import os
 import pytest
 import torch
 from builders import classification
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmscope.errors import UserError
 from mmscope.models import MambaScope
 from mmscope.runtime import (
-    StripWrappersHook,
     load_model_weights,
     read_checkpoint,
+    reading_plain,
 )
 
 ARCH = {'embed_dims': 16, 'num_layers': 2}
@@ -176,7 +176,39 @@ def test_what_a_runner_wrote_is_read_without_unpickling(tmp_path):
         root, tmp_path / 'b', model, seed=1, load_from=str(wrapped)
     )
     other = Runner.from_cfg(cfg)
-    other.register_hook(StripWrappersHook())
-    other.test()
+    with reading_plain():
+        other.test()
     for key, value in other.model.state_dict().items():
         assert torch.equal(value, runner.model.state_dict()[key])
+
+
+@pytest.mark.parametrize('case', WRAPPED)
+def test_pretrained_weights_are_read_without_wrappers(tmp_path, case):
+    source, path = Host(), tmp_path / 'some.pth'
+    state = renamed(source.state_dict(), **WRAPPED[case])
+    torch.save({'state_dict': state}, path)
+    target = Host(
+        init_cfg={
+            'type': 'Pretrained',
+            'checkpoint': str(path),
+            'prefix': 'backbone.',
+        }
+    )
+    with reading_plain():
+        target.backbone.init_weights()
+    for key, value in target.backbone.state_dict().items():
+        assert torch.equal(value, source.backbone.state_dict()[key]), key
+
+
+def test_files_are_read_by_mmengine_again_afterwards(tmp_path):
+    path = tmp_path / 'some.pth'
+    torch.save({'module.a': torch.zeros(1)}, path)
+
+    def names():
+        return list(CheckpointLoader.load_checkpoint(str(path)))
+
+    with reading_plain():
+        assert names() == ['a']
+    with pytest.raises(ZeroDivisionError), reading_plain():
+        raise ZeroDivisionError
+    assert names() == ['module.a']

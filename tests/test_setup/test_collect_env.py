@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from importlib import metadata
@@ -11,12 +12,14 @@ import mmengine
 import pytest
 import torch
 from builders.tools import load_tool
+from setup_env.stacks import plain_name
 
 from mmscope.ops import available_backends
 from mmscope.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/collect_env.py'
+CODE = ROOT / 'mmscope/cli/collect_env.py'
 
 
 def collect(python=sys.executable, path=None):
@@ -120,6 +123,21 @@ def test_bare_interpreter_gets_a_report_and_commands(bare_env):
     fixes = '\n'.join(report['fixes'])
     assert 'MMCV_WITH_OPS=1 pip install --no-build-isolation' in fixes
     assert 'pip install onedl-mmengine==' in fixes
+    assert "pip install 'msgspec>=0.18' 'pandas>=2.2,<4'" in fixes
+
+
+def test_a_command_for_mmcv_never_takes_the_other_kind_from_a_cache(bare_env):
+    fixes = collect(python=bare_env.python)['fixes']
+    (line,) = [text for text in fixes if text.startswith('mmcv is absent')]
+    assert '--no-cache-dir' in line
+    assert '--force-reinstall' not in line
+
+
+def test_the_report_names_what_the_package_requires():
+    path = ROOT / 'requirements/runtime.txt'
+    lines = path.read_text().splitlines()
+    needed = {plain_name(line) for line in lines if line[0] != '#'}
+    assert set(runpy.run_path(str(CODE))['RUNTIME']) == needed - {'torch'}
 
 
 def test_text_report_names_every_backend(capsys):

@@ -1,5 +1,6 @@
 """The package installs without a host, and builds its op for any torch."""
 
+import ast
 import os
 import re
 import runpy
@@ -13,9 +14,17 @@ import setuptools
 import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from setup_env.stacks import STACKS
+from setup_env.stacks import STACKS, plain_name
 
 ROOT = Path(__file__).resolve().parents[2]
+# By torch, by a stack and what it needs, by import name.
+BROUGHT = {
+    *('torch', 'triton', 'typing_extensions', 'psutil'),
+    *('mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain'),
+    *('numpy', 'matplotlib', 'yaml', 'cv2', 'PIL', 'pycocotools'),
+}
+# Each is refused by name, with the command, where it is absent.
+OPTIONAL = {'mamba_ssm', 'pyarrow', 'ray', 'huggingface_hub', 'gradio'}
 
 # Hides packages as if they were not installed: `find_spec` sees None, too.
 HIDE = """
@@ -70,12 +79,33 @@ def test_import_needs_torch_and_mmengine_alone(tmp_path):
     assert process.returncode == 0, process.stderr
 
 
+def required(setup_arguments):
+    """Return the names of what pip installs with the package."""
+    texts = setup_arguments()['install_requires']
+    return {plain_name(text) for text in texts}
+
+
 def test_no_stack_is_a_hard_requirement(setup_arguments):
-    names = [
-        Requirement(text).name
-        for text in setup_arguments()['install_requires']
-    ]
-    assert names == ['torch']
+    names = required(setup_arguments)
+    assert 'torch' in names
+    assert names.isdisjoint(h for s in STACKS.values() for h in s.hosts)
+
+
+def imported(path):
+    """Yield the packages that a module names, wherever it imports them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition('.')[0]
+
+
+def test_what_the_package_imports_comes_with_it_or_with_a_stack(
+    setup_arguments,
+):
+    found = {n for p in (ROOT / 'mmscope').rglob('*.py') for n in imported(p)}
+    known = {*sys.stdlib_module_names, *BROUGHT, *OPTIONAL, 'mmscope'}
+    assert found - known <= required(setup_arguments)
 
 
 def test_extras_hold_one_stack_each(setup_arguments):

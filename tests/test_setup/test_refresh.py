@@ -46,6 +46,7 @@ def test_pip_compares_everything_with_the_versions_of_the_stack(env):
         files = [b for a, b in pairwise(command) if a == '-c']
         names = [name.rpartition('/')[2] for name in files]
         assert names == ['build-onedl.txt', 'onedl.txt']
+    assert str(ROOT / 'requirements/runtime.txt') in hosts
 
 
 @pytest.mark.parametrize(

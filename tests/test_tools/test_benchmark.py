@@ -6,7 +6,11 @@ from functools import partial
 import pytest
 from builders.tools import colours
 
-from mmscope.benchmark.configs import distinct_names, open_config_model
+from mmscope.benchmark.configs import (
+    config_subjects,
+    distinct_names,
+    open_config_model,
+)
 from mmscope.benchmark.gpu.scale import TINY, TINY_DEIT
 from mmscope.benchmark.subjects import make_subjects
 
@@ -225,6 +229,17 @@ def test_the_backend_is_that_of_the_scans_whatever_the_backbone(
         if hasattr(module, 'scan_backend')
     ]
     assert backends == scans * ['reference']
+
+
+def test_what_times_the_preprocessing_is_taken_off_again(tool, config_args):
+    options = tool.parse_args(config_args, '').cfg_options
+    source = open_config_model(str(VIM_CONFIG), None, 2, cfg_options=options)
+    (subject,) = config_subjects([source], [], []).subjects
+    subject.make(2)()
+    assert subject.details(2)['preprocess_ms'] > 0
+    preprocessor = source.model.data_preprocessor
+    assert not preprocessor._forward_hooks
+    assert not preprocessor._forward_pre_hooks
 
 
 def test_thresholds_are_left_to_a_gate_which_must_be_trained(

@@ -295,6 +295,25 @@ def test_resume_never_goes_on_from_where_the_config_starts(tool, tmp_path):
     assert (cfg.resume, cfg.load_from) == (True, str(mine))
 
 
+@pytest.mark.parametrize('load_from', [False, True])
+def test_resume_in_a_config_is_the_option(tool, tmp_path, load_from):
+    state = {'state_dict': {'a': torch.zeros(1)}, 'optimizer': {}}
+    for step in (2, 4):
+        path = tmp_path / f'iter_{step}.pth'
+        torch.save({**state, 'meta': {'iter': step}}, path)
+        os.utime(path, (step, step))
+    # As a kill while MMEngine saves leaves it.
+    path.write_bytes(path.read_bytes()[:-10])
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    good, options = tmp_path / 'iter_2.pth', ['resume=True']
+    if load_from:
+        options.append(f'load_from={good}')
+    args = train_args(tmp_path, options=options)
+    cfg, notes = tool.prepare(tool.parse_args(args))
+    assert (cfg.resume, cfg.load_from) == (True, str(good))
+    assert f'going on from {good}, step 2' in notes
+
+
 def test_configs_of_one_name_have_folders_of_their_own(tool):
     def folder(name):
         scratch = ['--cfg-options', 'model.backbone.init_cfg=None']

@@ -29,7 +29,6 @@ from .stacks import (
 )
 
 DISK_NEEDED = 8e9  # bytes: torch and its CUDA libraries take most of them
-HOSTS = ('mmseg.models', 'mmpretrain.models', 'mmdet.models')
 OP_FOLDER = ROOT / 'mmscope/ops'
 HOSTS = ('mmseg.models', 'mmpretrain.models', 'mmdet.models')
 
@@ -117,8 +116,9 @@ def install(env: Environment) -> None:
     others = env.stack.requirements()
     del others[env.stack.mmcv]
     title = 'mmengine, mmsegmentation, mmdetection, mmpretrain, test tools'
+    ours = ('-r', ROOT / 'requirements/runtime.txt')
     dev = ('-r', ROOT / 'requirements/dev.txt')
-    env.pip(f'{title}: a minute', *others.values(), *dev)
+    env.pip(f'{title}: a minute', *others.values(), *ours, *dev)
     install_mmcv(env)
     # Both stacks may build in one checkout.
     with locked(ROOT / '.venv-build.lock'):

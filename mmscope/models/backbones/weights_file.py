@@ -24,7 +24,7 @@ WRAPPERS = re.compile(
 )
 
 
-def read_plain(path: str | Path) -> Any:
+def read_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Read a file of torch.save as plain values (``weights_only``).
 
     torch before 2.4 has no list of safe types: there, and from addresses,
@@ -32,23 +32,26 @@ def read_plain(path: str | Path) -> Any:
 
     Args:
         path (str | Path): File, or an address that MMEngine can read.
+        map_location (Any): See ``torch.load``. Defaults to 'cpu'.
 
     Returns:
-        Any: What it holds, on the CPU.
+        Any: What it holds.
 
     Raises:
         UnpicklingError: If only unpickling, which can run code, would do.
     """
+    if '://' in str(path):
+        return CheckpointLoader.load_checkpoint(str(path), map_location)
     allow = getattr(torch.serialization, 'safe_globals', None)
-    if '://' in str(path) or allow is None:
-        return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    if allow is None:
+        return mmengine_checkpoint.load_from_local(str(path), map_location)
     # onedl-mmengine tells which types its checkpoints hold.
     types: list[Any] = getattr(
         mmengine_checkpoint, 'get_torch_safe_globals', list
     )()
     with allow(types):
         path = Path(path).expanduser()
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location, weights_only=True)
 
 
 def strip_wrappers(state_dict: dict[str, Any]) -> None:

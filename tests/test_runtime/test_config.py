@@ -1,0 +1,17 @@
+"""From command line to config."""
+
+import pytest
+from mmengine.config import Config
+
+from mmscope.errors import UserError
+from mmscope.runtime import check_host, config
+
+
+def test_a_missing_host_is_named_without_a_command_of_the_wrong_stack(
+    monkeypatch,
+):
+    monkeypatch.setattr(config, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match='mmcv and mmseg not installed') as got:
+        check_host(Config({'default_scope': 'mmseg', 'model': {}}))
+    assert 'mmscope doctor' in str(got.value)
+    assert 'pip install' not in str(got.value)
