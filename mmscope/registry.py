@@ -79,6 +79,7 @@ MODULES: dict[Registry, dict[str, str]] = {
         'ClassCheckHook': 'mmscope.datasets.class_check',
         'ClassPicturesHook': 'mmscope.engine.hooks.class_pictures',
         'ConfidenceGateHook': 'mmscope.engine.hooks.confidence_gate',
+        'FirstBadLayerHook': 'mmscope.engine.hooks.first_bad_layer',
         'InformativeSelectionHook': (
             'mmscope.engine.hooks.informative_selection'
         ),
@@ -226,8 +227,9 @@ class _OwnOnDemand(_OnDemand):
 def _import_on_demand() -> None:
     """Enter every type, in our registries and, unprefixed, in MMEngine's.
 
-    A host looks a plain name up in its own registry and then in MMEngine's
-    root. Where somebody else has one of our names there, it stays theirs.
+    A host looks a plain name up in its own registry, where mmseg has an
+    ADE20KDataset and mmpretrain an LN2d, and then in MMEngine's root. Where
+    somebody else has one of our names there, it stays theirs.
     """
     for registry, modules in MODULES.items():
         parent = registry.parent

@@ -18,24 +18,26 @@ HEAVY = {
     *('mmseg', 'mmdet', 'mmpretrain', 'mmcv', 'cv2'),
     *('matplotlib', 'pycocotools', 'pandas', 'scipy', 'torchvision'),
 }
-# mmpretrain has an equal layer of the same name, and a host's own names win.
-SHADOWED = {('mmpretrain', 'LN2d')}
+# A host's own names win: an equal layer, and the data set that ours checks.
+SHADOWED = {('mmpretrain', 'LN2d'), ('mmseg', 'ADE20KDataset')}
 RESOLVE = """
 import sys
 from mmengine.registry import init_default_scope, root
 from mmengine.config import Config
-scope, prefix, imports = sys.argv[1:4]
+scope, prefix, imports, shadowed = sys.argv[1:5]
+shadowed = shadowed == 'shadowed'
 if imports:
     Config(dict(custom_imports=dict(imports=['mmscope'])))
     from mmengine.utils import import_modules_from_strings
     import_modules_from_strings(['mmscope'])
 init_default_scope(scope)
 rooms = {r.name: r for r in vars(root).values() if hasattr(r, 'module_dict')}
-for item in sys.argv[4:]:
+for item in sys.argv[5:]:
     room, name = item.split('/')
     with rooms[room].switch_scope_and_registry(None) as registry:
         found = registry.get(prefix + name)
     assert found is not None and found.__name__ == name, item
+    assert found.__module__.startswith('mmscope.') is not shadowed, item
 """
 
 
@@ -77,6 +79,7 @@ def cell(scope, how):
     return [
         scope,
         *(('mmscope.', '') if how == 'prefix' else ('', 'yes')),
+        'ours',
         *items,
     ]
 
@@ -96,6 +99,16 @@ def test_types_resolve_under_every_default_scope():
 def test_types_resolve_where_nothing_was_imported_before():
     needs_all_hosts()
     in_fresh_process(RESOLVE, *cell('mmdet', 'prefix'))
+
+
+@pytest.mark.parametrize(('scope', 'name'), sorted(SHADOWED))
+def test_a_plain_name_that_a_host_has_is_the_host_s(scope, name):
+    pytest.importorskip(f'{scope}.models')
+    (room,) = (room for room, known in ALL if known == name)
+    item = f'{room}/{name}'
+    in_fresh_process(RESOLVE, scope, '', 'yes', 'shadowed', item)
+    page = Path(__file__).parents[1] / 'docs/hosts.md'
+    assert f'`{name}` under {scope}' in ' '.join(page.read_text().split())
 
 
 def test_the_core_needs_torch_and_mmengine_alone():

@@ -3,6 +3,7 @@
 from .hooks import (
     ClassPicturesHook,
     ConfidenceGateHook,
+    FirstBadLayerHook,
     InformativeSelectionHook,
     TokenReductionHook,
 )
@@ -14,6 +15,7 @@ from .optimizers import (
 __all__ = [
     'ClassPicturesHook',
     'ConfidenceGateHook',
+    'FirstBadLayerHook',
     'InformativeSelectionHook',
     'LayerDecayOptimWrapperConstructor',
     'OptimWrapperConstructor',

@@ -15,7 +15,6 @@ from pathlib import Path
 from mmscope.analysis.markers import update_document
 
 from .fuzz import OUTCOMES
-from .surface import OUTCOMES as CALL_OUTCOMES
 
 RESULTS = Path(__file__).resolve().parents[2] / 'docs/results'
 PAGE = RESULTS / 'reliability.md'
@@ -25,25 +24,24 @@ def data_sets(result: dict) -> str:
     """Table of what came of damaged data sets."""
     kinds = result['kinds_of_damage']
     heads = ('data', 'kinds of damage', 'data sets')
-    return outcomes(result, heads, OUTCOMES, lambda kind: [kinds[kind]])
+    return outcomes(result, heads, lambda kind: [kinds[kind]])
 
 
 def outcomes(
     result: dict,
     heads: Sequence[str],
-    columns: Sequence[str],
     more: Callable[[str], list] = lambda kind: [],
 ) -> str:
     """Table of how many cases of each kind came to what."""
     lines = [
         f'`{result["command"]}`, in `tests`:',
         '',
-        f'| {" | ".join([*heads, *columns])} |',
-        f'|---|{"---:|" * (len(heads) - 1 + len(columns))}',
+        f'| {" | ".join([*heads, *OUTCOMES])} |',
+        f'|---|{"---:|" * (len(heads) - 1 + len(OUTCOMES))}',
     ]
     for kind, counts in result['outcomes'].items():
         cells = [kind, *more(kind), sum(counts.values())]
-        cells += [counts[column] for column in columns]
+        cells += [counts[outcome] for outcome in OUTCOMES]
         lines.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(lines)
 
@@ -73,7 +71,7 @@ def kills(result: dict) -> str:
 
 def surface(result: dict) -> str:
     """Table of what came of random input to what programs call."""
-    return outcomes(result, ('called', 'inputs'), CALL_OUTCOMES)
+    return outcomes(result, ('called', 'inputs'))
 
 
 def repeats(result: dict) -> str:

@@ -149,11 +149,8 @@ def main(argv: list[str] | None = None) -> None:
         f'--forwards {args.forwards} --steps {args.steps}'
     )
     if args.folder:
-        model_file, folder = Path(args.model), Path(args.folder)
-        command += (
-            f' --model {model_file.parent.name}/{model_file.name} '
-            f'--folder {folder.parent.name}/{folder.name}'
-        )
+        # Of this machine; the page says which they were.
+        command += ' --model CHECKPOINT --folder CLASSES'
     result = {
         'command': command,
         'decisions': decisions(model, items),

@@ -5,12 +5,15 @@
 in the folder ``tests``. Each kind of case draws words that are mostly right
 and sometimes of another type, size or value. A result is compared with what
 is true of it; an error is clear if a ``raise`` of this package made it.
+Cases run in processes of their own, some in each: one that ends its process
+is a crash, and the next process goes on behind it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -23,15 +26,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmscope.cli.vim_to_mmscope import convert
 from mmscope.errors import _is_deliberate
 from mmscope.evaluation.sweep_result import SweepResult
-from mmscope.models import MambaScope, VisionMamba, attach_gate
+from mmscope.models import MambaReg, MambaScope, VisionMamba, attach_gate
+from mmscope.models.backbones.weights_info import KEY
 from mmscope.ops import selective_scan
 from mmscope.runtime import ExitChoice
+from mmscope.runtime.released import SOURCES
 
-OUTCOMES = ('right', 'clear error', 'unclear', 'silent', 'hang')
+from .fuzz import OUTCOMES
+
 ODD = (None, '', 'x', -1, 0, 1.5, float('nan'), float('inf'), True, [], {})
 SECONDS = 20
+# Cases of a process.
+CHUNK = 100
 Case = Callable[[np.random.Generator], Callable[[], bool]]
 
 
@@ -211,12 +220,63 @@ def _reads(read: Callable[[Path], object], text: str) -> bool:
     return True
 
 
+def converter(rng: np.random.Generator) -> Callable[[], bool]:
+    """Released weights, some of them gone, renamed or of another shape."""
+    family = [VisionMamba, MambaReg][rng.integers(2)]
+    model = family(arch={'embed_dims': 16, 'num_layers': 2}, img_size=32)
+    state = dict(model.state_dict())
+    del state[KEY]
+    kinds = ['vim', 'videomamba'] if family is VisionMamba else ['mamba_reg']
+    if spoilt := rng.random() < 0.6:
+        kinds = [*SOURCES]
+        for _ in range(rng.integers(1, 3)):
+            _spoil_weight(rng, state)
+    words = {
+        'target': str(rng.choice(['vim', 'mambascope', 'vitdet'])),
+        'img_size': [None, 32, 48, 64, 7][rng.integers(5)],
+        'kind': str(rng.choice(kinds)),
+        'patch_stride': [None, 16, 8][rng.integers(3)],
+    }
+    return lambda: _converts(state, words, spoilt)
+
+
+def _spoil_weight(rng: np.random.Generator, state: dict) -> None:
+    name = str(rng.choice([*state]))
+    value = state.pop(name)
+    wrong = [
+        {},
+        {f'module.{name}': value},
+        {f'{name}.x': value},
+        {name: value[..., :-1]},
+        {name: value[None]},
+        {name: value.long()},
+        {name: torch.tensor(0.0)},
+        {name: value.flatten()},
+    ]
+    state.update(wrong[rng.integers(len(wrong))])
+
+
+def _converts(state: dict, words: dict[str, Any], spoilt: bool) -> bool:
+    """Whether all weights of the source are there, as they were."""
+    found, unused = convert(dict(state), **words)
+    kept = {
+        name: value
+        for name, value in state.items()
+        if name not in unused and 'pos_embed' not in name
+    }
+    right = all(
+        torch.equal(found[f'backbone.{k}'], v) for k, v in kept.items()
+    )
+    return right and (spoilt or not unused)
+
+
 CASES: dict[str, Case] = {
     'selective_scan': scan,
     'backbones': build,
     'gates': gate,
     'threshold files': threshold_file,
     'sweep files': sweep_file,
+    'converters': converter,
 }
 
 
@@ -246,6 +306,33 @@ def judge(run: Callable[[], bool]) -> tuple[str, str]:
         signal.alarm(0)
 
 
+def case(seed: int, index: int) -> tuple[str, str]:
+    """Make a case of its number, and judge it."""
+    rng = np.random.default_rng([seed, index])
+    return judge(CASES[[*CASES][index % len(CASES)]](rng))
+
+
+def attempt(seed: int, indices: range) -> list[tuple[str, str]]:
+    """Run cases in a process of its own, up to one that ends it."""
+    with tempfile.NamedTemporaryFile('w+') as said:
+        child = os.fork()
+        if not child:
+            try:
+                for index in indices:
+                    line = json.dumps(case(seed, index))
+                    print(line, file=said, flush=True)
+            finally:
+                # Also of the tests that started it nothing goes on here.
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        said.seek(0)
+        found = [tuple(json.loads(line)) for line in said]
+    if len(found) < len(indices):
+        how = f'status {os.waitstatus_to_exitcode(status)}'
+        found.append(('crash', how))
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     """Try, and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -256,14 +343,16 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     outcomes = {name: Counter() for name in CASES}
     faults: list[dict] = []
-    for index in range(args.number):
+    found: list[tuple[str, str]] = []
+    while len(found) < args.number:
+        end = min(len(found) + CHUNK, args.number)
+        found += attempt(args.seed, range(len(found), end))
+    for index, (outcome, said) in enumerate(found):
         name = [*CASES][index % len(CASES)]
-        rng = np.random.default_rng([args.seed, index])
-        outcome, said = judge(CASES[name](rng))
         outcomes[name][outcome] += 1
-        if outcome in ('unclear', 'silent', 'hang'):
-            found = {'case': name, 'index': index, 'outcome': outcome}
-            faults.append({**found, 'said': said})
+        if outcome not in OUTCOMES[:2]:
+            fault = {'case': name, 'index': index, 'outcome': outcome}
+            faults.append({**fault, 'said': said})
     result = {
         'command': (
             f'python -m reliability.surface --number {args.number} '

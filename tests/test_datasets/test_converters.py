@@ -127,6 +127,7 @@ move = shutil.move
 
 def slow(image, new):
     move(image, new)
+    shutil.move = move
     print('moved', flush=True)
     time.sleep(60)
 
