@@ -1,6 +1,8 @@
 """The sweep tool and the comparison tool, from files to files."""
 
+import contextlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -301,6 +303,20 @@ def test_no_score_is_lost_to_what_comes_after_it(
     with pytest.raises(SystemExit, match='out of memory'):
         sweep_tool.main([*run, '--json', str(file)])
     assert SweepResult.read(file).rows.equals(kept.rows)
+
+
+def test_a_sweep_says_how_far_it_is(
+    sweep_tool, write_run, monkeypatch, capsys
+):
+    monkeypatch.setattr('mmscope.inference.progress.LOG', 0.0)
+    run = [*write_run(), '--device', 'cpu', '--speed-images', '0']
+    sweep_tool.main(run)
+    said = capsys.readouterr().err
+    assert re.search(r'scoring: 5 of 5 images, [\d.]+ images/s\n', said)
+    # Weights that nobody trained may have no temperature.
+    with contextlib.suppress(SystemExit):
+        sweep_tool.main([*run, '--calibrate', '--choose-on', 'test'])
+    assert 'calibrating: 5 of 5 images' in capsys.readouterr().err
 
 
 def test_what_would_stop_it_later_stops_it_first(

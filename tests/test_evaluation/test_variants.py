@@ -215,12 +215,14 @@ def test_the_tool_reports_and_stores_variants(
             *('--device', 'cpu', '--speed-images', '0'),
             *('--num-quantiles', '1', '--out-dir', str(out)),
             *('--vary', 'score_metric=detail,random'),
+            *('--choose-on', 'test', '--max-drop', '1'),
         ]
     )
     printed = capsys.readouterr().out
     assert '| weights of' in printed
     assert '| score_metric=random ' in printed
-    stored = json.loads((out / 'sweep.json').read_text())['variants']
+    swept = json.loads((out / 'sweep.json').read_text())
+    stored = swept['variants']
     assert [entry['settings'] for entry in stored] == [
         'score_metric=detail',
         'score_metric=random',
@@ -228,6 +230,9 @@ def test_the_tool_reports_and_stores_variants(
     own = json.loads((out / 'variants/score_metric=detail.json').read_text())
     assert own['rows'] == stored[0]['rows']
     assert own['meta']['name'] == 'score_metric=detail'
+    # It was chosen for the model as it is.
+    assert swept['meta']['chosen']['target'] == 'max_drop'
+    assert 'chosen' not in own['meta']
 
 
 @pytest.mark.parametrize(
