@@ -155,6 +155,7 @@ def convert(
         state[f'backbone.{name}'] = resize_pos_embed(
             fine, grid, table.grid, table.summary
         )
+    _refuse_other_shapes(state, model)
     if target == 'vitdet':
         state = for_vitdet(state, model.grid)
     state[f'backbone.{KEY}'] = model.get_extra_state()
@@ -224,6 +225,22 @@ def _refuse_other(told: WeightsInfo, model: TokenBackbone) -> None:
             f'the file says that it is of a {told.family}, and the target '
             f'is a {model.family} (file against target: '
             f'{"; ".join(differences)}): see --source and --patch-stride'
+        )
+
+
+def _refuse_other_shapes(
+    state: dict[str, Tensor], model: TokenBackbone
+) -> None:
+    own = model.state_dict(prefix='backbone.')
+    odd = [
+        f'{name} {tuple(value.shape)}, expected {tuple(own[name].shape)}'
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if odd:
+        raise UserError(
+            f'the shapes of {len(odd)} weights do not fit together '
+            f'({odd[0]}): the file is damaged or of another model'
         )
 
 

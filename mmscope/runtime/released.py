@@ -33,6 +33,16 @@ from mmscope.models.layers import SummaryTokens
 Weights = dict[str, Tensor]
 # Tables of angles, which models compute.
 ROPE = ('rope.freqs_cos', 'rope.freqs_sin')
+# Dimensions of the weights that sizes are read off.
+DIMENSIONS = {
+    'pos_embed': 3,
+    'patch_embed.proj.weight': 4,
+    CLS: 3,
+    'layers.0.mixer.A_log': 2,
+    'layers.0.mixer.conv1d.weight': 3,
+    'layers.0.mixer.dt_proj.weight': 2,
+    'layers.0.ffn.layers.0.0.weight': 2,
+}
 
 
 class Source(NamedTuple):
@@ -84,6 +94,9 @@ class Source(NamedTuple):
         Returns:
             tuple[dict[str, Tensor], list[str]]: Weights by our name, and
             the names in the file that are outside the backbone.
+
+        Raises:
+            ValueError: If sizes cannot be read off the weights.
         """
         # As DistributedDataParallel saved it.
         content = {k.removeprefix('module.'): v for k, v in content.items()}
@@ -98,6 +111,7 @@ class Source(NamedTuple):
         }
         if self.has_timm_names:
             found = rename_vit(found)
+        _check_dimensions(found)
         if not self.has_norm and 'pos_embed' in found:
             # Unused, with last_norm=False.
             found[NORM] = torch.ones(found['pos_embed'].shape[-1])
@@ -121,6 +135,15 @@ class Source(NamedTuple):
         if REGISTERS in self.outside:
             found.update(num_registers=weights[CLS].shape[1])
         return found
+
+
+def _check_dimensions(weights: Weights) -> None:
+    for name, number in DIMENSIONS.items():
+        if name in weights and weights[name].ndim != number:
+            raise ValueError(
+                f'{name} has the shape {tuple(weights[name].shape)}, expected '
+                f'{number} dimensions: the file is damaged or of another model'
+            )
 
 
 def for_vitdet(state: Weights, grid: tuple[int, int]) -> Weights:

@@ -259,6 +259,7 @@ def _spoil_weight(rng: np.random.Generator, state: dict) -> None:
 def _converts(state: dict, words: dict[str, Any], spoilt: bool) -> bool:
     """Whether all weights of the source are there, as they were."""
     found, unused = convert(dict(state), **words)
+    state = {k.removeprefix('module.'): v for k, v in state.items()}
     kept = {
         name: value
         for name, value in state.items()

@@ -132,12 +132,14 @@ def test_missing_pretrained_weights_name_file_converter_and_option(
     assert 'model.backbone.init_cfg=None' in message
 
 
+@pytest.mark.parametrize('wrapper', ['', 'module.'])
 def test_pretrained_weights_of_another_arch_end_in_one_sentence(
-    tool, ade, tmp_path
+    tool, ade, tmp_path, wrapper
 ):
     weights = tmp_path / 'small.pth'
     model = MambaScope(arch={'embed_dims': 24, 'num_layers': 4}, img_size=64)
-    state = {f'backbone.{k}': v for k, v in model.state_dict().items()}
+    prefix = f'{wrapper}backbone.'
+    state = {f'{prefix}{k}': v for k, v in model.state_dict().items()}
     torch.save({'state_dict': state}, weights)
     args = train_args(tmp_path / 'work')
     args.remove('model.backbone.init_cfg=None')

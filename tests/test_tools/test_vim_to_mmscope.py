@@ -205,6 +205,9 @@ def change(released, name):
         ('missing', r'1 of \d+ expected weights .*A_b_log'),
         ('grid', '12 entries, expected a square grid'),
         ('converted', 'converted already'),
+        ('pos_embed', r'pos_embed has the shape \(1,\), expected 3 dim'),
+        ('patch_embed.proj.weight', 'expected 4 dimensions'),
+        ('layers.1.mixer.D', r'1 weights .*mixer.D \(1,\), expected \(32,\)'),
     ],
 )
 def test_other_models_are_refused_with_the_reason(
