@@ -34,6 +34,28 @@ def test_the_slider_decides_who_exits_and_what_that_costs(model, files):
     assert stays.endswith('100% of both looks')
 
 
+def test_a_model_without_regions_shows_no_other_importance(model, files):
+    from builders import hosts
+    from mmengine.config import Config
+
+    from mmscope.evaluation.loading import build_model
+
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
+    cfg = Config(
+        {
+            'default_scope': 'mmpretrain',
+            'model': hosts.classifier('mmscope.CoarseToFineClassifier'),
+            'test_dataloader': {'dataset': {'pipeline': pipeline}},
+        }
+    )
+    wrapped = build_model(cfg, device='cpu')
+    wrapped.cfg, wrapped.dataset_meta = cfg, {'classes': ('a', 'b', 'c')}
+    figure, text = page.look(wrapped, files[0], 1.01)
+    assert text.endswith('100% of both looks')
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:3] == ['image', 'token importance', 'refined regions']
+
+
 def test_without_an_image_it_asks_for_one(model):
     assert page.look(model, None, 0.5) == (None, 'Choose an image.')
 

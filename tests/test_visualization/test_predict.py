@@ -1,5 +1,7 @@
 """Views of a detector: everything in pixels of what the model saw."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,16 @@ pytest.importorskip('mmdet.models', reason='needs mmdet and mmcv.ops')
 
 from mmengine.dataset import pseudo_collate
 
+from mmscope.errors import UserError
 from mmscope.evaluation.loading import (
     build_dataloader,
     build_model,
     open_config,
 )
+from mmscope.models.layers import holding
 from mmscope.models.scoping import attach_gate
 from mmscope.visualization import predict_views
+from mmscope.visualization.forward import check_image
 
 
 @pytest.fixture
@@ -70,6 +75,24 @@ def test_other_importances_are_shown_and_decide_nothing(detector):
     assert model.backbone.score_metric == 'max_norm'
     with pytest.raises(ValueError, match="got 'sharpness'"):
         predict_views(model, dataset, [0], ['sharpness'])
+
+
+def test_with_coverage_other_importances_are_shown_as_well(detector):
+    model, dataset, _ = detector
+    backbone = model.backbone
+    (plain,) = predict_views(model, dataset, [0], ['detail'])
+    with holding(backbone, score_metric='detail', refine_coverage=0.9):
+        (view,) = predict_views(model, dataset, [0], ['max_norm'])
+        assert backbone.refine_coverage == 0.9
+    np.testing.assert_array_equal(view.importance, plain.others['detail'])
+    np.testing.assert_array_equal(view.others['max_norm'], plain.importance)
+
+
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    for path in (tmp_path / 'pipe.png', tmp_path):
+        with pytest.raises(UserError, match='cannot be read: it is no file'):
+            check_image(path)
 
 
 @pytest.mark.parametrize('order', ['resize first', 'annotations first'])

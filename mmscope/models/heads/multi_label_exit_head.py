@@ -57,7 +57,8 @@ class MultiLabelExitHead(BaseModule):
 
     Raises:
         ValueError: If ``confidence``, ``num_classes`` or
-            ``map_loss_weight`` is invalid, or a map has one class only.
+            ``map_loss_weight`` is invalid, a map has one class only, or
+            there is none for ``map_nothing``.
     """
 
     # What the gate asks.
@@ -94,6 +95,11 @@ class MultiLabelExitHead(BaseModule):
         self.map_loss_weight, self.map_nothing = map_loss_weight, map_nothing
         if self.has_map:
             self._add_map(in_channels)
+        elif map_nothing:
+            raise ValueError(
+                "map_nothing=True is a class of a map: set confidence='map' "
+                'or a map_loss_weight, or leave it out'
+            )
 
     def _add_map(self, in_channels: int) -> None:
         weight = self.map_loss_weight

@@ -1,12 +1,22 @@
 """What walks through a model: tracers, counters, DDP."""
 
+from functools import partial
+
 import pytest
 import torch
 from mmengine.analysis import get_model_complexity_info
 from mmengine.logging import MMLogger
 
 from mmscope.analysis import stage_costs
-from mmscope.models import MambaScope, VisionMamba, observe
+from mmscope.models import (
+    ExitOnly,
+    MambaReg,
+    MambaScope,
+    TokenViT,
+    VideoMamba,
+    VisionMamba,
+    observe,
+)
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
 BOTH = pytest.mark.parametrize('kind', [VisionMamba, MambaScope])
@@ -17,11 +27,36 @@ def make(kind, **options):
     return kind(arch=ARCH, img_size=64, **options)
 
 
+def exit_only(out_type='cls_token', **_):
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    from builders import hosts
+    from mmpretrain.models import ResNet
+
+    config = {**hosts.resnet(3), 'type': ResNet}
+    return ExitOnly(backbone=config, out_type=out_type)
+
+
+def reduced(**options):
+    config = {'type': 'mmscope.RMeeTo', 'merge_tokens': 2}
+    return make(VisionMamba, reduction=config, **options)
+
+
+KINDS = {
+    **{
+        kind.__name__: partial(make, kind)
+        for kind in (VisionMamba, VideoMamba, MambaReg, TokenViT, MambaScope)
+    },
+    'ExitOnly': exit_only,
+    'RMeeTo': reduced,
+}
+EACH = pytest.mark.parametrize('kind', KINDS)
+
+
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
-@BOTH
+@EACH
 @pytest.mark.parametrize('options', [{}, MAPS])
 def test_a_traced_model_computes_the_same(kind, options):
-    model = make(kind, **options).eval()
+    model = KINDS[kind](**options).eval()
     imgs = torch.randn(2, 2, 3, 64, 64).unbind()
     traced = torch.jit.trace(model, imgs[0])
     with torch.no_grad():
@@ -30,9 +65,9 @@ def test_a_traced_model_computes_the_same(kind, options):
 
 
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
-@BOTH
+@EACH
 def test_mmengine_counts_a_model(kind):
-    model = make(kind).eval()
+    model = KINDS[kind]().eval()
     info = get_model_complexity_info(
         model, (3, 64, 64), show_table=False, show_arch=False
     )
