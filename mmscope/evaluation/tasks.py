@@ -17,6 +17,7 @@ from mmscope.evaluation.gated_scores import ImageScore
 from mmscope.evaluation.segmentation import SegmentationScore
 from mmscope.models.layers import unwrap_model
 from mmscope.models.losses import ignored_label
+from mmscope.models.scoping.head_meaning import predicts_several
 from mmscope.models.tasks import (
     CLASSIFICATION,
     DETECTION,
@@ -52,8 +53,16 @@ def classification_score(
     """Make the accuracy over a classifier's classes.
 
     Raises:
-        ValueError: If the data set names another number of classes.
+        ValueError: If the head predicts several classes of an image, or the
+            data set names another number of them.
     """
+    if predicts_several(model.head):
+        raise ValueError(
+            'accuracy counts one class an image, and '
+            f'{type(model.head).__name__} predicts several: pass score=, or '
+            'evaluate thresholds one by one with mmscope test '
+            '--exit-threshold'
+        )
     number = model.head.num_classes
     dataset = getattr(dataloader, 'dataset', None)
     classes = getattr(dataset, 'metainfo', {}).get('classes')

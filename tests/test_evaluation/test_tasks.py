@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from builders import classification
 from mmengine.config import Config
 
 from mmscope.evaluation.tasks import check_metrics, default_score
+from mmscope.registry import MODELS
 
+MULTI = 'MultiLabelLinearClsHead'
 CLASSES = ('sky', 'road', 'tree', 'car')
 
 
@@ -57,3 +60,15 @@ def test_a_metric_that_ignores_another_label_is_named(model):
             check_metrics(cfg, model)
     model.decode_head.ignore_index = 0
     check_metrics(Config({'test_evaluator': metric}), model)
+
+
+def test_accuracy_is_no_score_of_several_labels():
+    pytest.importorskip('mmpretrain.models', reason='needs mmpretrain')
+    for head, several in (('LinearClsHead', False), (MULTI, True)):
+        config = classification.classifier('ImageClassifier', {'type': head})
+        model = MODELS.build({**config, '_scope_': 'mmpretrain'})
+        if not several:
+            assert default_score(model, SimpleNamespace()).num_classes == 3
+            continue
+        with pytest.raises(ValueError, match=f'one class .* {MULTI} predicts'):
+            default_score(model, SimpleNamespace())

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb  # noqa: E402
 
 from mmscope.visualization import (  # noqa: E402
     Detections,
-    ImageClass,
+    ImageClasses,
     ScopeView,
     exit_gallery,
     scope_figure,
@@ -184,8 +184,8 @@ def test_nothing_found_is_a_picture_too():
 
 
 def test_a_class_of_the_whole_image_is_written_beside_it():
-    right = view(ImageClass(1, 0.875), ImageClass(1), 'right')
-    wrong = view(ImageClass(0, 0.625), ImageClass(2), 'wrong')
+    right = view(ImageClasses([1], [0.875]), ImageClasses([1]), 'right')
+    wrong = view(ImageClasses([0], [0.625]), ImageClasses([2]), 'wrong')
     figure = scope_figure([right, wrong], CLASSES)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ['image', 'token importance', 'refined regions']

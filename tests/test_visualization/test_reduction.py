@@ -6,7 +6,7 @@ import pytest
 matplotlib = pytest.importorskip('matplotlib', reason='pictures need it')
 
 from mmscope.visualization import (  # noqa: E402
-    ImageClass,
+    ImageClasses,
     ReductionView,
     StageView,
     reduction_figure,
@@ -26,8 +26,8 @@ def view(stages=(), **changes):
         'name': 'pet',
         # The image is 50 x 90; 4 x 3 patches cover 64 x 96.
         'image': rng.integers(0, 255, (50, 90, 3), dtype=np.uint8),
-        'prediction': ImageClass(1, 0.75),
-        'label': ImageClass(0),
+        'prediction': ImageClasses([1], [0.75]),
+        'label': ImageClasses([0]),
         'canvas': (64, 96),
         'tokens': 13,
         'stages': list(stages),
