@@ -27,7 +27,7 @@ def meaning_of(head: nn.Module) -> str:
     meaning = getattr(head, 'meaning', None) or _meaning_in_mmpretrain(head)
     if meaning not in CONFIDENCES:
         raise ValueError(
-            f'nobody can tell what a {type(head).__name__} predicts '
+            f'we cannot tell what a {type(head).__name__} predicts '
             f'(meaning: {meaning!r}): give the class an attribute '
             f'meaning, one of {tuple(CONFIDENCES)}, if it predicts by softmax '
             'or sigmoid of its outputs'
