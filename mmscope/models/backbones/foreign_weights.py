@@ -34,7 +34,11 @@ def refuse_other_mathematics(info: WeightsInfo, own: WeightsInfo) -> None:
 def refuse_foreign(
     backbone: TokenBackbone, state_dict: State, prefix: str
 ) -> None:
-    """Refuse entries of which none is this backbone's."""
+    """Refuse entries of which none is this backbone's, strict or not.
+
+    torch and MMEngine tell a module ``strict=True`` either way, and MMEngine,
+    which loads everything leniently, would keep random weights.
+    """
     name = type(backbone).__name__
     if not any(key.startswith(prefix) for key in state_dict):
         start = f" that begins with '{prefix}'" if prefix else ''
