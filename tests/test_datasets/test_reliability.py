@@ -53,6 +53,21 @@ def test_random_words_give_right_results_or_clear_errors(tmp_path):
         assert counts['clear error'] > 5
 
 
+def test_a_case_that_ends_its_process_is_a_crash_and_others_go_on(
+    tmp_path, monkeypatch
+):
+    def case(rng):
+        return lambda: rng.random() < 0.5 or os._exit(3)
+
+    monkeypatch.setattr(surface, 'CASES', {'x': case})
+    surface.main(['--number=20', f'--json={tmp_path / "a"}'])
+    found = json.loads((tmp_path / 'a').read_text())
+    counts = found['outcomes']['x']
+    assert counts['right'] > 0
+    assert counts['crash'] == len(found['faults']) == 20 - counts['right'] > 0
+    assert {fault['said'] for fault in found['faults']} == {'status 3'}
+
+
 def test_batches_and_threads_decide_alike_and_memory_stays(tmp_path):
     """A short form, too."""
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
