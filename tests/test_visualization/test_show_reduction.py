@@ -71,7 +71,7 @@ def test_a_classifier_that_prunes(tool, dyvm_run, drawn, tmp_path):
     assert view.directions == (ran, 8)
     assert 0 < ran < 8
     assert view.tokens == 17
-    assert view.label.label == 2
+    assert view.label.labels == [2]
 
 
 def test_a_segmentor_that_merges_with_padding(

@@ -88,9 +88,9 @@ def test_a_classifier_names_its_classes(tool, classifier_run, drawn, tmp_path):
     show(tool, classifier_run, *out, '--images', str(image))
     (split, classes, _), (files, same, _) = drawn
     assert classes == same == ('blue', 'green', 'red')
-    assert [view.label.label for view in split] == [0, 1, 2]
+    assert [view.label.labels for view in split] == [[0], [1], [2]]
     assert split[2].prediction == files[0].prediction
-    assert 1 / 3 <= files[0].prediction.score <= 1
+    assert 1 / 3 <= files[0].prediction.scores[0] <= 1
     assert files[0].label is None
 
 
