@@ -14,7 +14,7 @@ from typing import Any
 
 from mmscope.datasets.decoding import BrokenImageError, decode_bgr
 from mmscope.inference.reading import ImageFailure
-from mmscope.inference.rows import row_of
+from mmscope.inference.rows import row_kind, row_of
 from mmscope.inference.serving import DeadlinePassed, EngineServer, Overloaded
 
 DEADLINE = 'X-Deadline-Seconds'
@@ -35,8 +35,7 @@ class PredictionServer(ThreadingHTTPServer):
 
     Args:
         server (EngineServer): Stays the caller's, who closes it.
-        scope (str): Kind of row, see
-            :func:`mmscope.inference.rows.row_kind`; for most the host.
+        scope (str): Host of the model.
         classes (Sequence[str]): Names by label.
         address (tuple[str, int]): Host and port; port 0 takes a free one,
             see ``server_address``. Defaults to loopback.
@@ -55,7 +54,8 @@ class PredictionServer(ThreadingHTTPServer):
     ) -> None:
         super().__init__(address, Handler)
         self.engine_server = server
-        self.scope, self.classes = scope, classes
+        self.scope = row_kind(scope, server.model)
+        self.classes = classes
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -11,6 +11,8 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import Any
 
+from torch import nn
+
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.intake import Intake, Ticket
 from mmscope.inference.refill import DeadlinePassed as DeadlinePassed
@@ -96,6 +98,11 @@ class EngineServer:
             target=self._run, name='mmscope-engine', daemon=True
         )
         self._thread.start()
+
+    @property
+    def model(self) -> nn.Module:
+        """The engine's."""
+        return self._engine.model
 
     def submit(self, image: Any, deadline: float | None = None) -> Future:
         """Ask for a prediction.

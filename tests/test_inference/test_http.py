@@ -23,8 +23,9 @@ def photo(tmp_path_factory):
 
 
 @pytest.fixture
-def model():
-    return build('mmpretrain', classification.classifier())
+def model(request):
+    options = getattr(request, 'param', ())
+    return build('mmpretrain', classification.classifier(*options))
 
 
 @pytest.fixture
@@ -70,6 +71,24 @@ def test_an_image_is_answered_by_its_row(serve, photo):
     assert row['name'] == 'a.png'
     assert row['class'] in classification.COLOURS
     assert row['exited'] is True
+
+
+MULTI_LABEL = (
+    'ImageClassifier',
+    {
+        'type': 'MultiLabelLinearClsHead',
+        # Whatever is possible is present.
+        'thr': 0.0,
+    },
+)
+
+
+@pytest.mark.parametrize('model', [MULTI_LABEL], indirect=True)
+def test_a_multi_label_classifier_answers_with_all_labels(serve, photo):
+    status, row = serve()(photo.read_bytes())
+    assert status == 200
+    assert row['classes'] == sorted(classification.COLOURS)
+    assert len(row['scores']) == 3
 
 
 def test_what_cannot_be_answered_says_why(serve, photo):
