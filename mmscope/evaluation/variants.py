@@ -108,6 +108,11 @@ def _check_effect(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
             f'{amounts} both say how many regions are refined: vary one of '
             'them'
         )
+    if 'exit_threshold' in settings:
+        raise ValueError(
+            'exit_threshold would decide nothing: a sweep tries every '
+            'threshold on the same predictions'
+        )
     idle = [key for key in SELECTING if key in settings]
     if idle and getattr(backbone, 'selection', None) is False:
         raise ValueError(

@@ -266,6 +266,7 @@ def test_wrong_values_are_refused_before_any_data_is_read(
         (['refine_coverage=0.9', 'refine_ratio=0.5'], 'both say how many'),
         (['selection=false', 'refine_ratio=0.5'], 'refine_ratio would decide'),
         (['selection=false', 'score_metric=random'], 'score_metric would'),
+        (['exit_threshold=0.5'], 'tries every threshold'),
     ],
 )
 def test_a_setting_that_would_decide_nothing_is_refused(
