@@ -39,7 +39,7 @@ LENGTHS = {
     'bccd/vim_half_cascade_rcnn.py': 100,
     'camvid/vim_half_upernet.py': 110,
     'cifar10/vim_mini.py': 120,
-    'imagenette/vim_mini.py': 90,
+    'imagenette/vim_mini_96.py': 90,
     'demo/mambascope_nano.py': 100,
     'coco/mambascope_ti_cascade_mask_rcnn_mini.py': 120,
 }

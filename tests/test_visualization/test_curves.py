@@ -38,8 +38,11 @@ def gated():
         for i in range(40)
     ]
     images.append({'name': 'blank', 'confidence': 1.0, 'gain_mIoU': None})
-    gain = {'pearson': -0.5, 'spearman': None}
-    quality = {'scores': {'mIoU': {'gain': gain}}}
+    quality = {
+        'scores': [
+            {'score': 'mIoU', 'gain_pearson': -0.5, 'gain_spearman': None}
+        ]
+    }
     return {
         'score': 'mIoU',
         'rows': rows,

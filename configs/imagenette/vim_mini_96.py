@@ -3,7 +3,7 @@
 Host:    mmpretrain
 Data:    MMSCOPE_IMAGENETTE=FOLDER (default data/imagenette) with train and
          val, one folder a class in each
-Command: python tools/train.py configs/imagenette/vim_mini.py
+Command: python tools/train.py configs/imagenette/vim_mini_96.py
 Cost:    from scratch, half an hour on one CPU core for 2,400 images
 Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md

@@ -1,14 +1,14 @@
 """MambaScope for six epochs from the trained small ViM.
 
 Host:    mmpretrain
-Data:    as in vim_mini.py
-Command: python tools/train.py configs/imagenette/mambascope_mini_finetune.py
+Data:    as in vim_mini_96.py
+Command: python tools/train.py configs/imagenette/mambascope_mini_96_finetune.py
 Cost:    ten minutes on one CPU core for 2,400 images
 Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md
 """
 
-_base_ = './vim_mini_finetune.py'
+_base_ = './vim_mini_96_finetune.py'
 
 model = dict(
     type='mmscope.CoarseToFineClassifier',
