@@ -8,6 +8,6 @@ Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md
 """
 
-_base_ = './mambascope_mini_96_finetune.py'
+_base_ = './mambascope_mini_96.py'
 
 model = dict(backbone=dict(score_metric='detail', token_order='woven'))

@@ -2,7 +2,7 @@
 
 Host:    mmpretrain
 Data:    as in vim_mini_96.py
-Command: python tools/train.py configs/imagenette/mambascope_mini_96_finetune.py
+Command: python tools/train.py configs/imagenette/mambascope_mini_96.py
 Cost:    ten minutes on one CPU core for 2,400 images
 Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md
