@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # an mmscope that is not installed counts too
 
+# The first torch of the maintained stack.
+MAINTAINED = (2, 4)
 # What is imported -> its distribution in each stack.
 STACKS = {
     'onedl': {
@@ -192,13 +194,21 @@ def in_made_environment() -> bool:
     return Path(sys.prefix).parent == ROOT
 
 
+def wanted_stack(found: str, torch_version: str | None) -> str:
+    """Return the stack that is there; without one, that of torch's age."""
+    if found in STACKS:
+        return found
+    number = re.match(r'(\d+)\.(\d+)', torch_version or '')
+    is_old = number and (int(number[1]), int(number[2])) < MAINTAINED
+    return 'openmmlab' if is_old else 'onedl'
+
+
 def install_command(stack: str, package: str, broken: bool = False) -> str:
     """Return the command that installs or repairs a package of a stack.
 
     In an environment that `make setup` made, it is that; in a user's own one
     it is pip, told to compile mmcv's ops against the torch that is there.
     """
-    stack = stack if stack in STACKS else 'onedl'
     if in_made_environment():
         ops = ' OPS=1' if package == 'mmcv' else ''
         return f'make setup STACK={stack}{ops}'
@@ -222,11 +232,11 @@ def library_command(stack: str, missing: Sequence[str]) -> str:
 
 def fixes(report: Report) -> Iterator[str]:
     """Give a line for each thing that is missing: what, and the command."""
-    stack, hosts, ops = report.stack, report.hosts, report.mmcv_ops
-    gpus = report.torch.gpus
+    hosts, ops, gpus = report.hosts, report.mmcv_ops, report.torch.gpus
     if report.torch.version is None:
         yield f'torch does not import ({report.torch.error}): make setup'
-    if stack == 'both':
+    stack = wanted_stack(report.stack, report.torch.version)
+    if report.stack == 'both':
         yield (
             'ERROR: both stacks are installed, and each overwrites files of '
             'the other: remove this environment, then make setup'

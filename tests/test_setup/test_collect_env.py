@@ -145,3 +145,18 @@ def test_text_report_names_every_backend(capsys):
     report = capsys.readouterr().out
     for word in ('scan reference', 'scan cpu', 'mmcv ops', 'stack'):
         assert word in report
+
+
+@pytest.mark.parametrize(
+    ('found', 'version', 'wanted'),
+    [
+        ('none', '2.1.2+cpu', 'openmmlab'),
+        ('none', '2.12.1', 'onedl'),
+        ('none', None, 'onedl'),
+        ('onedl', '2.1.2', 'onedl'),
+        ('openmmlab', '2.12.1', 'openmmlab'),
+        ('both', '2.1.2', 'openmmlab'),
+    ],
+)
+def test_where_no_host_is_torch_says_which_stack(found, version, wanted):
+    assert load_tool('collect_env').wanted_stack(found, version) == wanted
