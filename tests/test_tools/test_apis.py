@@ -126,6 +126,7 @@ def test_every_launcher_tells_its_processes(monkeypatch):
 
 
 def test_pretrained_weights_are_looked_for_at_any_depth(tmp_path):
+    pytest.importorskip('mmseg.models')
     weights = tmp_path / 'vim.pth'
     init = {'type': 'Pretrained', 'checkpoint': str(weights)}
     cfg = config()
