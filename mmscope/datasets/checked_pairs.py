@@ -116,11 +116,12 @@ class CheckedPairs(CheckedItems):
     def check_item(self, index: int) -> None:
         """Decode an image and its mask."""
         info = self.get_data_info(index)
-        decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
+        # Headers first: reading a pipe would wait for ever.
         if mask := info.get('seg_map_path'):
             self._checked.add(info['img_path'], mask)
         else:
             read_header(info['img_path'])
+        decode_bgr(Path(info['img_path']).read_bytes(), info['img_path'])
 
     def doubts(self) -> str:
         """Say what looks wrong in the pairs checked, and need not be."""
@@ -128,14 +129,8 @@ class CheckedPairs(CheckedItems):
 
     @cached_property
     def _checked(self) -> PairNotes:
-        return PairNotes(
-            MaskIds(
-                self.num_ids,
-                self.reduce_zero_label,
-                self.ignore_index,
-                self.name,
-            )
-        )
+        zero, nothing = self.reduce_zero_label, self.ignore_index
+        return PairNotes(MaskIds(self.num_ids, zero, nothing, self.name))
 
     @property
     def num_ids(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
@@ -166,6 +168,18 @@ def test_a_list_of_which_the_host_reads_other_names_is_refused(
     if data is not None:
         (folder / 'list.txt').write_bytes(data)
     assert message in refused(folder, ann_file='list.txt')
+
+
+def test_a_listed_image_that_is_a_pipe_stops_no_check(folder):
+    (folder / 'list.txt').write_text('1\n2\n')
+    dataset = build(folder, ann_file='list.txt')
+    path = folder / 'images' / '1.jpg'
+    path.unlink()
+    os.mkfifo(path)
+    found = check_all(dataset)
+    assert found.number == 2
+    (problem,) = found.problems
+    assert 'is a pipe' in problem
 
 
 def test_a_turned_image_that_no_sample_saw_is_said_once(folder, said):
