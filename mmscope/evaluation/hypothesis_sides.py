@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mmscope.evaluation.exit_costs import costs_by_lot, costs_in_order
 from mmscope.evaluation.gated_scores import STAGES
 from mmscope.evaluation.sweep_result import SweepResult
 
@@ -100,8 +101,7 @@ def _threshold(side: Side, sweeps: Sweeps) -> float:
     early, full = _image_costs(side, sweep)
     confidence = sweep.images['confidence'].to_numpy()
     order = np.argsort(-confidence, kind='stable')
-    saved = np.pad((full - early)[order].cumsum(), (1, 0))
-    means = (full.sum() - saved) / len(full)
+    means = costs_in_order(early, full, order)
     target = side.cost_share * _full_cost(side, sweeps)
     fits = means <= target * (1 + ROUNDING)
     if not fits.any() or means[0] * (1 + ROUNDING) < target:
@@ -123,8 +123,7 @@ def _image_costs(
     # An older file, where every image must have cost the same.
     low, high = rows['mean_cost'].iloc[0], rows['mean_cost'].iloc[-1]
     if 'exit_ratio' in rows:
-        line = high - rows['exit_ratio'] * (high - low)
-        bend = np.abs(rows['mean_cost'] - line).max()
+        bend = np.abs(rows['mean_cost'] - costs_by_lot(rows)).max()
         if bend > STRAIGHT * abs(high - low):
             raise ValueError(
                 f'{side}: images of this sweep cost different numbers of '

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mmscope.evaluation.exit_costs import costs_by_lot, costs_in_order
 from mmscope.evaluation.sweep_result import SweepResult
 from mmscope.visualization.stages import draw_confidence_bins, draw_stages
 from mmscope.visualization.style import (
@@ -149,7 +150,7 @@ def _draw_untrained(axes: Axes, result: SweepResult, colour: str) -> None:
 def _draw_orders(axes: Axes, result: SweepResult) -> None:
     rows = result.rows.dropna(subset=[result.score])
     random, spread = rows['random'], rows['random_std']
-    cost = _random_costs(result.rows).loc[rows.index]
+    cost = costs_by_lot(result.rows).loc[rows.index]
     axes.fill_between(
         cost,
         random - spread,
@@ -163,12 +164,6 @@ def _draw_orders(axes: Axes, result: SweepResult) -> None:
     axes.plot(cost, rows['oracle'], ':', color=GREEN, label='oracle order')
 
 
-def _random_costs(rows: pd.DataFrame) -> pd.Series:
-    """Expected mean costs of exits by lot: a line between both ends."""
-    early, full = rows['mean_cost'].iloc[0], rows['mean_cost'].iloc[-1]
-    return full - rows['exit_ratio'] * (full - early)
-
-
 def _oracle_costs(result: SweepResult) -> pd.Series:
     """Mean costs where those exit who gain least.
 
@@ -177,12 +172,11 @@ def _oracle_costs(result: SweepResult) -> pd.Series:
     images, rows = result.images, result.rows
     if not len(images) or 'exit_cost' not in images:
         return rows['mean_cost']
-    early, full = images['exit_cost'], images['full_cost']
+    ends = (images[f'{end}_cost'].to_numpy() for end in ('exit', 'full'))
     gain = images[f'gain_{result.score}'].fillna(0)
-    order = np.argsort(gain.to_numpy(), kind='stable')
-    saved = np.pad((full - early).iloc[order].cumsum(), (1, 0))
+    means = costs_in_order(*ends, np.argsort(gain.to_numpy(), kind='stable'))
     counts = (rows['exit_ratio'] * len(images)).round().astype(int)
-    return counts.map(lambda count: (full.sum() - saved[count]) / len(images))
+    return counts.map(lambda count: means[count])
 
 
 def _label_ends(axes: Axes, line: Line2D) -> None:
