@@ -1,14 +1,15 @@
 """Test hypotheses about runs on their sweeps, image by image.
 
     python tools/analysis_tools/paired_test.py HYPOTHESES.json SWEEP.json ...
-        [--json TESTED.json] [--insert MD]
+        [--json TESTED.json] [--insert MD [--section NAME]]
     python tools/analysis_tools/paired_test.py --tested TESTED.json
-        --insert MD [--check]
+        --insert MD [--section NAME] [--check]
 
 HYPOTHESES.json is a list of {"claim", "better", "worse", "margin"}, see
 mmscope/evaluation/paired_test.py; sides name sweeps by their file stems. The
 results are small enough to keep beside a report; the second form writes the
-report from them, or with --check fails if it is out of date.
+report from them, or with --check fails if it is out of date. A document with
+several tables has lines such as <!-- paired_test NAME: begin --> for each.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', help='write the results here')
     parser.add_argument('--tested', help='results of before')
     parser.add_argument('--insert', metavar='MD', help='document to write in')
+    text = 'which of several tables in that document'
+    parser.add_argument('--section', metavar='NAME', help=text)
     add_check(parser)
     args = parser.parse_args(argv)
     if bool(args.hypotheses) == bool(args.tested):
         parser.error('give either hypotheses with their sweeps, or --tested')
-    if args.check and not args.insert:
-        parser.error('--check needs --insert')
+    if (args.check or args.section) and not args.insert:
+        parser.error('--check and --section need --insert')
     return args
 
 
@@ -79,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
             Path(args.json).write_text(text + '\n')
         table = format_tests(tests)
         if args.insert:
-            update_document(args.insert, 'paired_test', table, args.check)
+            place = f'paired_test {args.section or ""}'.rstrip()
+            update_document(args.insert, place, table, args.check)
     if not args.insert:
         print(table)

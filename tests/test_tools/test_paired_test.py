@@ -56,6 +56,25 @@ def test_a_report_is_written_from_sweeps_and_again_from_the_tested(
         tool.main(['--tested', tested, '--insert', str(page), '--check'])
 
 
+def test_a_document_has_a_table_a_section(tool, files):
+    page = files / 'page.md'
+    page.write_text(''.join(PAGE.replace('test:', f'test {n}:') for n in 'ab'))
+    command = [str(files / 'claims.json'), str(files / 'ours.json')]
+    tool.main([*command, '--insert', str(page), '--section', 'b'])
+    before, after = page.read_text().split('<!-- paired_test b: begin -->')
+    assert 'refinement helps' in after
+    assert 'refinement helps' not in before
+    with pytest.raises(SystemExit, match='<!-- paired_test: begin -->'):
+        tool.main([*command, '--insert', str(page)])
+
+
+def test_a_section_is_one_of_a_document(tool, files, capsys):
+    command = [str(files / 'claims.json'), str(files / 'ours.json')]
+    with pytest.raises(SystemExit, match='2'):
+        tool.main([*command, '--section', 'b'])
+    assert '--section need --insert' in capsys.readouterr().err
+
+
 def test_a_missing_sweep_is_named(tool, files):
     with pytest.raises(SystemExit, match="no sweep 'ours'"):
         tool.main([str(files / 'claims.json')])
@@ -70,8 +89,11 @@ def test_bad_files_end_in_one_sentence(tool, files):
 
 
 @pytest.mark.parametrize(
-    'tested', sorted(ROOT.glob('docs/results/*/claims.json'))
+    'tested', sorted(ROOT.glob('docs/results/*/claims*.json'))
 )
 def test_committed_reports_say_what_was_tested(tool, tested):
     page = tested.parent.with_suffix('.md')
-    tool.main(['--tested', str(tested), '--insert', str(page), '--check'])
+    section = tested.stem.removeprefix('claims').removeprefix('_')
+    place = ['--section', section] if section else []
+    command = ['--tested', str(tested), '--insert', str(page), '--check']
+    tool.main([*command, *place])
