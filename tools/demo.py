@@ -1,4 +1,4 @@
-"""Train MambaScope, let it exit early, and look at it: five minutes on CPU."""
+"""See MambaScope exit at once, then train one: minutes on a CPU."""
 
 from mmscope.cli.demo import main
 

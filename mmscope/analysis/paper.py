@@ -57,8 +57,8 @@ TABLE1 = PaperTable(
         'R-MeeTo prints its matching, too (S: 0.05 G), which is in no cost '
         'here. DyVM is counted at the share of scan directions that it trains '
         'for (0.8, B 0.7): at that, T, S and B cost less than is printed, and '
-        'S with every direction would cost 3.345 G. HA-T is at a keep ratio of '
-        '0.85, which fits its cost; the one public log has 0.8.',
+        'S with every direction would cost 3.345 G. HA-T is at a keep ratio '
+        'of 0.85, which fits its cost; the one public log has 0.8.',
         'A MambaScope that refines every image costs more than its ViM (S: '
         '5.735 against 5.076 G): it saves where more than 15 % exit.',
         'A coarse position embedding and one reuse MLP, which is what the '

@@ -91,13 +91,13 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     text = 'default: tiny and small; with --growth: tiny'
     add('--arch', nargs='+', choices=list(ARCHS), help=text)
     numbers = dict(nargs='+', type=positive)
-    text = 'default: 1 8 on CPU, 1 8 64 256 on a GPU'
+    text = 'default: 1 8, of the grid on a GPU 1 8 64 256'
     add('--batch-sizes', **numbers, help=text)
     text = 'default: 224 512 on CPU, up to 1248 on a GPU; with --growth: '
     text += f'{SIDES[0]} to {SIDES[-1]}; with --reductions: 224'
     add('--resolutions', **numbers, metavar='PIXELS', help=text)
     text = 'fractions of the images that exit (default: 0 0.25 0.5 0.75 1; '
-    text += 'with --growth or --reductions: 0.5)'
+    text += 'with --growth or --reductions: 0.5; with --exit-thresholds: none)'
     add('--exit-ratios', nargs='*', type=fraction, metavar='R', help=text)
     etas = dict(nargs='+', type=float, default=[], metavar='ETA')
     text = "with --config: leave the exits to the model's gate"
@@ -137,8 +137,7 @@ def parse_args(
     args = parser.parse_args(arguments)
     _check(parser, args)
     if args.exit_ratios is None:
-        half = args.growth or args.reductions
-        args.exit_ratios = [0.5] if half else list(EXIT_RATIOS)
+        args.exit_ratios = _usual_ratios(args)
     # Each is one subject, whose name it is in.
     args.exit_ratios = [*dict.fromkeys(args.exit_ratios)]
     args.exit_thresholds = [*dict.fromkeys(args.exit_thresholds)]
@@ -150,6 +149,14 @@ def parse_args(
     args.device = torch.device(args.device or default)
     args.repeats = args.repeats or REPEATS.get(args.device.type, 10)
     return args
+
+
+def _usual_ratios(args: argparse.Namespace) -> list[float]:
+    """Exit ratios to force where none are named."""
+    if args.exit_thresholds:
+        return []
+    half = args.growth or args.reductions
+    return [0.5] if half else list(EXIT_RATIOS)
 
 
 def _refuse_ignored(

@@ -39,8 +39,9 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
     flag = partial(add, action='store_true')
     text = 'run every line on the CPU in seconds: tiny, numbers are worthless'
     flag('--dry-run', help=text)
-    text = 'forget what --json FILE holds; without it what was done on the '
-    flag('--again', help=f'{text}same card and commit is kept')
+    text = 'begin anew and give --json FILE, if it is there, another name; '
+    text += 'without it what the same card, code and torch did is kept'
+    flag('--again', help=text)
     names, text = list(PARTS), 'of --gpu-first (default: all)'
     add('--parts', nargs='+', choices=names, default=names, help=text)
     text = 'of the code, where it is a copy without its repository (default: '

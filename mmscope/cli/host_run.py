@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmscope  # noqa: F401
+from mmscope.datasets import ClassCheckHook
 from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import user_errors
 from mmscope.models.layers import unwrap_model
@@ -49,7 +50,8 @@ def run_host(
 ) -> None:
     """Run a task of MMEngine's runner; every user's fault is one sentence.
 
-    The task is 'train' or 'test'; ``full_disk`` says what to do then.
+    The task is 'train' or 'test'; ``full_disk`` says what to do then. Classes
+    of model, data and checkpoint are compared in every run.
     """
     with leaving_together(), reading_plain():
         # It holds the runner, and lets go of it before the processes part.
@@ -68,8 +70,9 @@ def _run(
     # Wrong names and arguments in the config surface while it is built.
     with user_errors(ValueError, KeyError, TypeError), disk():
         runner = Runner.from_cfg(cfg)
-        for hook in hooks:
-            runner.register_hook(hook())
+        for hook in (ClassCheckHook, *hooks):
+            if not any(isinstance(there, hook) for there in runner.hooks):
+                runner.register_hook(hook())
         for note in notes:
             runner.logger.info(note)
         # MMEngine would keep random weights where a checkpoint has none.

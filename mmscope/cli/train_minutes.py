@@ -60,10 +60,8 @@ def train_minutes(
         for config in args.train_config
     ]
     setting = describe_run(device, args.dry_run, args.commit)
-    path = Path(args.json)
-    if args.again:
-        path.unlink(missing_ok=True)
-    state = open_state(path, setting, batch, args.train_minutes)
+    path, minutes = Path(args.json), args.train_minutes
+    state = open_state(path, setting, batch, minutes, args.again)
     pace = DRY_PACE if args.dry_run else USUAL
     session = Session(learners, splits, state, path, deadline, tell, pace)
     return result_table(session.run())

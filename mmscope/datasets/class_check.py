@@ -15,7 +15,10 @@ from mmscope.registry import HOOKS
 
 from .coco_metric import check_metric
 
-HEADS = ('bbox_head', 'mask_head', 'exit_head')
+HEADS = (
+    *('bbox_head', 'mask_head', 'exit_head'),
+    *('decode_head', 'auxiliary_head'),
+)
 
 
 @HOOKS.register_module()
@@ -27,12 +30,14 @@ class ClassCheckHook(Hook):
         custom_hooks = [dict(type='mmscope.ClassCheckHook')]
 
     The number is compared before anything runs: of a classifier's head, of a
-    detector's box and mask heads, of the backbone's exit head. A COCO metric
+    segmentor's decode and auxiliary heads, of a detector's box and mask heads,
+    of the backbone's exit head. A COCO metric
     must read the annotations of the data that it scores. Names are compared
     when a checkpoint is loaded: the same names in another order, or partly
     other names, mean that scores would be taken against wrong labels, which
     a test and a resumed training refuse. A training that starts from these
-    weights warns, since fine-tuning may well have other classes.
+    weights warns, since fine-tuning may well have other classes. ``mmscope
+    train`` and ``mmscope test`` bring this hook; the hosts' own tools do not.
     """
 
     priority = 'VERY_HIGH'
@@ -96,11 +101,11 @@ def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
 def check_heads(
     model: nn.Module, dataset: Dataset, cfg: dict | None = None
 ) -> None:
-    """Check that every head of a detector is made for the data's classes.
+    """Check that heads of dense tasks, and of exits, fit the data's classes.
 
     Args:
-        model (nn.Module): Box, mask and exit heads are looked for, at any
-            depth; other modules pass.
+        model (nn.Module): Decode, auxiliary, box, mask and exit heads are
+            looked for, at any depth; other modules pass.
         dataset (Dataset): With ``metainfo['classes']``; others pass.
         cfg (dict | None): Config of the model, for the names of its keys.
             Defaults to None.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,10 +61,11 @@ def load_config(
 
 
 def check_host(cfg: Config) -> None:
-    """Check that the framework of ``default_scope`` is installed.
+    """Check that the framework of ``default_scope`` is there and loads.
 
     Raises:
-        UserError: If the scope is unknown or its package is absent.
+        UserError: If the scope is unknown, or its package is absent or cannot
+            be imported, as mmdetection cannot without mmcv's compiled ops.
     """
     if cfg.get('default_scope') is None:
         cfg.default_scope = _host_of(cfg.model)
@@ -76,6 +81,17 @@ def check_host(cfg: Config) -> None:
             f'this config needs {HOSTS[scope]}; {" and ".join(missing)} not '
             f'installed. {INSTALL_HINT}'
         )
+    try:
+        # Remarks of the hosts on optional parts that nobody asks for here.
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            import_module(f'{scope}.models')
+    # They refuse a mmcv that they do not like by an AssertionError.
+    except (ImportError, AssertionError) as error:
+        raise UserError(
+            f'this config needs {HOSTS[scope]}, which cannot be imported '
+            f'here ({type(error).__name__}: {error}). {INSTALL_HINT}'
+        ) from error
 
 
 def _host_of(model: dict) -> str | None:

@@ -15,3 +15,15 @@ def test_a_missing_host_is_named_without_a_command_of_the_wrong_stack(
         check_host(Config({'default_scope': 'mmseg', 'model': {}}))
     assert 'mmscope doctor' in str(got.value)
     assert 'pip install' not in str(got.value)
+
+
+def test_a_host_that_cannot_be_imported_is_one_sentence(monkeypatch):
+    def fail(name):
+        raise ModuleNotFoundError(f"No module named 'mmcv._ext' ({name})")
+
+    monkeypatch.setattr(config, 'find_spec', lambda name: name)
+    monkeypatch.setattr(config, 'import_module', fail)
+    with pytest.raises(UserError, match='needs mmdetection') as caught:
+        check_host(Config({'default_scope': 'mmdet', 'model': {}}))
+    assert "'mmcv._ext' (mmdet.models)" in str(caught.value)
+    assert 'mmscope doctor' in str(caught.value)

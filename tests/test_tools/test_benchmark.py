@@ -215,6 +215,12 @@ def test_a_ratio_that_is_given_twice_is_timed_once(tool):
     assert (args.exit_ratios, args.exit_thresholds) == ([0.5, 0], [0.7])
 
 
+def test_who_names_thresholds_forces_no_ratios(tool):
+    options = ['--config', 'a.py', '--exit-thresholds', '0.7']
+    assert tool.parse_args(options, '').exit_ratios == []
+    assert 0.5 in tool.parse_args(options[:2], '').exit_ratios
+
+
 @pytest.mark.parametrize(
     ('name', 'scans'), [('mambascope_ti_upernet', 24), ('deit_ti_upernet', 0)]
 )

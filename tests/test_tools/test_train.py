@@ -218,6 +218,17 @@ def test_a_work_dir_that_cannot_be_made_is_named(tool, ade, tmp_path):
             train_args('w', options=['model.type=mmscope.NoSuchModel']),
             'NoSuchModel',
         ),
+        # No config of ADE20K has the hook that finds these.
+        (
+            train_args('w', options=['model.decode_head.num_classes=7']),
+            'the data has 150 classes.*decode_head.num_classes is 7',
+        ),
+        (
+            train_args(
+                'w', options=['model.backbone.exit_head.num_classes=7']
+            ),
+            '150 classes .*exit_head.num_classes is 7.*=150',
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )

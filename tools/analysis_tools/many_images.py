@@ -1,4 +1,4 @@
-"""Measure the engine for many images."""
+"""Measure what the engine for many images wins, and that it loses nothing."""
 
 from mmscope.cli.many_images import main
 

@@ -1,4 +1,4 @@
-"""Hold claims about runs against their sweeps, image by image."""
+"""Test hypotheses about runs on their sweeps, image by image."""
 
 from mmscope.cli.paired_test import main
 

@@ -1,4 +1,4 @@
-"""Time what importing each public part costs."""
+"""Time what importing each public part costs, in one checkout or several."""
 
 from mmscope.cli.import_times import main
 

@@ -1,4 +1,4 @@
-"""Make a folder for others of a checkpoint."""
+"""Make a folder for others of a checkpoint: weights, config, what it is."""
 
 from mmscope.cli.publish import main
 

@@ -58,16 +58,21 @@ class State:
 
 
 def open_state(
-    path: Path, setting: Setting, batch: int, minutes: float
+    path: Path,
+    setting: Setting,
+    batch: int,
+    minutes: float,
+    again: bool = False,
 ) -> State:
     """Open an interrupted training, or begin a new one.
 
-    It goes on if the file is of the same card, commit and batch; what others
-    learned gets another name.
+    It goes on if the file is of the same card, code and batch, unless it is to
+    begin again; what was learned otherwise gets another name.
     """
     if path.is_file():
         old = read_json(path, State, 'benchmark.py --train-minutes')
-        if is_same_setting(old.setting, setting) and old.batch == batch:
+        same = is_same_setting(old.setting, setting) and old.batch == batch
+        if same and not again:
             return old
         if old.runs:
             set_aside(path, old.setting)

@@ -277,3 +277,12 @@ def test_other_files_and_settings_are_not_gone_on_with(tmp_path):
     write_json(path, State(SETTING, 4, 1.0, total=9))
     assert open_state(path, SETTING, 4, 1.0).total == 9
     assert open_state(path, SETTING, 8, 1.0).total == 0
+
+
+def test_what_was_learned_stays_where_a_training_begins_again(tmp_path):
+    path = tmp_path / 'r.json'
+    runs = {'vim': sessions.Run('vim')}
+    write_json(path, State(SETTING, 4, 1.0, 9, 1.0, runs))
+    assert open_state(path, SETTING, 4, 1.0, again=True).total == 0
+    (kept,) = tmp_path.glob('r-*.json')
+    assert json.loads(kept.read_text())['total'] == 9
