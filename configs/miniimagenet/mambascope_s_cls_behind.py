@@ -1,4 +1,4 @@
-"""MambaScope-S, miniImageNet: cls behind of the fine tokens, Fig. 5b.
+"""MambaScope-S, miniImageNet: cls behind the fine tokens, Fig. 5b.
 
 Host:    mmpretrain
 Data:    as in mambascope_s.py

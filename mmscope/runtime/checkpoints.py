@@ -20,7 +20,7 @@ def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint, or say why that is impossible.
 
     A file is read as plain values (``weights_only``), before MMEngine, which
-    would unpickle what is not. torch before 2.4 has no list of safe types:
+    would unpickle what is not. torch before 2.5 has no list of safe types:
     there a training's checkpoint is unpickled as MMEngine does.
 
     Args:

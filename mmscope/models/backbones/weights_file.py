@@ -27,7 +27,7 @@ WRAPPERS = re.compile(
 def read_plain(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Read a file of torch.save as plain values (``weights_only``).
 
-    torch before 2.4 has no list of safe types: there, and from addresses,
+    torch before 2.5 has no list of safe types: there, and from addresses,
     MMEngine reads, which unpickles what is not plain.
 
     Args:
