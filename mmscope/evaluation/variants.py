@@ -11,15 +11,17 @@ from typing import Any
 
 from torch import nn
 
+from mmscope.models import CoarseToFine
 from mmscope.models.layers import holding, unwrap_model
+from mmscope.models.scoping.importance import mixer_metric
 
+SCORING = ('score_layers', 'score_momentum')
 # What selection decides by: all the same while every region is refined.
 SELECTING = (
     'refine_ratio',
     'refine_coverage',
     'score_metric',
-    'score_layers',
-    'score_momentum',
+    *SCORING,
     'token_order',
     'unselected_tokens',
 )
@@ -92,9 +94,34 @@ def check_variants(model: nn.Module, variants: Iterable[Variant]) -> None:
         ValueError: See :meth:`Variant.applied`; or if a setting would decide
             nothing, because another one does or selection is off.
     """
+    everywhere: set[str] | None = None
     for variant in variants:
         with variant.applied(model):
-            _check_effect(unwrap_model(model).backbone, variant.settings)
+            backbone = unwrap_model(model).backbone
+            _check_effect(backbone, variant.settings)
+            idle = _idle(backbone, variant.settings)
+            everywhere = idle if everywhere is None else everywhere & idle
+    if everywhere:
+        raise ValueError(
+            f'{", ".join(sorted(everywhere))} would decide nothing in any of '
+            'these variants: no block is scored where the image alone tells '
+            'what matters, and nothing is selected where all regions or none '
+            'are refined'
+        )
+
+
+def _idle(backbone: nn.Module, settings: Mapping[str, Any]) -> set[str]:
+    """Settings that another one leaves nothing to decide."""
+    idle: set[str] = set()
+    if not isinstance(backbone, CoarseToFine):
+        return idle
+    if mixer_metric(backbone.score_metric) is None:
+        idle.update(SCORING)
+    if backbone.refine_ratio in (0, 1):
+        idle.update(SCORING, ('score_metric',))
+    if backbone.refine_ratio == 1:
+        idle.update(('token_order', 'unselected_tokens'))
+    return idle & settings.keys()
 
 
 def _check_effect(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
@@ -114,11 +141,13 @@ def _check_effect(backbone: nn.Module, settings: Mapping[str, Any]) -> None:
             'threshold on the same predictions'
         )
     idle = [key for key in SELECTING if key in settings]
+    where, hint = 'in these weights', 'Vary selection=true as well'
+    if 'selection' in settings:
+        where, hint = 'by selection=false', 'Vary it in a sweep of its own'
     if idle and getattr(backbone, 'selection', None) is False:
         raise ValueError(
             f'{", ".join(idle)} would decide nothing: informative-region '
-            'selection is off in these weights, so every region is refined. '
-            'Vary selection=true as well'
+            f'selection is off {where}, so every region is refined. {hint}'
         )
 
 

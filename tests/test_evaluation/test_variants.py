@@ -266,7 +266,13 @@ def test_wrong_values_are_refused_before_any_data_is_read(
         (['refine_coverage=0.9', 'refine_ratio=0.5'], 'both say how many'),
         (['selection=false', 'refine_ratio=0.5'], 'refine_ratio would decide'),
         (['selection=false', 'score_metric=random'], 'score_metric would'),
+        (['selection=false', 'token_order=woven'], 'off by selection=false'),
         (['exit_threshold=0.5'], 'tries every threshold'),
+        # The score is the image's own.
+        (['score_layers=[1]'], '^score_layers would decide nothing'),
+        (['score_momentum=0.5', 'refine_ratio=0.5'], '^score_momentum would'),
+        (['refine_ratio=1', 'token_order=first,woven'], '^token_order would'),
+        (['refine_ratio=0', 'score_metric=max_norm'], '^score_metric would'),
     ],
 )
 def test_a_setting_that_would_decide_nothing_is_refused(
@@ -276,6 +282,14 @@ def test_a_setting_that_would_decide_nothing_is_refused(
     with pytest.raises(ValueError, match=message):
         check_variants(model, combinations(varied))
     assert model.backbone.selection
+
+
+def test_both_ends_of_a_ratio_may_vary_with_others(build_segmentor):
+    model = build_segmentor(score_metric='detail')
+    varied = ['score_metric=detail,max_norm', 'refine_ratio=0,0.5,1']
+    check_variants(model, combinations(varied))
+    varied = ['score_metric=detail,max_norm', 'score_momentum=0.5']
+    check_variants(model, combinations(varied))
 
 
 def test_weights_without_selection_may_vary_it(build_segmentor):

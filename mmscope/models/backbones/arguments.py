@@ -110,11 +110,12 @@ def resolve_arch(
 
 
 def resolve_indices(
-    indices: int | Sequence[int], num_layers: int
+    name: str, indices: int | Sequence[int], num_layers: int
 ) -> tuple[int, ...]:
     """Turn block indices into a sorted tuple of non-negative ones.
 
     Args:
+        name (str): Of the setting.
         indices (int | Sequence[int]): Indices, negative ones count from the
             end.
         num_layers (int): Number of blocks.
@@ -130,14 +131,14 @@ def resolve_indices(
         isinstance(i, Integral) and not isinstance(i, bool) for i in wanted
     ):
         raise ValueError(
-            f'indices must be whole numbers, or one, got {indices!r}'
+            f'{name} must be whole numbers, or one, got {indices!r}'
         )
     wanted = tuple(wanted)
     resolved = tuple(i + num_layers if i < 0 else i for i in wanted)
     bad = [i for i in resolved if not 0 <= i < num_layers]
     if bad or not resolved or list(resolved) != sorted(set(resolved)):
         raise ValueError(
-            f'indices must be ascending, without repeats and inside '
+            f'{name} must be ascending, without repeats and inside '
             f'[{-num_layers}, {num_layers}) for {num_layers} layers, '
             f'got {wanted}'
         )

@@ -175,8 +175,15 @@ class ImageEmbedding(BaseModule):
         """Refuse input that is not a batch of images.
 
         Raises:
+            TypeError: If it is no tensor.
             ValueError: If the rank, the channels or the size do not fit.
         """
+        if not isinstance(imgs, Tensor):
+            raise TypeError(
+                f'expected images as a tensor (B, {self.in_channels}, H, W), '
+                f'got {type(imgs).__name__}; paths and pictures go to '
+                'mmscope.inference.TwoStageEngine'
+            )
         if imgs.ndim != 4 or imgs.shape[1] != self.in_channels:
             raise ValueError(
                 f'expected images (B, {self.in_channels}, H, W), got '

@@ -112,7 +112,7 @@ class TokenBackbone(
         self.in_channels = check_whole('in_channels', in_channels)
         check_rate('drop_path_rate', drop_path_rate)
         depth = self.arch['num_layers']
-        self.out_indices = resolve_indices(out_indices, depth)
+        self.out_indices = resolve_indices('out_indices', out_indices, depth)
         self.out_type = check_choice('out_type', out_type, OUT_TYPES)
         self.feature_source = check_choice(
             'feature_source', feature_source, FEATURE_SOURCES
@@ -245,7 +245,7 @@ class TokenBackbone(
 
     def encode_images(self, imgs: Tensor) -> Encoded:
         """Embed images in one sequence and encode it, all tokens of it."""
-        grid, padded = self.grid_of(imgs.shape[-2:]), self.pad(imgs)
+        padded, grid = self.pad(imgs), self.grid_of(imgs.shape[-2:])
         sequence = TokenSequence.plain(
             *self.embed(padded), self.summary_tokens, grid
         )

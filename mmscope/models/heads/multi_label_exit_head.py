@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import MAP, check_confidence
+from mmscope.models.layers import check_whole
 from mmscope.registry import MODELS
 
 
@@ -79,9 +80,7 @@ class MultiLabelExitHead(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if num_classes < 1:
-            raise ValueError(f'num_classes must be >= 1, got {num_classes}')
-        self.num_classes = num_classes
+        self.num_classes = check_whole('num_classes', num_classes)
         self.kind = check_confidence(confidence, self.meaning, with_map=True)
         self.loss_weight = loss_weight
         self.distill_weight = distill_weight

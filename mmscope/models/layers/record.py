@@ -112,8 +112,11 @@ def find_observed(model: nn.Module) -> Observed:
     """Find the outermost module of a model that hands out records.
 
     Raises:
+        TypeError: If it is no module.
         ValueError: If there is none.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'expected a model, got {type(model).__name__}')
     for module in unwrap_model(model).modules():
         if isinstance(module, Observed):
             return module

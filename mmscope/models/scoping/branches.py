@@ -33,6 +33,13 @@ class _Branch(nn.Module):
         self.backbone = backbone
 
 
+def _state_names(backbone: CoarseToFine) -> tuple[str, ...]:
+    """What of the coarse stage the fine one cannot find for itself."""
+    if backbone.score_metric == DETAIL:
+        return STATE
+    return (*STATE, IMPORTANCE)
+
+
 class CoarseBranch(_Branch):
     """What every image runs through (Eq. 5).
 
@@ -69,10 +76,7 @@ class CoarseBranch(_Branch):
         """
         backbone = self.backbone
         stage = backbone.forward_coarse(backbone.pad(imgs))
-        names: tuple[str, ...] = STATE
-        if backbone.score_metric != DETAIL:
-            names = (*STATE, IMPORTANCE)
-        state = {name: getattr(stage, name) for name in names}
+        state = {k: getattr(stage, k) for k in _state_names(backbone)}
         return backbone.output(stage.cls, stage.maps, imgs.shape[-2:]), state
 
 
@@ -99,8 +103,9 @@ class FineBranch(_Branch):
             tuple[Tensor, ...]: What the backbone returns when none exits.
 
         Raises:
-            ValueError: If each image refines its own number of regions
-                (``refine_coverage``): no graph of fixed shape does.
+            ValueError: If the state is not that of these images, or each image
+                refines its own number of regions (``refine_coverage``): no
+                graph of fixed shape does.
         """
         backbone = self.backbone
         if backbone.by_coverage:
@@ -111,9 +116,38 @@ class FineBranch(_Branch):
             )
         padded, size = backbone.pad(imgs), imgs.shape[-2:]
         rows, columns = backbone.grid_of(size)
-        parts: dict[str, Any] = {**state}
-        if IMPORTANCE not in state:
+        grid = (rows // 2, columns // 2)
+        parts: dict[str, Any] = self._parts(state, len(imgs), grid)
+        if IMPORTANCE not in parts:
             parts[IMPORTANCE] = backbone.detail(padded, halved(padded))
-        coarse = CoarseStage((rows // 2, columns // 2), **parts)
+        coarse = CoarseStage(grid, **parts)
         stage = backbone.forward_fine(padded, coarse)
         return backbone.output(stage.cls, stage.maps, size)
+
+    def _parts(
+        self, state: dict[str, Tensor], images: int, grid: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Take from a state what is needed, if it is that of the images."""
+        names = _state_names(self.backbone)
+        missing = [name for name in names if name not in state]
+        if missing:
+            raise ValueError(
+                f'the state lacks {", ".join(missing)}, it has '
+                f'{", ".join(state) or "nothing"}: give the second output of '
+                'the CoarseBranch of this very backbone'
+            )
+        regions = grid[0] * grid[1]
+        starts = dict.fromkeys(names, (images, regions)) | {'cls': (images,)}
+        shapes = {name: tuple(state[name].shape) for name in names}
+        odd = [
+            f'{name} {shapes[name]}'
+            for name, start in starts.items()
+            if shapes[name][: len(start)] != start
+        ]
+        if odd:
+            raise ValueError(
+                f'{images} images of {regions} regions need a state of as '
+                f'many, got {", ".join(odd)}: choose the images and each '
+                'entry of the state alike'
+            )
+        return {name: state[name] for name in names}

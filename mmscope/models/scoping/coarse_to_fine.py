@@ -66,8 +66,8 @@ class CoarseToFine(RegionSelection, TwoStage):
         feature_reuse (str): How coarse features enter the fine stage: 'mlp',
             'linear', 'mlp_with_cls' or 'none'. Defaults to 'mlp'.
         unselected_tokens (str): What stands for a region that is not
-            refined: its coarse 'embedding' or its output 'feature'. Defaults
-            to 'embedding'.
+            refined: its coarse 'embedding', or its output plus the coarse
+            position, 'feature'. Defaults to 'embedding'.
         **family (Any): Of the family.
 
     Raises:

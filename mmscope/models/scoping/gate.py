@@ -165,8 +165,9 @@ class Gate(ABC):
         if not self.is_trained(self.kind):
             raise RuntimeError(
                 f'the gate would decide by a {type(self.head).__name__} that '
-                'was never trained: load a checkpoint trained with the exit '
-                'head (EarlyExitEncoderDecoder, or a plain host with '
+                f'was never trained for confidence {self.kind!r}: load a '
+                'checkpoint trained with the exit head and a loss weight '
+                'above 0 (EarlyExitEncoderDecoder, or a plain host with '
                 'ConfidenceGateHook), or use exit_threshold 0, > 1 or None'
             )
 

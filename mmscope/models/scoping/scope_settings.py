@@ -24,7 +24,7 @@ def _scored_blocks(scope: ScopedFamily, value: Any) -> tuple[int, ...]:
     depth = scope.num_layers
     if value is None:
         value = range(depth // 2, depth, 2)
-    return resolve_indices(value, depth)
+    return resolve_indices('score_layers', value, depth)
 
 
 class CheckedScope(ScopedFamily):

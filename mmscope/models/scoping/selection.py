@@ -7,12 +7,11 @@ regions, B batch, D channels.
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from mmscope.models.layers import ranking
+from mmscope.models.layers import is_number, ranking
 
 
 def num_refined(refine_ratio: float, num_regions: int) -> int:
@@ -29,7 +28,7 @@ def num_refined(refine_ratio: float, num_regions: int) -> int:
     Raises:
         ValueError: If the ratio lies outside [0, 1].
     """
-    if not (isinstance(refine_ratio, Real) and 0.0 <= refine_ratio <= 1.0):
+    if not (is_number(refine_ratio) and 0.0 <= refine_ratio <= 1.0):
         raise ValueError(
             f'refine_ratio must lie in [0, 1], got {refine_ratio!r}'
         )

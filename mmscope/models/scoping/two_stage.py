@@ -74,8 +74,21 @@ class TwoStage(Observed):
             self.exit_head = MODELS.build(
                 {'in_channels': self.summary_dims, **exit_head}
             )
+            self._check_map(self.exit_head)
             self.gate = ExitHeadGate(self)
         self.exit_threshold = exit_threshold
+
+    def _check_map(self, exit_head: nn.Module) -> None:
+        """Refuse a map that would read tokens of another width."""
+        width = getattr(self, 'embed_dims', self.summary_dims)
+        if getattr(exit_head, 'has_map', False) and width != self.summary_dims:
+            raise ValueError(
+                f'the map of an exit head reads coarse tokens of {width} '
+                'channels, and this one is made for the summary tokens that '
+                f'out_type={self.out_type!r} gives, of {self.summary_dims}: '
+                "set out_type='featmap', or leave the map out "
+                '(map_loss_weight=None, another confidence)'
+            )
 
     @property
     def gate(self) -> Gate | None:

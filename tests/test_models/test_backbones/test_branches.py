@@ -49,6 +49,23 @@ def test_what_the_image_tells_is_no_part_of_the_state(backbone, imgs):
     assert ('importance' in state) == (backbone.score_metric != 'detail')
 
 
+@torch.no_grad()
+def test_a_state_of_other_images_is_refused(backbone, imgs):
+    _, state = CoarseBranch(backbone)(imgs)
+    fine = FineBranch(backbone)
+    with pytest.raises(ValueError, match=r'1 images of 6 .* cls \(2, 16\)'):
+        fine(imgs[1:], state)
+    with pytest.raises(ValueError, match=r'2 images of 4 .* tokens \(2, 6'):
+        fine(imgs[..., :64], state)
+    one = {name: part[1:] for name, part in state.items()}
+    assert_same(fine(imgs[1:], one), [x[1:] for x in fine(imgs, state)])
+    del state['tokens']
+    with pytest.raises(ValueError, match='lacks tokens, it has cls'):
+        fine(imgs, state)
+    with pytest.raises(ValueError, match='it has nothing: give the second'):
+        fine(imgs, {})
+
+
 def test_a_number_of_regions_for_each_image_has_no_branch(imgs):
     backbone = MambaScope(
         arch=ARCH,

@@ -161,6 +161,16 @@ def test_what_belongs_to_one_cls_token_is_refused():
         make(MambaRegScope, cls_position='ahead')
 
 
+def test_a_map_needs_tokens_as_wide_as_what_the_exit_head_reads():
+    head = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 3}
+    wide = {'out_type': 'cls_token', 'exit_head': head}
+    make(MambaRegScope, **wide)
+    head['confidence'] = 'map'
+    with pytest.raises(ValueError, match=r"set out_type='featmap', or leave"):
+        make(MambaRegScope, **wide)
+    make(MambaRegScope, **{**wide, 'out_type': 'featmap'})
+
+
 def test_weights_of_vim_and_of_other_registers_are_refused():
     vim = VisionMamba(arch=ARCH, img_size=64)
     with pytest.raises(ValueError, match='of a ViM, and this Mamba-Reg'):

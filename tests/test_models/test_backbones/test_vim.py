@@ -188,6 +188,11 @@ def test_bad_images_are_named(shape, message):
         tiny()(torch.randn(*shape))
 
 
+def test_what_is_no_tensor_is_sent_to_the_engine():
+    with pytest.raises(TypeError, match='got list; .*TwoStageEngine'):
+        tiny()([1])
+
+
 def test_maps_of_a_model_of_16_bits_have_them_all():
     # Old CPUs and versions of torch have no matrix products of float16.
     options = {'out_type': 'featmap', 'out_indices': (0, -1)}

@@ -77,6 +77,8 @@ def test_weights_of_a_head_without_a_map_do_not_train_the_map():
         ({'map_loss_weight': '0.4'}, "map_loss_weight must .* got '0.4'"),
         ({'num_classes': 1, 'confidence': 'map'}, 'num_classes must be >= 2'),
         ({'map_nothing': True}, 'map_nothing=True is a class of a map'),
+        ({'num_classes': 2.5}, 'num_classes must be a whole .* got 2.5'),
+        ({'num_classes': '5'}, "num_classes must be a whole .* got '5'"),
     ],
 )
 def test_bad_maps_are_named(options, message):

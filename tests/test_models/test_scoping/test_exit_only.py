@@ -430,7 +430,7 @@ def test_backbones_that_cannot_be_wrapped_are_refused(backbone, message):
         ({'exit_threshold': float('nan')}, r'exit_threshold must be'),
         (
             {'exit_head': {**HEAD, 'num_classes': 0}},
-            r'num_classes must be >= 1',
+            r'num_classes must be a whole number of at least 1',
         ),
     ],
 )

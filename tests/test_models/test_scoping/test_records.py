@@ -137,6 +137,9 @@ def test_the_outermost_observed_module_hands_out_the_records():
 
 
 def test_a_model_that_records_nothing_is_named():
+    with pytest.raises(TypeError, match='expected a model, got str'):
+        with observe('model'):
+            pass
     with pytest.raises(ValueError, match='Linear has no part that records'):
         with observe(nn.Linear(2, 2)):
             pass
