@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmengine.config import DictAction
 
@@ -97,12 +97,29 @@ def add_model(parser: Parser, checkpoint: bool = True) -> None:
         parser.add_argument('checkpoint', help='checkpoint file')
 
 
+class CfgOptions(DictAction):
+    """Reads KEY=VALUE, and says so where something else comes."""
+
+    def __call__(
+        self,
+        parser: Parser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Enter the overrides into the namespace."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} wants KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_cfg_options(parser: Parser) -> None:
     """Add what overrides entries of a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         default={},
         metavar='KEY=VALUE',
         help='override config entries, lists as key="[a,b]", nothing as '

@@ -6,13 +6,13 @@ import argparse
 from functools import partial
 
 import torch
-from mmengine.config import DictAction
 
 from mmscope.benchmark.growth import SIDES
 from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
 from mmscope.benchmark.subjects import EXIT_RATIOS
 from mmscope.cli.arguments import (
+    CfgOptions,
     add_device,
     fraction,
     positive,
@@ -80,7 +80,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
     text = 'images of a config that are timed (default: 16)'
     add('--images', type=positive, default=16, help=text)
     text = 'config overrides'
-    add('--cfg-options', nargs='+', action=DictAction, help=text)
+    add('--cfg-options', nargs='+', action=CfgOptions, help=text)
     text = "time ViM's matrix products alone, too: the floor"
     add('--matmuls', action='store_true', help=text)
 

@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from mmscope.cli.arguments import tool_parser
 from mmscope.errors import UserError, user_errors
+from mmscope.runtime import read_config
 from mmscope.runtime.configs import config_names, configs_folder, find_config
 
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.name is None:
             print('\n'.join(config_names()))
         elif args.copy is None:
-            print(Config.fromfile(str(find_config(args.name))).pretty_text)
+            print(read_config(find_config(args.name)).pretty_text)
         else:
             print(copy_config(find_config(args.name), Path(args.copy)))
 

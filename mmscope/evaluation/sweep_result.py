@@ -108,7 +108,8 @@ class SweepResult:
     def from_json(cls, content: dict[str, Any]) -> SweepResult:
         """Make a sweep of parsed JSON; what has a default may be missing.
 
-        Raises TypeError if there is no score, convention or row.
+        Raises TypeError if there is no score or convention, ValueError if the
+        rows are not those of the score.
         """
         read = {
             'confidence': lambda content: (
@@ -121,12 +122,15 @@ class SweepResult:
             },
             **dict.fromkeys(('rows', 'images', 'throughput'), from_records),
         }
-        return cls(
+        result = cls(
             **{
                 name: read[name](value) if name in read else value
                 for name, value in content.items()
             }
         )
+        for rows in (result.rows, *result.variants.values()):
+            _check_rows(rows, result.score)
+        return result
 
     @classmethod
     def read(cls, path: str | Path) -> SweepResult:
@@ -156,6 +160,19 @@ class SweepResult:
         least = measured['batch_size'] == measured['batch_size'].min()
         speeds = measured.loc[least, ['threshold', 'images_per_s']]
         self.rows = self.rows.merge(speeds, how='left', on='threshold')
+
+
+def _check_rows(rows: pd.DataFrame, score: Any) -> None:
+    wanted = ['threshold', score, 'mean_cost']
+    missing = [name for name in wanted if name not in rows]
+    if missing or not len(rows):
+        raise ValueError(
+            f'{len(rows)} rows with {list(rows)}, expected one or more with '
+            f'{wanted}'
+        )
+    words = [k for k in wanted if not pd.api.types.is_numeric_dtype(rows[k])]
+    if words and not rows[words].isna().all(axis=None):
+        raise ValueError(f'{words} of the rows must be numbers')
 
 
 def sweep_columns(score: str) -> list[Column]:

@@ -14,7 +14,7 @@ from .checkpoints import (
     read_checkpoint,
     reading_plain,
 )
-from .config import check_host, load_config, type_name, walk
+from .config import check_host, load_config, read_config, type_name, walk
 from .disk import disk_errors
 from .exit_choice import ExitChoice, result_sentence
 from .exit_gate import gate_hooks, set_exit_threshold
@@ -39,6 +39,7 @@ __all__ = [
     'load_model_weights',
     'number_of_processes',
     'read_checkpoint',
+    'read_config',
     'reading_plain',
     'result_sentence',
     'set_exit_threshold',

@@ -36,12 +36,7 @@ def load_config(
             does not fit.
     """
     path = find_config(config)
-    try:
-        cfg = Config.fromfile(str(path))
-    except Exception as error:
-        raise UserError(
-            f'config {path} cannot be read: {type(error).__name__}: {error}'
-        ) from error
+    cfg = read_config(path)
     try:
         cfg.merge_from_dict(cfg_options or {})
     except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -58,6 +53,20 @@ def load_config(
     named = str(Path('work_dirs') / work_name(path))
     cfg.work_dir = work_dir or cfg.get('work_dir') or named
     return cfg
+
+
+def read_config(path: Path) -> Config:
+    """Read a config with its bases, or say why that is impossible.
+
+    Raises:
+        UserError: If the file or a base cannot be read.
+    """
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:
+        raise UserError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
 
 
 def check_host(cfg: Config) -> None:

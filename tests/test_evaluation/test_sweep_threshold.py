@@ -245,6 +245,23 @@ def test_published_sweeps_are_read_to_the_last_digit(path):
     assert SweepResult.from_json(new).to_json() == result.to_json()
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'rows': []},
+        {'rows': [{'mIoU': 1.0, 'mean_cost': 1.0}]},
+        {'rows': [{'threshold': 'a', 'mIoU': 1.0, 'mean_cost': 1.0}]},
+        {'score': 5},
+        {'score': 'nosuch'},
+    ],
+)
+def test_a_sweep_whose_rows_are_none_is_refused(sweeps, change):
+    content = json.loads(Path(sweeps[0]).read_text()) | change
+    Path(sweeps[0]).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='is not the JSON of a sweep .* rows'):
+        SweepResult.read(sweeps[0])
+
+
 def test_sweeps_of_other_data_are_not_compared(compare_tool, sweeps):
     other = json.loads(Path(sweeps[0]).read_text())
     other['meta']['split'] = 'val'

@@ -27,3 +27,11 @@ def test_a_host_that_cannot_be_imported_is_one_sentence(monkeypatch):
         check_host(Config({'default_scope': 'mmdet', 'model': {}}))
     assert "'mmcv._ext' (mmdet.models)" in str(caught.value)
     assert 'mmscope doctor' in str(caught.value)
+
+
+def test_a_file_that_is_no_config_is_one_sentence(tmp_path):
+    from mmscope.cli.config import main
+
+    (tmp_path / 'a.py').write_text("_base_ = 'absent.py'")
+    with pytest.raises(SystemExit, match=r'error: config .*a\.py cannot be'):
+        main([str(tmp_path / 'a.py')])

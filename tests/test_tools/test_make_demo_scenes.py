@@ -118,6 +118,19 @@ def test_a_second_call_keeps_and_a_new_recipe_replaces(tmp_path):
     assert (root / RECIPE_FILE).stat().st_mtime_ns == before
     write_scenes(tmp_path, **{**sizes, 'train': 2})
     assert len(read_masks(root)) == 2
+    # What was lost is written again.
+    next(root.glob('images/training/*.jpg')).unlink()
+    write_scenes(tmp_path, **{**sizes, 'train': 2})
+    assert len(list(root.glob('images/training/*.jpg'))) == 2
+
+
+def test_files_of_others_among_ours_are_never_deleted(tmp_path):
+    sizes = {'train': 1, 'val': 1, 'height': 32, 'width': 32}
+    mine = write_scenes(tmp_path, **sizes) / 'images/training/mine.jpg'
+    mine.touch()
+    with pytest.raises(FileExistsError, match=r'holds .*mine\.jpg, which'):
+        write_scenes(tmp_path, **{**sizes, 'train': 2})
+    assert mine.is_file()
 
 
 def test_a_foreign_data_set_is_never_touched(tool, tmp_path):

@@ -33,7 +33,8 @@ def files(tmp_path):
         }
         for i in range(20)
     ]
-    rows = pd.DataFrame({'mean_cost': [1.0, 3.0]})
+    columns = {'threshold': [0.0, 2.0], 'top1': [50.0, 100.0]}
+    rows = pd.DataFrame(columns | {'mean_cost': [1.0, 3.0]})
     sweep = SweepResult('top1', 'paper', rows, images=pd.DataFrame(images))
     sweep.to_json(tmp_path / 'ours.json')
     (tmp_path / 'claims.json').write_text(json.dumps([CLAIM]))

@@ -244,6 +244,13 @@ def test_wrong_input_ends_in_one_sentence(
     assert re.search(message, str(error.value))
 
 
+def test_an_override_without_a_value_is_named(tool, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(['a.py', '--cfg-options', 'a=1', 'model.backbone'])
+    said = capsys.readouterr().err
+    assert "--cfg-options wants KEY=VALUE, got 'model.backbone'" in said
+
+
 @pytest.mark.parametrize('text', ['-0.1', 'nan', 'high'])
 def test_bad_thresholds_are_refused(tool, text, capsys):
     with pytest.raises(SystemExit):
