@@ -42,6 +42,7 @@ def measured_macs(
     assert backbone.reduction is not None, 'without one there are closed forms'
     macs = directions.new_tensor(
         backbone.embed_macs(patches)
+        + backbone.read_out_macs()
         + backbone.reduction.module_macs(backbone, patches)
     )
     lengths = directions.new_tensor(record.lengths)

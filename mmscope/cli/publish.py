@@ -24,16 +24,19 @@ from mmscope.cli.arguments import add_exit_threshold, tool_parser
 from mmscope.cli.gated_models import load_model, set_gate
 from mmscope.errors import UserError, user_errors
 from mmscope.evaluation.loading import open_config
-from mmscope.inference import from_pretrained, save_pretrained
-from mmscope.inference.pretrained import WEIGHTS
+from mmscope.inference import from_pretrained
+from mmscope.inference.new_files import check_free, write_files
+from mmscope.inference.pretrained import CONFIG, WEIGHTS, model_files
 from mmscope.visualization.image_files import class_meta
+
+METAFILE = 'metafile.yml'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     parser.add_argument('checkpoint', help='of tools/train.py')
-    parser.add_argument('folder', help='is made; must not hold a model')
+    parser.add_argument('folder', help='is made; must not hold a model yet')
     parser.add_argument(
         '--config', help='where the checkpoint does not hold its own'
     )
@@ -67,26 +70,29 @@ def known_meta(cfg: Config, checkpoint: str) -> dict[str, Any]:
         return {}
 
 
-def describe(model: nn.Module, folder: Path) -> str:
-    """Write ``metafile.yml`` beside the weights; give their SHA-256."""
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+def describe(model: nn.Module, name: str, digest: str) -> bytes:
+    """Say what a model is, as ``metafile.yml`` does beside its weights."""
     entry = {
-        'Name': folder.name,
+        'Name': name,
         'Metadata': {'Parameters': sum(p.numel() for p in model.parameters())},
         'Weights': WEIGHTS,
         'SHA256': digest,
     }
     text = yaml.safe_dump({'Models': [entry]}, sort_keys=False)
-    (folder / 'metafile.yml').write_text(text)
-    return digest
+    return text.encode()
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     with user_errors(OSError, KeyError, TypeError):
+        check_free(args.folder, (CONFIG, WEIGHTS, METAFILE))
         model = load(args)
-        folder = save_pretrained(model, args.folder)
-    digest = describe(model, folder)
-    size = (folder / WEIGHTS).stat().st_size
+        files = model_files(model)
+        digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
+        # '.' has no name of its own.
+        name = Path(args.folder).resolve().name
+        files[METAFILE] = describe(model, name, digest)
+        folder = write_files(args.folder, files)
+    size = len(files[WEIGHTS])
     print(f'{folder}: {size:,} bytes, sha256 {digest}')

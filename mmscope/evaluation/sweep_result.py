@@ -108,8 +108,7 @@ class SweepResult:
     def from_json(cls, content: dict[str, Any]) -> SweepResult:
         """Make a sweep of parsed JSON; what has a default may be missing.
 
-        Raises TypeError if there is no score or convention, ValueError if the
-        rows are not those of the score.
+        Raises TypeError if there is no score, convention or row.
         """
         read = {
             'confidence': lambda content: (
@@ -122,15 +121,12 @@ class SweepResult:
             },
             **dict.fromkeys(('rows', 'images', 'throughput'), from_records),
         }
-        result = cls(
+        return cls(
             **{
                 name: read[name](value) if name in read else value
                 for name, value in content.items()
             }
         )
-        for rows in (result.rows, *result.variants.values()):
-            _check_rows(rows, result.score)
-        return result
 
     @classmethod
     def read(cls, path: str | Path) -> SweepResult:
@@ -140,7 +136,10 @@ class SweepResult:
             ValueError: If the file is missing or holds something else.
         """
         try:
-            return cls.from_json(json.loads(Path(path).read_text()))
+            result = cls.from_json(json.loads(Path(path).read_text()))
+            for rows in (result.rows, *result.variants.values()):
+                _check_rows(rows, result.score)
+            return result
         except READ_ERRORS as error:
             raise ValueError(
                 f'{path} is not the JSON of a sweep (write one with '
@@ -163,7 +162,7 @@ class SweepResult:
 
 
 def _check_rows(rows: pd.DataFrame, score: Any) -> None:
-    wanted = ['threshold', score, 'mean_cost']
+    wanted = ['threshold', score]
     missing = [name for name in wanted if name not in rows]
     if missing or not len(rows):
         raise ValueError(

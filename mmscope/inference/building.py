@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import build_from_cfg
 from torch import nn
 
+from mmscope.datasets.class_check import HEADS as COUNTING_HEADS
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
 from mmscope.models import TokenReduction, attach_gate, is_two_stage
@@ -23,6 +25,7 @@ NOTES = (
     *('cfg', 'dataset_meta', 'CLASSES', 'PALETTE', 'training'),
     *('init_cfg', 'is_init', 'selection'),
 )
+HEADS = {*COUNTING_HEADS}
 
 
 def build(cfg: Config, source: object) -> nn.Module:
@@ -43,7 +46,7 @@ def build(cfg: Config, source: object) -> nn.Module:
         enter_host(cfg)
         model = build_model(cfg, device='cpu')
         if is_two_stage(model):
-            for gate in gate_hooks(cfg.get('custom_hooks'))[:1] or [{}]:
+            for gate in gate_hooks(cfg.get('custom_hooks')) or [{}]:
                 attach_gate(model, gate.get('exit_threshold'))
     return model
 
@@ -60,12 +63,55 @@ def check_same(model: nn.Module, again: nn.Module) -> None:
     Raises:
         UserError: Naming the first difference.
     """
+    _check_dtypes(model, again)
     for found in _differences(model, again):
         raise UserError(
             f'the model is not what its config builds: {found}. What was '
             'changed after building would be lost: put it into the config, '
             'and give save_pretrained(model, folder, cfg); nothing was written'
         )
+
+
+def check_classes(model: nn.Module, names: Sequence, source: object) -> None:
+    """Refuse names of classes that are not those of the model's heads.
+
+    Args:
+        model (nn.Module): Its head and those of ``HEADS``, at any depth, are
+            looked at where they count classes.
+        names (Sequence): By label; none are no mistake.
+        source (object): Where they come from, for the message.
+
+    Raises:
+        UserError: With both numbers.
+    """
+    for key, head in model.named_modules() if names else ():
+        count = getattr(head, 'num_classes', None)
+        # One of several heads has a number behind its name.
+        parts = [part for part in key.split('.') if not part.isdigit()]
+        if key != 'head' and not HEADS & {*parts[-1:]}:
+            continue
+        if getattr(head, 'class_agnostic', False):
+            continue
+        if isinstance(count, int) and count != len(names):
+            raise UserError(
+                f'{source}: dataset_meta.classes has {len(names)} names, '
+                f'but model.{key} is made for {count} classes: give one '
+                'name a class, in the order of the labels'
+            )
+
+
+def _check_dtypes(model: nn.Module, again: nn.Module) -> None:
+    """Refuse a model that would come back in another type of numbers."""
+    theirs = again.state_dict()
+    for key, value in model.state_dict().items():
+        built = theirs.get(key, value).dtype
+        if value.dtype != built:
+            raise UserError(
+                f'model.{key} is {value.dtype}, and would come back as '
+                f'{built}, as the config builds it: save the model before it '
+                'is cast, and cast what from_pretrained gives; nothing was '
+                'written'
+            )
 
 
 def _differences(model: nn.Module, again: nn.Module) -> Iterator[str]:
@@ -83,10 +129,25 @@ def _differences(model: nn.Module, again: nn.Module) -> Iterator[str]:
                     f'{path}.{key} is {new[key]!r}, and {old[key]!r} in the '
                     'config'
                 )
+        for key in _odd_buffers(ours[name], theirs[name]):
+            yield f'{path}.{key} has other values than in the config'
     try:
         again.load_state_dict(model.state_dict())
     except (RuntimeError, ValueError) as error:
         yield str(error)
+
+
+def _odd_buffers(module: nn.Module, again: nn.Module) -> Iterator[str]:
+    """Buffers that no state dict holds, such as a mean, and that differ."""
+    names = module._non_persistent_buffers_set
+    for name in sorted({*names, *again._non_persistent_buffers_set}):
+        ours, theirs = (m._buffers.get(name) for m in (module, again))
+        if ours is None or theirs is None:
+            is_same = ours is theirs
+        else:
+            is_same = torch.equal(ours.cpu(), theirs.cpu())
+        if not is_same:
+            yield name
 
 
 def _kind(module: nn.Module | None) -> str:
@@ -140,7 +201,8 @@ def _blaming(source: object, cfg: Config) -> Iterator[None]:
 def _key(error: Exception, cfg: Config) -> str:
     """Dotted key of the innermost part that was being built."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if any(frame.f_code is attach_gate.__code__ for frame in frames):
+    gate = (attach_gate.__code__, gate_hooks.__code__)
+    if any(frame.f_code in gate for frame in frames):
         return 'custom_hooks'
     chain: list[Any] = [
         frame.f_locals.get('cfg')

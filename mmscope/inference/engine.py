@@ -20,6 +20,7 @@ from mmscope.inference.reading import ImageFailure, ImageReader
 from mmscope.inference.refill import Refill
 from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
 from mmscope.models.layers import check_whole, is_number, unwrap_model
+from mmscope.models.layers.settings import one_thread
 from mmscope.visualization.image_files import loading_pipeline
 
 
@@ -35,6 +36,10 @@ class TwoStageEngine:
     Works with models of mmpretrain, mmseg and mmdet: backbones of two stages
     in any of their families, token reductions and plain backbones, for which
     it is a batched loop (as for models that look at an image in windows).
+
+    Settings are the model's: engines of one thread may share a model, one of
+    another thread needs a copy (``copy.deepcopy``), or is refused while the
+    first has a stream.
 
     Example::
 
@@ -147,7 +152,8 @@ class TwoStageEngine:
             Waiting: With ``ticket`` and ``result``.
 
         Raises:
-            RuntimeError: If the engine is in use.
+            RuntimeError: If the engine is in use, or another thread uses
+                the model.
             Exception: What ended the intake, after all results.
         """
         refill = Refill(
@@ -163,8 +169,13 @@ class TwoStageEngine:
                 'one, or make a second engine of a copy of the model'
             )
         end: Ended | None = None
-        with _released(self._in_use), self._host.counting():
+        with (
+            _released(self._in_use),
+            one_thread(self._host.backbone) as go_on_here,
+            self._host.counting(),
+        ):
             while end is None or len(refill):
+                go_on_here()
                 if end is None:
                     end = self._take(intake, refill)
                 if batch := refill.due(ending=end is not None):

@@ -18,7 +18,7 @@ from mmscope.analysis import (
 )
 from mmscope.evaluation.early_exit_metric import image_exits
 from mmscope.evaluation.image_costs import image_costs
-from mmscope.inference.samples import new_sample
+from mmscope.inference.samples import new_sample, refuse_images
 from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
 from mmscope.models import at_threshold, attach_gate, is_two_stage
 from mmscope.models.layers import holding, unwrap_model
@@ -94,6 +94,8 @@ class PlainHost:
             batch (list[Waiting]): Of one size; each gets its result.
         """
         imgs = self.preprocess(batch)
+        if refuse_images(self.backbone, batch, imgs):
+            return
         samples = [one.sample for one in batch]
         self._counter.reset()
         with ExitStack() as stack:
@@ -143,9 +145,11 @@ class RefilledHost(PlainHost):
 
         Args:
             batch (list[Waiting]): Of one size; each goes on to FINE or to
-                PREDICT.
+                PREDICT, or fails.
         """
         imgs = self.preprocess(batch)
+        if refuse_images(self.backbone, batch, imgs):
+            return
         padded = self.backbone.pad(imgs)
         with at_threshold(self.model, self.threshold) as backbone:
             stage = backbone.forward_coarse(padded)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +110,10 @@ class PartFiles:
             table = self._parquet.read_table(path, columns=[*names])
             yield table.to_pydict()
 
-    def done(self) -> DoneNames:
+    def done(self) -> NameSet:
         """Find out which images have a row."""
-        return DoneNames(
-            [
-                np.fromiter(map(name_key, part['name']), np.uint64)
-                for part in self.columns('name')
-            ]
+        return NameSet(
+            name for part in self.columns('name') for name in part['name']
         )
 
     def close(self) -> None:
@@ -147,16 +144,15 @@ class PartFiles:
             )
 
 
-class DoneNames:
-    """Names that are done, eight bytes each.
+class NameSet:
+    """Names of images, eight bytes each.
 
     Args:
-        parts (list[np.ndarray]): Keys of :func:`name_key`, uint64.
+        names (Iterable[str]): As rows have them; read once.
     """
 
-    def __init__(self, parts: list[np.ndarray]) -> None:
-        empty = np.empty(0, np.uint64)
-        self._keys = np.sort(np.concatenate([empty, *parts]))
+    def __init__(self, names: Iterable[str]) -> None:
+        self._keys = np.sort(np.fromiter(map(name_key, names), np.uint64))
 
     def __len__(self) -> int:
         return len(self._keys)

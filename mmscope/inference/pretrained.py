@@ -22,9 +22,10 @@ from mmscope.models.scoping import find_backbone
 from mmscope.runtime import read_checkpoint
 from mmscope.runtime.exit_gate import GATE_HOOK
 
-from .building import build, check_same
+from .building import build, check_classes, check_same
 from .foreign_config import read_literals
 from .hub import download
+from .new_files import check_free, write_files
 from .portable_config import META, check_content, portable, read_json, to_json
 
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
@@ -70,6 +71,7 @@ def from_pretrained(
         cfg, weights, meta = _read_folder(folder)
     model = build(cfg, source)
     _load(model, weights, name)
+    check_classes(model, meta.get('classes') or (), source)
     if exit_threshold is not None:
         if not is_two_stage(model):
             raise UserError(
@@ -87,7 +89,7 @@ def save_pretrained(
 
     Args:
         model (nn.Module): A host's model.
-        folder (str | Path): Made where absent; must not hold another model.
+        folder (str | Path): Made where absent; must not hold either file.
         cfg (Config | None): Complete config; None for ``model.cfg``, which
             :func:`from_pretrained` and the hosts' ``init_model`` set.
             Defaults to None.
@@ -97,9 +99,30 @@ def save_pretrained(
 
     Raises:
         UserError: If no config is known, the model is not what the config
-            builds, or another model is in the way.
+            builds, another file is in the way, or the folder cannot be
+            written to.
     """
-    from safetensors.torch import save_file
+    check_free(folder, (CONFIG, WEIGHTS))
+    return write_files(folder, model_files(model, cfg))
+
+
+def model_files(
+    model: nn.Module, cfg: Config | None = None
+) -> dict[str, bytes]:
+    """Make the content of the files of a model.
+
+    Args:
+        model (nn.Module): As for :func:`save_pretrained`.
+        cfg (Config | None): As for :func:`save_pretrained`. Defaults to
+            None.
+
+    Returns:
+        dict[str, bytes]: By name.
+
+    Raises:
+        UserError: If no config is known, or the model is not what it builds.
+    """
+    from safetensors.torch import save
 
     cfg = cfg if cfg is not None else getattr(model, 'cfg', None)
     if cfg is None:
@@ -107,25 +130,16 @@ def save_pretrained(
             f'{type(model).__name__} does not know its config: give '
             'save_pretrained(model, folder, cfg)'
         )
-    folder, kept = Path(folder), _with_gate(portable(cfg), model)
+    kept = _with_gate(portable(cfg), model)
     meta = getattr(model, META, None) or {}
     notes = {META: meta, 'mmscope_version': mmscope.__version__}
     text = to_json(kept, **notes)
-    if (folder / WEIGHTS).exists():
-        raise UserError(
-            f'{folder} holds a model already: choose another folder, '
-            'nothing was written'
-        )
+    check_classes(model, meta.get('classes') or (), 'the model')
     check_same(model, build(Config(kept), 'the config of the model'))
-    folder.mkdir(parents=True, exist_ok=True)
     # Entries may share memory, which the format refuses.
     state = {k: v.cpu().clone() for k, v in model.state_dict().items()}
-    (folder / CONFIG).write_text(text, encoding='utf-8')
-    # Renamed when complete: an interrupted call leaves no half model.
-    draft = folder / f'.{WEIGHTS}.part'
-    save_file(state, draft, metadata={'format': 'pt'})
-    draft.rename(folder / WEIGHTS)
-    return folder
+    weights = save(state, metadata={'format': 'pt'})
+    return {CONFIG: text.encode(), WEIGHTS: weights}
 
 
 def shipped_names() -> list[str]:

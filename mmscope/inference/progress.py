@@ -74,6 +74,8 @@ class Progress(Pace):
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         super().__init__(total, stream=stream)
         self.failed = self.exited = self.judged = 0
+        # Rows of images that this run was not asked for.
+        self.others = 0
         self._gmacs = 0.0
 
     def resume(self, exited: list, gmacs: list, error: list) -> None:
@@ -96,7 +98,7 @@ class Progress(Pace):
         self._gmacs += gmacs or 0.0
 
     def findings(self) -> list[str]:
-        """Say who exited, what images cost on average, who failed."""
+        """Say who exited, what images cost, who failed, what else is there."""
         found = []
         if self.judged:
             found.append(f'{100 * self.exited / self.judged:.1f} % exited')
@@ -104,6 +106,8 @@ class Progress(Pace):
             found.append(f'{self._gmacs / good:.4g} GMACs an image')
         if self.failed:
             found.append(f'{self.failed:,} could not be read')
+        if self.others:
+            found.append(f'other images in the table: {self.others:,}')
         return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmscope.datasets.loading import LoadImage
@@ -23,7 +24,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """An image that could not be read; the others go on.
+    """An image that could not be read or is too small; the others go on.
 
     Attributes:
         name (str): Its path, or 'image N' counted from 0.
@@ -123,7 +124,7 @@ class ImageReader:
         if isinstance(image, Tensor):
             return {'inputs': self._checked(image)}
         if isinstance(image, Mapping):
-            return {key: image[key] for key in ('inputs', 'data_samples')}
+            return _checked_item(image)
         if isinstance(image, np.ndarray):
             return self._of_picture(number, image)
         path = fspath(image)
@@ -132,7 +133,7 @@ class ImageReader:
             raise ValueError(f'{path} is no file')
         if not isinstance(self._loader, LoadImage):
             check_image(path)
-        return self._steps({'img_path': path, 'img_id': number})
+        return _checked_item(self._steps({'img_path': path, 'img_id': number}))
 
     def _checked(self, image: Tensor) -> Tensor:
         wanted = self._channels
@@ -172,7 +173,29 @@ class ImageReader:
         for step in self._steps.transforms:
             if step is not self._loader:
                 results = step(results)
-        return results
+        return _checked_item(results)
+
+
+def _checked_item(item: Any) -> Item:
+    """Take what the model needs of an item, if it is there."""
+    found = item if isinstance(item, Mapping) else {}
+    inputs, sample = found.get('inputs'), found.get('data_samples')
+    if isinstance(inputs, np.ndarray):
+        inputs = torch.from_numpy(inputs)
+    if not isinstance(inputs, Tensor) or inputs.ndim != 3:
+        shape = getattr(inputs, 'shape', None)
+        got = type(inputs).__name__ if shape is None else tuple(shape)
+        raise ValueError(
+            'an item, such as a pipeline packs, has inputs, a tensor '
+            f'(C, H, W), got {got}'
+        )
+    if not isinstance(sample, BaseDataElement):
+        raise ValueError(
+            "an item has data_samples, the host's data sample, got "
+            f'{type(sample).__name__}: give a tensor that is preprocessed, '
+            'or what a pipeline packs'
+        )
+    return {'inputs': inputs, 'data_samples': sample}
 
 
 def name_of(number: int, image: Any) -> str:

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import Any
 
@@ -50,6 +50,10 @@ class EngineServer:
     engine's ``max_wait`` for others. Results come as they are ready, so an
     image that exits does not wait for those that do not. Too many requests
     are refused at once instead of being answered too late.
+
+    Settings are the model's, and the server's thread has it until it is
+    closed: everything else, ``model.test_step`` too, needs a copy of the
+    model (``copy.deepcopy``).
 
     Example::
 
@@ -176,11 +180,19 @@ class EngineServer:
             request.answer(error)
 
     def close(self) -> None:
-        """Answer what was asked, then stop."""
+        """Answer what was asked, then stop.
+
+        Waits until all is answered, but not where a future's callback calls
+        it: the rest is answered after that.
+        """
         with self._changing:
+            goes_on = self._stopped is None
             self._stopped = self._stopped or 'it was closed'
-        self._intake.end()
-        self._thread.join()
+        if goes_on:
+            self._intake.end()
+        # The thread that runs callbacks cannot wait for its own end.
+        if current_thread() is not self._thread:
+            self._thread.join()
 
     def __enter__(self) -> EngineServer:
         return self

@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from mmscope.errors import UserError
 from mmscope.inference.engine import TwoStageEngine
 from mmscope.inference.image_names import SUFFIXES, image_names, printable
-from mmscope.inference.part_files import PartFiles
+from mmscope.inference.part_files import NameSet, PartFiles
 from mmscope.inference.progress import Progress
 from mmscope.inference.rows import Row
 
@@ -42,7 +43,9 @@ def predict_to_parquet(
         rows_per_file (int): Rows of a file. Defaults to 1000.
 
     Returns:
-        Progress: Of all rows, earlier ones included.
+        Progress: Of the images of this source, earlier rows included. Rows
+        of others that the table also has, such as those of another list
+        beside the first, are counted apart.
 
     Raises:
         UserError: See :func:`image_names` and :class:`PartFiles`; if there
@@ -54,9 +57,10 @@ def predict_to_parquet(
             f'{", ".join(SUFFIXES)}, a text file one path a line'
         )
     with closing(PartFiles(out, columns, settings)) as parts:
-        progress = Progress(sum(1 for _ in image_names(source)))
-        for part in parts.columns('exited', 'gmacs', 'error'):
-            progress.resume(**part)
+        asked = NameSet(map(printable, image_names(source)))
+        progress = Progress(len(asked))
+        for part in parts.columns('name', 'exited', 'gmacs', 'error'):
+            progress.resume(**_of_source(part, asked, progress))
         done = parts.done()
         names = (n for n in image_names(source) if printable(n) not in done)
         _write(predict(names), parts, progress, rows_per_file)
@@ -90,6 +94,15 @@ def rows_of_engine(
     with closing(engine(paths())) as results:
         for result in results:
             yield make_row(printable(asked.popleft()), result)
+
+
+def _of_source(
+    part: dict[str, list[Any]], asked: NameSet, progress: Progress
+) -> dict[str, list[Any]]:
+    """Choose the rows of images that were asked for; count the others."""
+    kept = [name in asked for name in part.pop('name')]
+    progress.others += kept.count(False)
+    return {key: [*compress(rows, kept)] for key, rows in part.items()}
 
 
 def _write(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 import msgspec
 
+from mmscope.analysis.costs import DIRECTIONS
 from mmscope.errors import UserError
 from mmscope.models.heads.confidence import ALL_CONFIDENCES
 from mmscope.models.scoping import check_temperature, check_threshold
@@ -17,6 +19,14 @@ KIND = 'mmscope.exit_threshold'
 TARGETS = {
     'target_flops': 'at most {:g} GMACs an image',
     'max_drop': 'at most {:g} points below nobody exiting',
+}
+SPLITS = ('val', 'test')
+# What some entries must be one of.
+KNOWN: dict[str, Collection[str]] = {
+    'confidence': ALL_CONFIDENCES,
+    'target': TARGETS,
+    'split': SPLITS,
+    'convention': DIRECTIONS,
 }
 
 
@@ -29,15 +39,18 @@ class ExitChoice:
         confidence (str): Kind of confidence that it is compared with.
         target (str): Key of ``TARGETS``.
         limit (float): GMACs an image, or percent points.
-        split (str): 'val' or 'test'.
+        split (str): One of ``SPLITS``.
         expected (dict): The curve's row at the threshold, on that split.
         score (str): Name of the data-set score in ``expected``.
-        convention (str): How MACs were counted.
-        num_images (int): Images of the split.
+        convention (str): How MACs were counted, 'paper' or 'exact'.
+        num_images (int): Images of the split, at least one.
         config (str): Config file.
         checkpoint (str): Name of the checkpoint file.
         temperature (float): T of the gate whose confidence it is. Defaults
             to 1, which files say that do not name it.
+
+    Raises:
+        ValueError: Naming the first entry that cannot be.
     """
 
     exit_threshold: float
@@ -57,15 +70,22 @@ class ExitChoice:
         if check_threshold(self.exit_threshold) is None:
             raise ValueError('exit_threshold is missing')
         check_temperature(self.temperature)
-        if self.confidence not in ALL_CONFIDENCES:
+        for name, known in KNOWN.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(
+                    f'{name} is {value!r}, expected one of {sorted(known)}'
+                )
+        if not (_is_finite(self.limit) and self.limit >= 0):
             raise ValueError(
-                f'confidence is {self.confidence!r}, expected one of '
-                f'{sorted(ALL_CONFIDENCES)}'
+                f'limit is {self.limit!r}, expected a finite number >= 0'
             )
-        if self.target not in TARGETS:
+        if self.num_images < 1:
             raise ValueError(
-                f'target is {self.target!r}, expected one of {sorted(TARGETS)}'
+                f'num_images is {self.num_images!r}, expected at least 1'
             )
+        self._check_expected()
+
+    def _check_expected(self) -> None:
         said = {self.score, 'mean_cost', 'exit_ratio'}
         if missing := said - set(self.expected):
             raise ValueError(f'expected lacks {", ".join(sorted(missing))}')
@@ -76,6 +96,15 @@ class ExitChoice:
                 raise ValueError(
                     f'expected.{name} is {value!r}, expected a finite number'
                 )
+        if not 0 <= (ratio := self.expected['exit_ratio']) <= 1:
+            raise ValueError(
+                f'expected.exit_ratio is {ratio!r}, expected a number from 0 '
+                'to 1'
+            )
+        if (cost := self.expected['mean_cost']) < 0:
+            raise ValueError(
+                f'expected.mean_cost is {cost!r}, expected a number >= 0'
+            )
 
     def sentence(self) -> str:
         """Say what was chosen, how, and what it promised."""

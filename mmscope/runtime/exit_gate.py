@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Collection
+
 from mmengine.config import Config
 
 from mmscope.errors import UserError
 from mmscope.models import is_two_stage
 from mmscope.models.heads.confidence import SOFTMAX_CONFIDENCES
-from mmscope.registry import MODELS
+from mmscope.registry import HOOKS, MODELS
 
 from .config import type_name, walk
 from .exit_choice import ExitChoice
 
 GATE_HOOK = 'ConfidenceGateHook'
+# What MMEngine takes from the entry of any hook.
+ANY_HOOK = ('type', 'priority', '_scope_')
 
 
 def set_exit_threshold(
@@ -29,8 +34,9 @@ def set_exit_threshold(
         list[str]: For a choice from a file, how it was chosen.
 
     Raises:
-        UserError: If no backbone in the config can exit early, or it has
-            another kind of confidence than the threshold was chosen for.
+        UserError: If no backbone in the config can exit early, it has
+            another kind of confidence than the threshold was chosen for, or
+            its gate hooks are not right (:func:`gate_hooks`).
     """
     if threshold is None:
         return []
@@ -58,8 +64,47 @@ def set_exit_threshold(
 
 
 def gate_hooks(hooks: list[dict] | None) -> list[dict]:
-    """Choose the hooks that wire a gate, not copies."""
-    return [hook for hook in hooks or [] if type_name(hook) == GATE_HOOK]
+    """Choose the hook that wires the gate, no copy of it.
+
+    Args:
+        hooks (list[dict] | None): The config's ``custom_hooks``.
+
+    Returns:
+        list[dict]: It, or nothing where the config has none.
+
+    Raises:
+        UserError: If there are two, or it has a key that no gate hook knows.
+    """
+    found = [hook for hook in hooks or [] if type_name(hook) == GATE_HOOK]
+    if len(found) > 1:
+        raise UserError(
+            f'custom_hooks has {len(found)} hooks {GATE_HOOK}, expected one: '
+            'a model has one gate. Keep the one that shall decide'
+        )
+    for hook in found:
+        _check_keys(hook)
+    return found
+
+
+def check_kind(chosen: ExitChoice, kinds: Collection[str], owner: str) -> None:
+    """Refuse a threshold that was chosen for another kind of confidence.
+
+    Args:
+        chosen (ExitChoice): What a file says.
+        kinds (Collection[str]): Kinds that the gate may decide by.
+        owner (str): Who has them, for the message.
+
+    Raises:
+        UserError: With both kinds.
+    """
+    if chosen.confidence in kinds:
+        return
+    raise UserError(
+        f'the exit threshold {chosen.exit_threshold:.6g} was chosen for '
+        f'confidence={chosen.confidence!r}, this {owner} has '
+        f'{" or ".join(map(repr, kinds))}: choose one for this {owner} with '
+        'mmscope sweep --save-threshold'
+    )
 
 
 def can_exit(cfg: Config) -> bool:
@@ -87,15 +132,15 @@ def _confidence_of(
         # The hook wins over the head.
         told = [gate.get('confidence') for gate in gates]
         kinds = [kind for kind in told if kind] or kinds
-    if not kinds:
-        if chosen.confidence in SOFTMAX_CONFIDENCES:
-            return {'confidence': chosen.confidence}
-        kinds = list(SOFTMAX_CONFIDENCES)
-    elif chosen.confidence in kinds:
-        return {}
-    raise UserError(
-        f'the exit threshold {chosen.exit_threshold:.6g} was chosen for '
-        f'confidence={chosen.confidence!r}, this config has '
-        f'{" or ".join(map(repr, kinds))}: choose one for this config with '
-        'mmscope sweep --save-threshold'
-    )
+    check_kind(chosen, kinds or SOFTMAX_CONFIDENCES, 'config')
+    return {} if kinds else {'confidence': chosen.confidence}
+
+
+def _check_keys(hook: dict) -> None:
+    """Refuse keys that would be ignored where no runner builds the hook."""
+    known = [*inspect.signature(HOOKS.get(GATE_HOOK)).parameters]
+    if odd := sorted(set(hook) - {*known, *ANY_HOOK}):
+        raise UserError(
+            f'{GATE_HOOK} in custom_hooks has {", ".join(map(repr, odd))}, '
+            f'which it does not know: its keys are {", ".join(known)}'
+        )

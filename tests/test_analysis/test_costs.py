@@ -2,13 +2,20 @@
 
 import dataclasses
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmscope.analysis import StageCosts, mean_cost, stage_costs
+from mmscope.analysis import (
+    StageCosts,
+    mean_cost,
+    measured_macs,
+    ran_directions,
+    stage_costs,
+)
 from mmscope.analysis.costs import (
     block_macs,
     first_grid,
@@ -16,11 +23,14 @@ from mmscope.analysis.costs import (
     scan_cost,
 )
 from mmscope.models import (
+    MambaReg,
     MambaScope,
     TokenReduction,
     VideoMamba,
     VideoMambaScope,
     VisionMamba,
+    forced_decisions,
+    observe,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +117,39 @@ def test_a_token_reduction_is_costed_by_its_lengths():
         assert stage_costs(backbone, (3, 4), convention) == StageCosts(
             0, backbone.embed_macs(12) + blocks, 0, extra=60 * directions
         )
+
+
+EARLY = {'prune_layers': (2,)}
+
+
+@pytest.mark.parametrize('convention', ['paper', 'exact'])
+@pytest.mark.parametrize(
+    ('family', 'reduction', 'options'),
+    [
+        (VisionMamba, {'type': 'RMeeTo', 'merge_tokens': 3}, {}),
+        (VideoMamba, {'type': 'HiddenAlign', **EARLY}, {}),
+        (VisionMamba, {'type': 'DyVM', **EARLY}, {}),
+        (MambaReg, {'type': 'DyVM', **EARLY}, {}),
+        (MambaReg, {'type': 'DyVM', **EARLY}, {'cls_reduce': 2}),
+    ],
+)
+@torch.no_grad()
+def test_measured_costs_are_the_closed_form(
+    family, reduction, options, convention
+):
+    reduction = {**reduction, 'type': f'mmscope.{reduction["type"]}'}
+    forced = nullcontext()
+    if 'DyVM' in reduction['type']:
+        reduction['block_keep_ratio'] = 1.0
+    model = family(SMALL, img_size=64, reduction=reduction, **options).eval()
+    if 'DyVM' in reduction['type']:
+        every = torch.ones(4, 2, 2, dtype=torch.bool)
+        forced = forced_decisions(model, blocks=every)
+    with observe(model) as records, forced:
+        model(torch.randn(2, 3, 64, 64))
+    ran = ran_directions(records[0], 2)
+    found = measured_macs(model, records[0], ran, convention)
+    assert found.tolist() == [stage_costs(model, (4, 4), convention).full] * 2
 
 
 @pytest.mark.parametrize(

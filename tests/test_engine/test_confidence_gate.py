@@ -168,6 +168,11 @@ def test_the_hook_refuses_a_model_without_coarse_stage(scenes, tmp_path):
         ('kl_direction', 'up', "kl_direction must be .* got 'up'"),
         ('temperature', 0.0, 'temperature must be'),
         ('temperature', 'hot', 'temperature must be'),
+        ('kl_weight', -1, 'kl_weight must be .* got -1'),
+        ('kl_weight', float('nan'), 'kl_weight must be .* got nan'),
+        ('kl_weight', 'x', "kl_weight must be .* got 'x'"),
+        ('feature_weight', -1, 'feature_weight must be .* got -1'),
+        ('feature_weight', True, 'feature_weight must be .* got True'),
     ],
 )
 def test_bad_options_are_refused_when_built(option, value, message):

@@ -121,6 +121,21 @@ def test_file_gives_back_what_was_written(tmp_path):
             {'expected': {**CHOICE.expected, CHOICE.score: 'good'}},
             f"expected.{CHOICE.score} is 'good'",
         ),
+        (
+            {'expected': {**CHOICE.expected, 'exit_ratio': 7}},
+            'expected.exit_ratio is 7, expected a number from 0 to 1',
+        ),
+        (
+            {'expected': {**CHOICE.expected, 'mean_cost': -1}},
+            'expected.mean_cost is -1, expected a number >= 0',
+        ),
+        ({'limit': float('nan')}, 'limit is nan, expected a finite number'),
+        ({'limit': float('inf')}, 'limit is inf, expected a finite number'),
+        ({'limit': -5}, 'limit is -5.0, expected a finite number >= 0'),
+        ({'split': 'train'}, "split is 'train', expected one of .'test', 'v"),
+        ({'convention': 'foo'}, "convention is 'foo', expected one of .'exa"),
+        ({'num_images': -3}, 'num_images is -3, expected at least 1'),
+        ({'num_images': 0}, 'num_images is 0, expected at least 1'),
         ({'extra': 1}, 'missing or unknown: extra'),
     ],
 )
@@ -257,6 +272,21 @@ def test_choice_for_another_exit_head_is_refused():
         set_exit_threshold(
             config(), replace(CHOICE, confidence='mean_present')
         )
+
+
+def test_two_gate_hooks_and_keys_that_none_knows_are_refused():
+    hook = {'type': 'mmscope.ConfidenceGateHook', 'priority': 'LOW'}
+    cfg = config()
+    cfg.custom_hooks = [hook, hook]
+    with pytest.raises(UserError, match='has 2 hooks .* expected one'):
+        set_exit_threshold(cfg, 0.25)
+    cfg.custom_hooks = [{**hook, 'treshold': 0.5}]
+    message = "has 'treshold', which .* its keys are exit_threshold, feature"
+    with pytest.raises(UserError, match=message):
+        set_exit_threshold(cfg, 0.25)
+    cfg.custom_hooks = [hook]
+    set_exit_threshold(cfg, 0.25)
+    assert cfg.custom_hooks == [{**hook, 'exit_threshold': 0.25}]
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from builders import classification
+from torch import nn
 
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 
 from mmscope.inference import EngineServer, Overloaded, TwoStageEngine
-from mmscope.inference.http import Handler, PredictionServer
+from mmscope.inference.http import Handler, PredictionServer, check_classes
 
 from .streams import build, pipeline, write_images
 
@@ -98,6 +99,81 @@ def test_what_cannot_be_answered_says_why(serve, photo):
     for deadline in ('soon', '-1'):
         wrong = {'X-Deadline-Seconds': deadline}
         assert post(photo.read_bytes(), wrong)[0] == 400
+
+
+@pytest.mark.parametrize('wrong', [KeyError, ValueError])
+def test_a_row_that_cannot_be_made_is_an_error(
+    serve, photo, monkeypatch, wrong
+):
+    def fail(*args):
+        raise wrong('no such name')
+
+    monkeypatch.setattr('mmscope.inference.http.row_of', fail)
+    status, answer = serve()(photo.read_bytes())
+    assert status == 500
+    assert answer['error'].startswith(f'{wrong.__name__}: ')
+
+
+@pytest.fixture
+def engine_server(model):
+    with EngineServer(TwoStageEngine(model, 0.0, max_wait=0.02)) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ('scope', 'classes', 'says'),
+    [
+        ('torchvision', 'abc', "is the host.*'mmpretrain', got 'torchvision'"),
+        ('mmseg', 'abc', "'mmpretrain', got 'mmseg'"),
+        ('mmpretrain', 'ab', 'got 2 names.*tells apart 3'),
+        ('mmpretrain', '', 'got 0 names'),
+    ],
+)
+def test_names_of_another_model_are_refused(
+    engine_server, scope, classes, says
+):
+    with pytest.raises(ValueError, match=says):
+        PredictionServer(engine_server, scope, list(classes))
+
+
+@pytest.mark.parametrize('classes', ['abc', None, 3])
+def test_classes_are_a_list(engine_server, classes):
+    with pytest.raises(ValueError, match='a list of names'):
+        PredictionServer(engine_server, 'mmpretrain', classes)
+
+
+@pytest.mark.parametrize(
+    ('parts', 'number'),
+    [
+        ({'decode_head': [4, 5]}, 5),
+        ({'bbox_head': 6}, 6),
+        ({'roi_head': {'bbox_head': [7, 7]}, 'bbox_head': 1}, 7),
+        ({'dataset_meta': {'classes': ('a', 'b')}}, 2),
+        ({'head': None}, None),
+    ],
+)
+def test_models_say_how_many_classes_they_have(parts, number):
+    host = host_of(parts)
+    check_classes(['name'] * (number or 9), host)
+    if number:
+        with pytest.raises(ValueError, match=f'tells apart {number}'):
+            check_classes(['name'] * 9, host)
+
+
+def host_of(parts):
+    """A module with heads of so many classes."""
+    host = nn.Module()
+    for name, value in parts.items():
+        if name == 'roi_head':
+            value = host_of(value)
+        elif name != 'dataset_meta' and value is not None:
+            numbers = value if isinstance(value, list) else [value]
+            heads = nn.ModuleList(nn.Module() for _ in numbers)
+            for head, classes in zip(heads, numbers, strict=True):
+                head.num_classes = classes
+            value = heads if isinstance(value, list) else heads[0]
+        setattr(host, name, value)
+    return host
 
 
 @pytest.mark.parametrize(

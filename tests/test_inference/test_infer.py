@@ -267,6 +267,60 @@ def test_images_of_two_folders_do_not_mix_under_their_names(run, tmp_path):
     assert len(table) == 5
 
 
+def test_two_lists_of_a_folder_are_counted_apart(run, tmp_path, capsys):
+    for name, images in (('1', 'red/0 red/1'), ('2', 'a b'), ('3', 'red/1')):
+        lines = ''.join(f'{image}.png\n' for image in images.split())
+        (run.photos / f'{name}.txt').write_text(lines)
+    infer(run, run.photos / '1.txt', tmp_path / 'a')
+    assert 'other images' not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='no image could be read'):
+        infer(run, run.photos / '2.txt', tmp_path / 'a')
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith('2 of 2 images')
+    assert said.endswith('2 could not be read, other images in the table: 2')
+    infer(run, run.photos / '3.txt', tmp_path / 'a')
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith('1 of 1 images')
+    assert 'could not be read' not in said
+    for name in '123':
+        (run.photos / f'{name}.txt').unlink()
+
+
+def test_a_folder_that_grew_goes_on_and_one_that_shrank_is_told(
+    run, tmp_path, capsys
+):
+    (tmp_path / 'images').mkdir()
+    paths = write_images(tmp_path / 'images', [(64, 64)] * 3)
+    kept = Path(paths[0]).read_bytes()
+    Path(paths[0]).unlink()
+    infer(run, tmp_path / 'images', tmp_path / 'a')
+    Path(paths[0]).write_bytes(kept)
+    assert len(infer(run, tmp_path / 'images', tmp_path / 'a')) == 3
+    assert '3 of 3 images' in capsys.readouterr().out
+    Path(paths[1]).unlink()
+    infer(run, tmp_path / 'images', tmp_path / 'a')
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith('2 of 2 images')
+    assert said.endswith('other images in the table: 1')
+
+
+def test_a_published_model_says_how_its_threshold_was_chosen(
+    tmp_path, run, capsys
+):
+    eta = tmp_path / 'eta.json'
+    command = [
+        *('demo', str(run.photos), '--out', str(tmp_path / 'a')),
+        *('--device', 'cpu', '--workers', '0', '--threshold', str(eta)),
+    ]
+    exit_choice(confidence='mean_present').write(eta)
+    with pytest.raises(SystemExit, match="has 'max_prob' or 'entropy'"):
+        load_tool('infer').main(command)
+    # As beside a config, a classifier takes the kind with the threshold.
+    exit_choice(confidence='entropy').write(eta)
+    load_tool('infer').main(command)
+    assert 'on entropy, chosen on 40 images' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ('name', 'content', 'message'),
     [

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from builders import classification, detection, segmentation
+from builders.choices import exit_choice
 from mmengine.config import Config
 
 import mmscope
@@ -46,7 +50,8 @@ def built(scope='mmpretrain', **options):
     )
     enter_host(cfg)
     model = build_model(cfg, device='cpu')
-    model.cfg, model.dataset_meta = cfg, {'classes': ('a', 'b', 'c')}
+    names = 'ab' if scope == 'mmdet' else 'abc'
+    model.cfg, model.dataset_meta = cfg, {'classes': (*names,)}
     return model
 
 
@@ -75,7 +80,7 @@ def test_a_saved_model_comes_back_with_its_weights_and_its_gate(
     assert backbone.gate.temperature == 1.5
     assert kind in (None, backbone.gate.kind)
     assert not again.training
-    assert again.dataset_meta == {'classes': ['a', 'b', 'c']}
+    assert again.dataset_meta == {'classes': [*model.dataset_meta['classes']]}
     assert again.cfg.test_dataloader.dataset.pipeline == PIPELINE
     state = model.state_dict()
     assert list(again.state_dict()) == list(state)
@@ -131,7 +136,7 @@ def test_another_model_is_never_overwritten(tmp_path):
     model = built()
     mmscope.save_pretrained(model, tmp_path)
     before = (tmp_path / WEIGHTS).read_bytes()
-    with pytest.raises(UserError, match='holds a model already'):
+    with pytest.raises(UserError, match='json and model.safetensors already'):
         mmscope.save_pretrained(model, tmp_path)
     assert (tmp_path / WEIGHTS).read_bytes() == before
 
@@ -180,6 +185,16 @@ def another_weight(model):
     return r'Unexpected key.* "backbone.more"'
 
 
+def another_mean(model):
+    model.data_preprocessor.mean.fill_(0.0)
+    return r'model\.data_preprocessor\.mean has other values than in the con'
+
+
+def one_more_buffer(model):
+    model.head.register_buffer('more', torch.ones(2), persistent=False)
+    return r'model\.head\.more has other values'
+
+
 @pytest.mark.parametrize(
     'change',
     [
@@ -191,6 +206,8 @@ def another_weight(model):
         one_more_part,
         one_part_less,
         another_weight,
+        another_mean,
+        one_more_buffer,
     ],
 )
 def test_what_was_changed_after_building_is_not_lost_in_silence(
@@ -201,6 +218,41 @@ def test_what_was_changed_after_building_is_not_lost_in_silence(
     with pytest.raises(UserError, match=f'(?s){message}.*nothing was written'):
         mmscope.save_pretrained(model, tmp_path / 'model')
     assert not (tmp_path / 'model').exists()
+
+
+@pytest.mark.parametrize('kind', ['half', 'double'])
+def test_a_cast_model_is_refused_as_it_would_come_back_as_another(
+    kind, tmp_path
+):
+    model = getattr(built(), kind)()
+    message = 'is torch.float(16|64), and would come back as torch.float32'
+    with pytest.raises(UserError, match=f'{message}.*nothing was written'):
+        mmscope.save_pretrained(model, tmp_path / 'model')
+    assert not (tmp_path / 'model').exists()
+
+
+@pytest.mark.parametrize('name', [CONFIG, WEIGHTS, f'a link to {CONFIG}'])
+def test_files_of_others_are_never_overwritten(name, tmp_path):
+    file = tmp_path / name.removeprefix('a link to ')
+    if name != file.name:
+        file.symlink_to(tmp_path / 'nowhere')
+    else:
+        file.write_text('theirs')
+    with pytest.raises(UserError, match=f'holds {file.name} already'):
+        mmscope.save_pretrained(built(), tmp_path)
+    assert [*tmp_path.iterdir()] == [file]
+    assert file.is_symlink() or file.read_text() == 'theirs'
+
+
+@pytest.mark.parametrize(
+    ('place', 'message'),
+    [('file', 'file is a file, expected a'), ('file/model', 'cannot be wri')],
+)
+def test_a_file_is_no_place_for_a_model(place, message, tmp_path):
+    (tmp_path / 'file').write_text('theirs')
+    with pytest.raises(UserError, match=f'{message}.*name another'):
+        mmscope.save_pretrained(built(), tmp_path / place)
+    assert (tmp_path / 'file').read_text() == 'theirs'
 
 
 def test_a_changed_reduction_is_not_lost_in_silence(tmp_path):
@@ -236,6 +288,7 @@ def test_a_changed_model_is_saved_with_a_config_that_says_so(tmp_path):
     replaced_head(model)
     cfg = model.cfg.copy()
     cfg.model.head.num_classes = model.head.num_classes = 7
+    model.dataset_meta = {'classes': tuple('abcdefg')}
     mmscope.save_pretrained(model, tmp_path / 'model', cfg)
     again = mmscope.from_pretrained(tmp_path / 'model', device='cpu')
     images = torch.rand(2, 3, 64, 64)
@@ -254,6 +307,7 @@ def test_a_model_that_was_used_is_saved_as_a_new_one(scope, tmp_path):
 
 
 ABSENT = object()
+HOOK = {'type': 'mmscope.ConfidenceGateHook', 'exit_threshold': 0.5}
 ODD = [
     ('model', 5, 'model is 5, expected a dict'),
     ('model', ABSENT, 'model is None, expected a dict'),
@@ -280,6 +334,9 @@ ODD = [
     ('test_dataloader.dataset.pipeline', 5, 'dataset.pipeline is 5'),
     ('test_dataloader.dataset.pipeline.0', 5, 'pipeline.0 is 5, expected a'),
     ('dataset_meta', [], r'dataset_meta is \[\], expected a dict'),
+    ('custom_hooks.0.threshold', 1, "custom_hooks cannot.*'threshold', which"),
+    ('custom_hooks', [HOOK] * 2, 'custom_hooks cannot be used.*has 2 hooks'),
+    ('dataset_meta.classes', ['a'], 'has 1 names, but model.head .*8 classes'),
     ('dataset_meta.classes', [5], 'classes.0 is 5, expected a str'),
     ('model.backbone.arch', {'__tuple__': 5}, '__tuple__ is 5, expected'),
 ]
@@ -399,6 +456,119 @@ def test_without_the_client_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     with pytest.raises(UserError, match=r'mmscope\[hub\]'):
         mmscope.from_pretrained('owner/name')
+
+
+def trained(folder, model=None, **cfg):
+    """A checkpoint that holds its config."""
+    model = model or built()
+    model.cfg.update(cfg)
+    meta = {'cfg': model.cfg.pretty_text}
+    checkpoint = {'state_dict': model.state_dict(), 'meta': meta}
+    torch.save(checkpoint, folder / 'epoch_1.pth')
+    return str(folder / 'epoch_1.pth')
+
+
+def test_names_of_a_dense_host_are_counted_too(tmp_path):
+    model = built('mmseg')
+    model.dataset_meta = {'classes': ('a', 'b')}
+    message = r'has 2 names, but model\.\S+head is made for 3 classes'
+    with pytest.raises(UserError, match=message):
+        mmscope.save_pretrained(model, tmp_path / 'model')
+    assert not (tmp_path / 'model').exists()
+
+
+def test_two_gates_are_refused_in_a_checkpoint_and_by_a_config(tmp_path):
+    from mmscope.cli.publish import main
+
+    model = built()
+    file = trained(tmp_path, model, custom_hooks=[HOOK, HOOK])
+    with pytest.raises(UserError, match='epoch_1.pth: .*has 2 hooks Conf'):
+        mmscope.from_pretrained(file)
+    model.cfg.dump(tmp_path / 'mine.py')
+    command = [file, str(tmp_path / 'a'), '--config']
+    with pytest.raises(SystemExit, match='has 2 hooks ConfidenceGateHook'):
+        main([*command, str(tmp_path / 'mine.py')])
+    model.cfg.custom_hooks = [{**HOOK, 'treshold': 1}]
+    model.cfg.dump(tmp_path / 'mine.py')
+    with pytest.raises(SystemExit, match="'treshold'.* keys are exit_thresh"):
+        main([*command, str(tmp_path / 'mine.py')])
+
+
+def test_publishing_into_this_folder_names_the_model_after_it(
+    tmp_path, monkeypatch
+):
+    from mmscope.cli.publish import main
+
+    file = trained(tmp_path)
+    (tmp_path / 'mine').mkdir()
+    monkeypatch.chdir(tmp_path / 'mine')
+    main([file, '.'])
+    said = yaml.safe_load((tmp_path / 'mine' / 'metafile.yml').read_text())
+    assert said['Models'][0]['Name'] == 'mine'
+
+
+@pytest.mark.parametrize('is_file', [True, False])
+def test_publishing_leaves_the_metafile_of_others(is_file, tmp_path):
+    from mmscope.cli.publish import main
+
+    folder = tmp_path / 'published'
+    theirs = folder / 'metafile.yml'
+    theirs.parent.mkdir()
+    theirs.write_text('theirs') if is_file else theirs.mkdir()
+    message = 'holds metafile.yml already: choose another folder'
+    with pytest.raises(SystemExit, match=message):
+        main([trained(tmp_path), str(folder)])
+    assert [*folder.iterdir()] == [theirs]
+
+
+@pytest.mark.parametrize('what', ['write_bytes', 'rename'])
+def test_a_disk_that_is_full_at_the_metafile_leaves_nothing(
+    what, tmp_path, monkeypatch
+):
+    from mmscope.cli.publish import main
+
+    file, actual = trained(tmp_path), getattr(Path, what)
+
+    def full(path, *args):
+        if 'metafile.yml' in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return actual(path, *args)
+
+    monkeypatch.setattr(Path, what, full)
+    message = 'published cannot be written to .*No space left.*name another'
+    with pytest.raises(SystemExit, match=message):
+        main([file, str(tmp_path / 'published')])
+    assert [*tmp_path.iterdir()] == [Path(file)]
+
+
+@pytest.mark.parametrize('place', ['file', 'file/model'])
+def test_publishing_onto_a_file_says_what_to_do(place, tmp_path):
+    from mmscope.cli.publish import main
+
+    (tmp_path / 'file').write_text('theirs')
+    with pytest.raises(SystemExit, match='name another'):
+        main([trained(tmp_path), str(tmp_path / place)])
+
+
+def test_a_threshold_for_another_confidence_is_refused(tmp_path, capsys):
+    from mmscope.cli.publish import main
+
+    pytest.importorskip('mmseg.models')
+    file = trained(tmp_path, built('mmseg'))
+    eta, folder = tmp_path / 'eta.json', str(tmp_path / 'published')
+    command = [file, folder, '--exit-threshold', str(eta)]
+    exit_choice(confidence='entropy').write(eta)
+    message = (
+        "chosen for confidence='entropy', this model has 'mean_present': "
+        'choose one for this model'
+    )
+    with pytest.raises(SystemExit, match=message):
+        main(command)
+    exit_choice(confidence='mean_present', temperature=1.5).write(eta)
+    main(command)
+    assert 'chosen on 40 images of val' in capsys.readouterr().out
+    gate = find_backbone(mmscope.from_pretrained(folder)).gate
+    assert (gate.kind, gate.temperature) == ('mean_present', 1.5)
 
 
 def test_publishing_leaves_out_what_only_training_needs(tmp_path, capsys):

@@ -159,6 +159,26 @@ def test_closing_answers_what_was_asked(classifier, photos):
         server.submit(photos[0])
 
 
+def test_a_callback_may_close_the_server(classifier, photos, blocked):
+    server = serving(classifier)
+    closed = []
+
+    def close(_):
+        server.close()
+        closed.append(True)
+
+    futures = [server.submit(path) for path in photos[:6]]
+    futures[0].add_done_callback(close)
+    futures[1].add_done_callback(close)
+    blocked.set()
+    assert [f.result(10).img_path for f in futures] == photos[:6]
+    with pytest.raises(RuntimeError, match='stopped: it was closed'):
+        server.submit(photos[0])
+    server.close()
+    assert closed == [True, True]
+    assert not server._thread.is_alive()
+
+
 def test_a_breakdown_is_told_to_everyone(classifier, photos, blocked):
     import multiprocessing
 

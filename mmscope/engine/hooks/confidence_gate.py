@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmscope.engine.hooks.observing import ObservingHook, StepLosses
 from mmscope.evaluation import EarlyExitMetric
 from mmscope.models.heads.confidence import ALL_CONFIDENCES
-from mmscope.models.layers import Record
+from mmscope.models.layers import Record, check_weight
 from mmscope.models.losses import (
     TrainsCoarseStage,
     check_kl_direction,
@@ -27,6 +30,7 @@ from mmscope.models.scoping import (
     check_threshold,
     find_backbone,
 )
+from mmscope.models.scoping.host_path import check_path
 from mmscope.registry import HOOKS
 
 
@@ -37,15 +41,20 @@ class CoarseStageLosses(StepLosses):
         feature_weight (float): Weight of the feature consistency.
         kl_weight (float): Weight of the divergence of class predictions.
         kl_direction (str): See :func:`coarse_fine_kl`.
+
+    Raises:
+        ValueError: If one of them is invalid.
     """
 
     def __init__(
         self, feature_weight: float, kl_weight: float, kl_direction: str
     ) -> None:
         super().__init__()
-        self.feature_weight = feature_weight
-        self.kl_weight = kl_weight
+        self.feature_weight = check_weight('feature_weight', feature_weight)
+        self.kl_weight = check_weight('kl_weight', kl_weight)
         self.kl_direction = check_kl_direction(kl_direction)
+        # Asked at the first step.
+        self._diverges: bool | None = None
 
     def losses(
         self, model: nn.Module, records: list[Record], data_samples: list
@@ -60,23 +69,54 @@ class CoarseStageLosses(StepLosses):
             losses['loss_feature_consistency'] = (
                 self.feature_weight * consistency
             )
-        elif model.backbone.exit_head is None and not isinstance(
-            model.head, TrainsCoarseStage
-        ):
+        elif self._may_diverge(model):
             losses['loss_kl'] = self._divergence(model, outputs)
         return losses
 
+    def _may_diverge(self, model: nn.Module) -> bool:
+        if self._diverges is None:
+            head = getattr(model, 'head', None)
+            brings = head is None or isinstance(head, TrainsCoarseStage)
+            self._diverges = not brings and _can_diverge(model)
+        return self._diverges
+
     def _divergence(self, model: nn.Module, outputs: StageOutputs) -> Tensor:
+        host = HostGate(model)
+        coarse = host.logits(outputs.coarse_cls)
+        fine = host.logits(outputs.fine_cls)
+        return self.kl_weight * coarse_fine_kl(coarse, fine, self.kl_direction)
+
+
+def _can_diverge(model: nn.Module) -> bool:
+    """Ask whether a classifier predicts a distribution from either stage.
+
+    Raises:
+        ValueError: If it does not, and there is no exit head to train.
+    """
+    name, alone = type(model.head).__name__, model.backbone.exit_head is None
+    remedy = 'train it with backbone.exit_head, or ' if alone else ''
+    try:
         host = HostGate(model)
         if host.meaning != 'softmax':
             raise ValueError(
                 'Eq. 21 brings distributions over classes together, and '
-                f'{type(model.head).__name__} predicts {host.meaning}: train '
-                'it with backbone.exit_head, or with a single-label head'
+                f'{name} predicts {host.meaning}: {remedy}use a single-label '
+                'head'
             )
-        coarse = host.logits(outputs.coarse_cls)
-        fine = host.logits(outputs.fine_cls)
-        return self.kl_weight * coarse_fine_kl(coarse, fine, self.kl_direction)
+        if not alone:
+            # Of the others the gate has asked.
+            check_path(model.backbone, host)
+    except ValueError as error:
+        if alone:
+            raise
+        print_log(
+            'the exit head is trained, but nothing trains what '
+            f'{name} predicts from the coarse stage (no loss_kl): {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return False
+    return True
 
 
 @HOOKS.register_module()
@@ -87,9 +127,11 @@ class ConfidenceGateHook(ObservingHook):
     adds where the evaluator has none, reports ``early_exit/exit_ratio``,
     ``mean_tokens`` and ``mean_cost`` with the other metrics (log, message
     hub, visualizer). In a plain host, which knows nothing of two stages, it
-    also completes the loss dict: a dense host gets the exit head's losses and
-    a feature consistency, a classifier the KL term of Eq. 21 unless its head
-    brings it. Our own hosts bring all of theirs.
+    also completes the loss dict: with the exit head's losses where there is
+    one, and with a feature consistency in a dense host, in a classifier with
+    the KL term of Eq. 21 unless its head brings it. Beside an exit head that
+    term is left out, with a warning, where the classifier's own head predicts
+    no distribution over classes. Our own hosts bring all of theirs.
 
     Example::
 
@@ -112,8 +154,8 @@ class ConfidenceGateHook(ObservingHook):
             they are judged; None leaves that of the model. Defaults to None.
 
     Raises:
-        ValueError: If the threshold, the kind of confidence, the direction
-            or the temperature is invalid.
+        ValueError: If the threshold, a weight, the kind of confidence, the
+            direction or the temperature is invalid.
     """
 
     def __init__(

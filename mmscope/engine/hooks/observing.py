@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import wraps
 from typing import Any
-from weakref import WeakSet
 
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmscope.analysis import SharedCostCounter
+from mmscope.engine.hooks.cleaning import CleaningHook
 from mmscope.evaluation.record_metric import RecordMetric
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record, observe, unwrap_model
@@ -68,7 +65,7 @@ class StepLosses(ABC):
         return copied
 
 
-class ObservingHook(Hook, ABC):
+class ObservingHook(CleaningHook, ABC):
     """Observes training steps for losses, and evaluations for a metric.
 
     Args:
@@ -83,39 +80,16 @@ class ObservingHook(Hook, ABC):
     def __init__(
         self, losses: StepLosses, trained_by: type, metric: type[RecordMetric]
     ) -> None:
+        super().__init__()
         self._losses = losses
         self._trained_by, self._metric = trained_by, metric
         self._handle: RemovableHandle | None = None
         # What is open during a step or an evaluation.
         self._open = ExitStack()
-        self._guarded: WeakSet[BaseLoop] = WeakSet()
 
     @abstractmethod
     def find_backbone(self, model: nn.Module) -> TokenBackbone:
         """Find the backbone that is observed, or raise."""
-
-    def before_run(self, runner: Runner) -> None:
-        """See to it that loops leave nothing attached, however they end.
-
-        MMEngine calls no hook where a loop ends by an error or Ctrl-C.
-        """
-        # The properties would build loops that nobody wants.
-        for name in ('_train_loop', '_val_loop', '_test_loop'):
-            loop = getattr(runner, name, None)
-            if isinstance(loop, BaseLoop) and loop not in self._guarded:
-                self._guarded.add(loop)
-                loop.run = self._closing(loop.run)
-
-    def _closing(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(run)
-        def closing(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return run(*args, **kwargs)
-            except BaseException:
-                self._take_off()
-                raise
-
-        return closing
 
     def _take_off(self) -> None:
         self._open.close()

@@ -140,16 +140,36 @@ class ImageEmbedding(BaseModule):
         Returns:
             tuple[Tensor, Tensor]: Patches (B, h * w, D) in raster order, and
             summary tokens (B, m, D).
+
+        Raises:
+            ValueError: If images and weights have other dtypes, and nothing
+                brings them together.
         """
         height, width = imgs.shape[-2:]
         grid = (self.num_cells(height), self.num_cells(width))
         patch_pos, summary_pos = self.position(grid, table)
-        patches = self.patch_embed(imgs) + patch_pos
+        patches = self._patches(imgs) + patch_pos
         if not self.summary_tokens.count:
             return patches, patches[:, :0]
         summary = self.summary_embedding(summary_pos)
         summary = summary.expand(len(patches), -1, -1)
         return patches, summary.to(patches.dtype)
+
+    def _patches(self, imgs: Tensor) -> Tensor:
+        try:
+            return self.patch_embed(imgs)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        # Asked afterwards: autocast and FSDP bring dtypes together.
+        except RuntimeError as error:
+            weight = getattr(self.patch_embed.proj, 'weight', imgs)
+            if weight.dtype == imgs.dtype:
+                raise
+            raise ValueError(
+                f'images of {imgs.dtype} meet weights of {weight.dtype}: '
+                f'give images.to({weight.dtype}), convert the model, or run '
+                'it under torch.autocast'
+            ) from error
 
     def embed_macs(self, patches: int) -> int:
         """Count the multiply-accumulates of the patch convolution."""
@@ -178,30 +198,43 @@ class ImageEmbedding(BaseModule):
             TypeError: If it is no tensor.
             ValueError: If the rank, the channels or the size do not fit.
         """
-        if not isinstance(imgs, Tensor):
-            raise TypeError(
-                f'expected images as a tensor (B, {self.in_channels}, H, W), '
-                f'got {type(imgs).__name__}; paths and pictures go to '
-                'mmscope.inference.TwoStageEngine'
-            )
-        if imgs.ndim != 4 or imgs.shape[1] != self.in_channels:
-            raise ValueError(
-                f'expected images (B, {self.in_channels}, H, W), got '
-                f'{tuple(imgs.shape)}; load images with {self.in_channels} '
-                'channels or set backbone.in_channels'
-            )
-        if not imgs.is_floating_point():
-            raise ValueError(
-                f'expected images of normalised floats, got {imgs.dtype}; '
-                "let the model's data_preprocessor normalise them, or call "
-                '.float()'
-            )
+        check_batch(imgs, self.in_channels)
         if min(imgs.shape[-2:]) < self.patch_size:
             raise ValueError(
                 f'image of {imgs.shape[-2]} x {imgs.shape[-1]} pixels is '
                 f'smaller than one patch of {self.patch_size}; resize it or '
                 'set backbone.patch_size'
             )
+
+
+def check_batch(imgs: Tensor, in_channels: int) -> None:
+    """Refuse input that is not a batch of images, of any size.
+
+    Args:
+        imgs (Tensor): What came.
+        in_channels (int): Channels C of (B, C, H, W).
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If the rank, the channels or the dtype do not fit.
+    """
+    if not isinstance(imgs, Tensor):
+        raise TypeError(
+            f'expected images as a tensor (B, {in_channels}, H, W), got '
+            f'{type(imgs).__name__}; paths and pictures go to '
+            'mmscope.inference.TwoStageEngine'
+        )
+    if imgs.ndim != 4 or imgs.shape[1] != in_channels:
+        raise ValueError(
+            f'expected images (B, {in_channels}, H, W), got '
+            f'{tuple(imgs.shape)}; load images with {in_channels} channels '
+            'or set backbone.in_channels'
+        )
+    if not imgs.is_floating_point():
+        raise ValueError(
+            f'expected images of normalised floats, got {imgs.dtype}; let '
+            "the model's data_preprocessor normalise them, or call .float()"
+        )
 
 
 def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

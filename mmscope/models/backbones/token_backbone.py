@@ -211,11 +211,17 @@ class TokenBackbone(
                 'and a token reduction takes some out: use cls_token or '
                 'featmap'
             )
+        if not isinstance(reduction, dict) or 'type' not in reduction:
+            raise ValueError(
+                'reduction must be None or a dict with a type, such as '
+                f"dict(type='mmscope.RMeeTo'), got {reduction!r}"
+            )
         found = MODELS.build(reduction)
         if not isinstance(found, TokenReduction):
             raise ValueError(
-                f'reduction {reduction.get("type")!r} is a '
-                f'{type(found).__name__}, not a token reduction'
+                f'reduction of type {reduction["type"]!r} is a '
+                f'{type(found).__name__}, not a token reduction: choose one, '
+                "such as dict(type='mmscope.RMeeTo')"
             )
         found.install(self)
         return found

@@ -8,6 +8,7 @@ from typing import Any
 from mmpretrain.models.heads import LinearClsHead
 from torch import Tensor
 
+from mmscope.models.layers import check_weight
 from mmscope.models.losses import (
     TrainsCoarseStage,
     check_kl_direction,
@@ -65,9 +66,7 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
-        if not kl_weight >= 0:
-            raise ValueError(f'kl_weight must be >= 0, got {kl_weight}')
-        self.kl_weight = kl_weight
+        self.kl_weight = check_weight('kl_weight', kl_weight)
         self.kl_direction = check_kl_direction(kl_direction)
 
     def loss(
@@ -91,9 +90,12 @@ class CoarseToFineClsHead(TrainsCoarseStage, LinearClsHead):
         if len(feats) != 2:
             raise ValueError(
                 'CoarseToFineClsHead trains on (coarse cls, fine cls), got '
-                f'{len(feats)} feature(s): use it with mmscope.MambaScope '
-                "and out_type='cls_token', or LinearClsHead with a backbone "
-                'that has one stage'
+                f'{len(feats)} feature(s). A model in evaluation mode gives '
+                "one: call model.train(). mmpretrain's LinearNeck keeps the "
+                'last one only: leave it out, or use a neck that keeps both. '
+                'The backbone must have two stages, as mmscope.MambaScope '
+                "with out_type='cls_token'; one that has one stage needs "
+                'LinearClsHead'
             )
         coarse, fine = self(feats[:1]), self(feats[1:])
         losses = self._get_loss(fine, data_samples, **kwargs)

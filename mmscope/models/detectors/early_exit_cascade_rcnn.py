@@ -8,7 +8,7 @@ from mmdet.models.detectors import CascadeRCNN
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmscope.models.layers import observe
+from mmscope.models.layers import check_weight, observe
 from mmscope.models.losses import (
     TrainsCoarseStage,
     exit_head_losses,
@@ -61,8 +61,8 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
 
     Raises:
         ValueError: If the backbone has no coarse stage or gives no maps,
-            ``coarse_loss`` is unknown, or it is 'detection' and neck or heads
-            have batch norm.
+            ``coarse_loss`` is unknown, it is 'detection' and neck or heads
+            have batch norm, or the weight is invalid.
     """
 
     def __init__(
@@ -90,7 +90,9 @@ class EarlyExitCascadeRCNN(TrainsCoarseStage, CascadeRCNN):
         if exit_threshold is not None:
             attach_gate(self, exit_threshold)
         self.coarse_loss = coarse_loss
-        self.coarse_loss_weight = coarse_loss_weight
+        self.coarse_loss_weight = check_weight(
+            'coarse_loss_weight', coarse_loss_weight
+        )
 
     def extract_feat(
         self, batch_inputs: Tensor | tuple[Tensor, ...]

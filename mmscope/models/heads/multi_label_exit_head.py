@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from numbers import Real
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.heads.confidence import MAP, check_confidence
-from mmscope.models.layers import check_whole
+from mmscope.models.layers import check_weight, check_whole
 from mmscope.registry import MODELS
 
 
@@ -57,9 +56,9 @@ class MultiLabelExitHead(BaseModule):
         init_cfg (dict | None): MMEngine initialisation. Defaults to None.
 
     Raises:
-        ValueError: If ``confidence``, ``num_classes`` or
-            ``map_loss_weight`` is invalid, a map has one class only, or
-            there is none for ``map_nothing``.
+        ValueError: If ``confidence``, ``num_classes`` or a weight is
+            invalid, a map has one class only, or there is none for
+            ``map_nothing``.
     """
 
     # What the gate asks.
@@ -82,8 +81,8 @@ class MultiLabelExitHead(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.num_classes = check_whole('num_classes', num_classes)
         self.kind = check_confidence(confidence, self.meaning, with_map=True)
-        self.loss_weight = loss_weight
-        self.distill_weight = distill_weight
+        self.loss_weight = check_weight('loss_weight', loss_weight)
+        self.distill_weight = check_weight('distill_weight', distill_weight)
         self.fc = nn.Linear(in_channels, num_classes)
         nn.init.trunc_normal_(self.fc.weight, std=0.02)
         nn.init.zeros_(self.fc.bias)
@@ -101,9 +100,7 @@ class MultiLabelExitHead(BaseModule):
             )
 
     def _add_map(self, in_channels: int) -> None:
-        weight = self.map_loss_weight
-        if not (isinstance(weight, Real) and weight >= 0):
-            raise ValueError(f'map_loss_weight must be >= 0, got {weight!r}')
+        check_weight('map_loss_weight', self.map_loss_weight)
         if self.map_classes < 2:
             raise ValueError(
                 'a map tells classes apart, so num_classes must be >= 2, or '

@@ -23,6 +23,7 @@ from .record import (
 from .rotary import RotarySteps, rotary_angles, rotate
 from .settings import (
     check_rate,
+    check_weight,
     check_whole,
     holding,
     in_evaluation,
@@ -67,6 +68,7 @@ __all__ = [
     'find_observed',
     'gather_tokens',
     'check_rate',
+    'check_weight',
     'check_whole',
     'holding',
     'in_evaluation',

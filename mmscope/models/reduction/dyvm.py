@@ -68,8 +68,8 @@ class DyVM(TokenReduction):
         block_keep_ratio (float): Share R in (0, 1] of the directions that
             training aims at; evaluation decides by the image. Defaults to
             0.8.
-        ratio_weight (float): Weight of the two ratio losses, >= 0. Defaults
-            to 10.
+        ratio_weight (float): Weight of the two ratio losses, finite and
+            >= 0. Defaults to 10.
 
     Raises:
         ValueError: If an argument is outside its range.

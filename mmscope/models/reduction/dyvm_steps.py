@@ -201,7 +201,8 @@ class MaskingSteps(DyVMSteps):
         decision = self.decide(s, sequence)
         self.decisions.append(decision)
         frozen = freeze(sequence, self.backbone)
-        hard = decision.detach()
+        # An image of NaN keeps nothing; the mask spreads its NaN.
+        hard = decision.detach().nan_to_num(0.0)
         order = ranking(hard)
         places = self.backbone.summary_tokens.places_of(hard.sum(1).long())
         sequence = arrange(sequence, order, places)

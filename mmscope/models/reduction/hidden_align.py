@@ -79,7 +79,7 @@ class HiddenAlign(TokenReduction):
             max(0, y), ungated, both directions). Defaults to
             'backward_gated'.
         round_even (bool): Keep an even number of patches, as the released
-            code does. Defaults to True.
+            code does, but never 0: of one the one stays. Defaults to True.
 
     Raises:
         ValueError: If an argument is outside its set or range.
@@ -128,7 +128,7 @@ class HiddenAlign(TokenReduction):
 
         Returns:
             int: ceil(keep_ratio * M), the next lower even number with
-            ``round_even``; M where the ratio is 1.
+            ``round_even`` (1 where that is 0); M where the ratio is 1.
         """
         if self.keep_ratio == 1:
             return patches

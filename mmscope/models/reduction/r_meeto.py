@@ -36,8 +36,9 @@ class RMeeTo(TokenReduction):
     mixer output of the block before; it and the residual stream become means
     weighted by sizes. The same in training and in evaluation, without a
     parameter: released weights load. ``record.reductions`` has a
-    ``group_of_input`` for each merge. docs/token_reduction.md says where the
-    released code does something else.
+    ``group_of_input`` for each merge that takes something away: one that
+    finds a single patch left makes no entry. docs/token_reduction.md says
+    where the released code does something else.
 
     Example::
 

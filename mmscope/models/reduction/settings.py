@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from mmscope.models.layers import is_number
@@ -48,9 +49,9 @@ def probability(name: str, value: float) -> float:
 
 
 def weight(name: str, value: float) -> float:
-    """Return the weight of a loss, a number >= 0."""
-    if not (is_number(value) and value >= 0):
-        raise ValueError(f'{name} must be >= 0, got {value!r}')
+    """Return the weight of a loss, a finite number >= 0."""
+    if not (is_number(value) and 0 <= value < math.inf):
+        raise ValueError(f'{name} must be >= 0 and finite, got {value!r}')
     return value
 
 

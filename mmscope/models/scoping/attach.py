@@ -11,6 +11,7 @@ from mmengine.dist import is_distributed
 from torch import nn
 
 from mmscope.models.layers import unwrap_model
+from mmscope.models.layers.settings import one_thread
 from mmscope.models.scoping.checks import check_temperature, check_threshold
 from mmscope.models.scoping.gate import ExitHeadGate, Gate, HostGate
 from mmscope.models.scoping.host_path import check_path
@@ -131,6 +132,9 @@ def decided_by(backbone: TwoStage, gate: Gate | None) -> Iterator[None]:
 def at_threshold(model: nn.Module, eta: float | None) -> Iterator[TwoStage]:
     """Let a model decide by another exit threshold for a while.
 
+    The threshold is the model's, so that of all threads: one thread may use
+    the model meanwhile, others need a copy (``copy.deepcopy``).
+
     Args:
         model (nn.Module): Host model, wrapped or not, or the backbone.
         eta (float | None): η; None lets nobody exit and asks nobody.
@@ -141,18 +145,20 @@ def at_threshold(model: nn.Module, eta: float | None) -> Iterator[TwoStage]:
     Raises:
         ValueError: If the model has no two-stage backbone, or η is invalid.
         RuntimeError: If weights are sharded (FSDP, ZeRO-3), and a gate or
-            ``refine_coverage`` decides what a rank runs.
+            ``refine_coverage`` decides what a rank runs; if another thread
+            is inside here, or runs an engine on the model.
     """
     backbone = find_backbone(model)
-    before = backbone.exit_threshold
     # A walk over all parameters, which a process alone need not take.
     if is_distributed():
         _refuse_sharded(model, backbone, eta)
-    backbone.exit_threshold = eta
-    try:
-        yield backbone
-    finally:
-        backbone.exit_threshold = before
+    with one_thread(backbone):
+        before = backbone.exit_threshold
+        backbone.exit_threshold = eta
+        try:
+            yield backbone
+        finally:
+            backbone.exit_threshold = before
 
 
 def _is_sharded(model: nn.Module) -> bool:

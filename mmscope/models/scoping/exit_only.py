@@ -11,6 +11,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmscope.models.backbones.arguments import check_choice
+from mmscope.models.backbones.embedding import check_batch
+from mmscope.models.layers import in_evaluation, is_observed
 from mmscope.models.scoping.feature_levels import find_levels
 from mmscope.models.scoping.half_size import HalfSize, read_out
 from mmscope.models.scoping.stages import (
@@ -50,6 +52,12 @@ class ExitOnly(TwoStage, BaseModule):
     run. Statistics of batch norm follow the full pass alone: the coarse pass
     reads them, as it will in evaluation.
 
+    In evaluation with ``exit_threshold=None`` the full pass alone runs,
+    unless somebody observes: observers (metrics, sweeps) get the record, and
+    pay the costs, of both passes. ``last_exit`` of a full pass alone says
+    that nobody exited; of the coarse pass, which was left out, it has a grid
+    of (0, 0) and no tokens.
+
     Weights of the wrapped backbone are ``backbone.*`` inside, so ``init_cfg``
     of the inner backbone works as ever; a checkpoint of the plain backbone
     also loads into the wrapper itself.
@@ -73,7 +81,8 @@ class ExitOnly(TwoStage, BaseModule):
         backbone (dict): Of the host, or with the prefix of another one. It
             must take images of any size and give a tuple of maps; for
             'cls_token' the last entry may be a vector (B, D).
-        exit_threshold (float | None): η; None never exits. Defaults to None.
+        exit_threshold (float | None): η; None never exits, and looks at full
+            size alone where nobody observes. Defaults to None.
         exit_head (dict | None): Multi-label head on the average of the last
             coarse map, and on its cells where the head has a map. Defaults
             to None.
@@ -132,16 +141,37 @@ class ExitOnly(TwoStage, BaseModule):
             full); or the maps of all levels, in the sizes of the full ones.
 
         Raises:
-            ValueError: See :meth:`forward_fine`.
+            TypeError: See :meth:`check_images`.
+            ValueError: See :meth:`check_images`, :meth:`forward_coarse` and
+                :meth:`forward_fine`.
         """
+        imgs = self.pad(imgs)
         if self.training:
             return self._train_outputs(imgs)
+        if self.exit_threshold is None and not is_observed(self):
+            return self._full_outputs(imgs)
         gated = self._gated(imgs, self.forward_coarse(imgs))
         return self.output(*gated, imgs.shape[-2:])
 
     def pad(self, imgs: Tensor) -> Tensor:
-        """Give images (B, C, H, W) as they are: any size fits."""
+        """Give images (B, C, H, W) as they are, if they are some."""
+        self.check_images(imgs)
         return imgs
+
+    def check_images(self, imgs: Tensor) -> None:
+        """Refuse input that is not a batch of images.
+
+        Raises:
+            TypeError: If it is no tensor.
+            ValueError: If rank, channels or dtype do not fit, or an image
+                has no pixel.
+        """
+        check_batch(imgs, self.in_channels)
+        if not min(imgs.shape[-2:]):
+            raise ValueError(
+                f'images of {imgs.shape[-2]} x {imgs.shape[-1]} pixels have '
+                'none: check what was loaded'
+            )
 
     def output(
         self, cls: Tensor, maps: tuple[Tensor, ...], size: Sequence[int]
@@ -170,10 +200,12 @@ class ExitOnly(TwoStage, BaseModule):
         Returns:
             CoarseStage: Its vector, the cells of its last map as tokens, and
             usable maps; nothing is more important than anything else.
+
+        Raises:
+            ValueError: If half the size is too small for the backbone.
         """
         height, width = imgs.shape[-2:]
-        with running_statistics(self.backbone):
-            outputs = self.backbone(self.halving.halve(imgs))
+        outputs = self._halved_outputs(imgs)
         last, maps = self.halving.fit(outputs, (height, width))
         vector, tokens, grid = read_out(last)
         return CoarseStage(
@@ -187,6 +219,26 @@ class ExitOnly(TwoStage, BaseModule):
                 [tokens.shape[1]], [None], image_size=(height, width)
             ),
         )
+
+    def _halved_outputs(self, imgs: Tensor) -> tuple[Tensor, ...]:
+        size = tuple(imgs.shape[-2:])
+        try:
+            with running_statistics(self.backbone):
+                return self.backbone(self.halving.halve(imgs))
+        except torch.cuda.OutOfMemoryError:
+            raise
+        # Whatever a backbone of another project says.
+        except Exception as error:
+            # If it does not take full size either, it says so itself.
+            with torch.no_grad(), in_evaluation(self.backbone):
+                self.backbone(imgs)
+            rows, columns = self.coarse_size(size)
+            raise ValueError(
+                'ExitOnly also looks at half the size, and half of '
+                f'{size[0]} x {size[1]} pixels, {rows} x {columns}, is too '
+                f'small for {type(self.backbone).__name__}: resize images to '
+                'more'
+            ) from error
 
     def forward_fine(
         self, imgs: Tensor, coarse: CoarseStage | None = None
@@ -242,6 +294,23 @@ class ExitOnly(TwoStage, BaseModule):
             image_size=size,
             full_tokens=last.side(height) * last.side(width),
         )
+
+    def _full_outputs(self, imgs: Tensor) -> tuple[Tensor, ...]:
+        """Run the full pass alone, where nobody may exit."""
+        fine = self.forward_fine(imgs)
+        nothing = fine.cls[:, None][:, :0]
+        size = imgs.shape[-2], imgs.shape[-1]
+        unseen = CoarseStage(
+            grid=(0, 0),
+            cls=fine.cls,
+            tokens=nothing,
+            embeddings=nothing,
+            importance=nothing[..., 0],
+            record=PassRecord([0], [None], image_size=size),
+        )
+        stay = fine.refined.new_zeros(len(imgs))
+        self._hand_out(self.exit_record(unseen, None, stay, fine))
+        return self.output(fine.cls, fine.maps, size)
 
     def _train_outputs(self, imgs: Tensor) -> tuple[Tensor, ...]:
         # Full size first: its update of running statistics must not come

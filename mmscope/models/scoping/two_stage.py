@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from mmscope.models.heads.confidence import CONFIDENCES
 from mmscope.models.layers import Observed, unwrap_model
 from mmscope.models.scoping.checks import check_threshold
 from mmscope.models.scoping.gate import (
@@ -63,7 +64,12 @@ class TwoStage(Observed):
     def _add_exit(
         self, exit_head: dict[str, Any] | None, exit_threshold: float | None
     ) -> None:
-        """Add the exit head, the last of all modules, and its gate."""
+        """Add the exit head, the last of all modules, and its gate.
+
+        Raises:
+            ValueError: If it is no config of a head that could judge what
+                this backbone reads out, or the threshold is invalid.
+        """
         if exit_head:
             if not isinstance(exit_head, dict) or 'type' not in exit_head:
                 raise ValueError(
@@ -71,12 +77,22 @@ class TwoStage(Observed):
                     "dict(type='mmscope.MultiLabelExitHead', "
                     f'num_classes=20), got {exit_head!r}'
                 )
-            self.exit_head = MODELS.build(
-                {'in_channels': self.summary_dims, **exit_head}
-            )
+            config = {'in_channels': self.summary_dims, **exit_head}
+            self._check_width(config)
+            self.exit_head = MODELS.build(config)
+            _check_meaning(self.exit_head)
             self._check_map(self.exit_head)
             self.gate = ExitHeadGate(self)
         self.exit_threshold = exit_threshold
+
+    def _check_width(self, exit_head: dict[str, Any]) -> None:
+        """Refuse a head for vectors of another width."""
+        if exit_head['in_channels'] != self.summary_dims:
+            raise ValueError(
+                f'exit_head has in_channels={exit_head["in_channels"]!r}, and '
+                f'{type(self).__name__} gives it vectors of '
+                f'{self.summary_dims} channels: leave in_channels out'
+            )
 
     def _check_map(self, exit_head: nn.Module) -> None:
         """Refuse a map that would read tokens of another width."""
@@ -232,6 +248,23 @@ class TwoStage(Observed):
         record = record.detached()
         _last_exits[self] = record
         self.deliver(record)
+
+
+def _check_meaning(exit_head: nn.Module) -> None:
+    """Refuse a head that offers the gate no kind of confidence.
+
+    The hosts' heads, whose meaning is known elsewhere, take tuples of
+    features, not the vectors that an exit head judges.
+    """
+    meaning = getattr(exit_head, 'meaning', None)
+    if meaning not in tuple(CONFIDENCES):
+        raise ValueError(
+            f'exit_head is a {type(exit_head).__name__}, which offers no kind '
+            f'of confidence (meaning: {meaning!r}): use '
+            "dict(type='mmscope.MultiLabelExitHead', num_classes=20), or a "
+            'head that maps vectors (B, D) to logits (B, C) and has an '
+            f'attribute meaning, one of {tuple(CONFIDENCES)}'
+        )
 
 
 def is_two_stage(model: nn.Module | type | str) -> bool:

@@ -10,7 +10,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from mmscope.models.layers import observe
+from mmscope.models.layers import check_weight, observe
 from mmscope.models.losses import (
     TrainsCoarseStage,
     exit_head_losses,
@@ -53,8 +53,8 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
         **kwargs (Any): Of mmseg's EncoderDecoder.
 
     Raises:
-        ValueError: If the backbone has no coarse stage, or a head has a loss
-            that cannot be split between the stages.
+        ValueError: If the backbone has no coarse stage, a head has a loss
+            that cannot be split between the stages, or the weight is invalid.
     """
 
     def __init__(
@@ -73,7 +73,9 @@ class EarlyExitEncoderDecoder(TrainsCoarseStage, EncoderDecoder):
             _refuse_own_loss(head)
         if exit_threshold is not None:
             attach_gate(self, exit_threshold)
-        self.coarse_loss_weight = coarse_loss_weight
+        self.coarse_loss_weight = check_weight(
+            'coarse_loss_weight', coarse_loss_weight
+        )
 
     def loss(
         self, inputs: Tensor, data_samples: list[Any]

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
-from mmscope.models import MambaScope, VisionMamba
+from mmscope.models import MambaScope, RMeeTo, VisionMamba
 from mmscope.models.layers import BidirectionalMamba
 
 ARCH = {'embed_dims': 16, 'num_layers': 4}
@@ -236,3 +237,31 @@ def test_bfloat16_autocast_stays_close_and_keeps_the_stream_in_float32():
         half = model(imgs)[0]
     assert half.dtype == torch.float32
     assert (half - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
+def test_images_of_another_dtype_than_the_weights_are_named(dtype):
+    imgs = torch.randn(2, 3, 64, 64).to(dtype)
+    with pytest.raises(ValueError, match=f'{dtype} meet .* of torch.float32'):
+        tiny().eval()(imgs)
+
+
+def test_autocast_takes_images_of_16_bits():
+    model, imgs = tiny().eval(), torch.randn(2, 3, 64, 64).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        assert model(imgs)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ('reduction', 'message'),
+    [
+        ('RMeeTo', r"reduction must be .*type='mmscope.RMeeTo'.*'RMeeTo'"),
+        (RMeeTo(), 'reduction must be None or a dict .*RMeeTo object'),
+        ({'merge_tokens': 3}, r"got {'merge_tokens': 3}"),
+        ({'type': nn.Identity}, 'is a Identity, not .*RMeeTo'),
+    ],
+    ids=['name', 'object', 'no type', 'no reduction'],
+)
+def test_what_is_no_reduction_is_named(reduction, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(reduction=reduction)

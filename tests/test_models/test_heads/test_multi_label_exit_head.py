@@ -61,6 +61,16 @@ def test_bad_arguments_are_named(options):
         MultiLabelExitHead(**{'num_classes': 3, 'in_channels': 8, **options})
 
 
+@pytest.mark.parametrize(
+    'name', ['loss_weight', 'distill_weight', 'map_loss_weight']
+)
+@pytest.mark.parametrize('value', [-1, float('nan'), float('inf'), 'a', True])
+def test_bad_weights_are_named(name, value):
+    told = f'^{name} must be a finite number >= 0, got {value!r}'
+    with pytest.raises(ValueError, match=told):
+        MultiLabelExitHead(3, 8, **{name: value})
+
+
 def trained_head(classes=4, **options):
     head = MultiLabelExitHead(classes, 8, **options)
     head.loss(COARSE, FINE, torch.eye(3, classes))

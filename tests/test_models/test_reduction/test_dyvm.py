@@ -230,6 +230,7 @@ def test_decisions_are_forced_on_dyvm_alone():
         ({'block_keep_ratio': -0.1}, 'block_keep_ratio must lie'),
         ({'token_keep_ratio': float('nan')}, 'got nan'),
         ({'ratio_weight': -1}, 'ratio_weight must be >= 0'),
+        ({'ratio_weight': float('inf')}, 'and finite, got inf'),
         ({'prune_layers': (3, 1)}, 'prune_layers must be ascending'),
         ({'prune_layers': (1, 1)}, 'without repeats'),
         ({'prune_layers': (0, 2)}, '1 or more'),

@@ -282,6 +282,21 @@ def test_registers_stay_woven_among_what_is_left():
     assert torch.equal(shown[kept], patches[..., 0][kept])
 
 
+@pytest.mark.parametrize('family', [VisionMamba, VideoMamba, MambaReg])
+@pytest.mark.parametrize('options', [{}, MAPS], ids=['vector', 'maps'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_an_image_that_is_not_finite_leaves_its_mates_alone(
+    family, options, value
+):
+    model, imgs = trained(make(family, **options)), images()
+    expected, _ = step(model, imgs)
+    imgs[1] = value
+    found, _ = step(model, imgs)
+    for one, other in zip(found, expected, strict=True):
+        assert not one[1].isfinite().any()
+        assert torch.equal(one[[0, 2, 3]], other[[0, 2, 3]])
+
+
 @pytest.mark.parametrize('options', [{}, MAPS], ids=['vector', 'maps'])
 def test_registers_train_as_they_infer(options):
     model = make(MambaReg, num_registers=3, cls_reduce=2, **options)

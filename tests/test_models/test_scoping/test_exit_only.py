@@ -65,6 +65,11 @@ OURS = {
     'out_type': 'featmap',
 }
 HEAD = {'type': 'mmscope.MultiLabelExitHead', 'num_classes': 3}
+HOST_HEAD = {
+    'type': 'mmpretrain.LinearClsHead',
+    'num_classes': 3,
+    'loss': {'type': 'mmpretrain.CrossEntropyLoss'},
+}
 
 
 def wrapped(backbone=RESNET, **options):
@@ -155,9 +160,9 @@ def test_vectors_are_the_average_of_the_last_map():
 def test_a_vector_is_taken_as_it_is():
     model = wrapped(VIT).eval()
     imgs = images()
-    with torch.no_grad():
+    with torch.no_grad(), observe(model) as records:
         assert torch.equal(model(imgs)[0], model.backbone(imgs)[-1])
-    record = model.last_exit
+    (record,) = records
     assert (record.grid, record.coarse_tokens) == ((1, 1), 1)
     assert record.added_tokens.tolist() == [1, 1, 1]
 
@@ -429,6 +434,14 @@ def test_backbones_that_cannot_be_wrapped_are_refused(backbone, message):
         ({'exit_threshold': 'high'}, r"got 'high' of type str"),
         ({'exit_threshold': float('nan')}, r'exit_threshold must be'),
         (
+            {'exit_head': {**HEAD, 'in_channels': 5}},
+            r'in_channels=5, and ExitOnly gives it vectors of 32 channels',
+        ),
+        (
+            {'exit_head': HOST_HEAD},
+            r'a LinearClsHead, which offers no kind of confidence',
+        ),
+        (
             {'exit_head': {**HEAD, 'num_classes': 0}},
             r'num_classes must be a whole number of at least 1',
         ),
@@ -495,3 +508,74 @@ def test_backbones_of_our_own_are_wrapped_from_outside():
         model(images())
     assert isinstance(model, ExitOnly)
     assert records == [model.last_exit]
+
+
+def calls_of(module):
+    """Sizes (H, W) that a module is run on from now on."""
+    sizes = []
+    module.register_forward_pre_hook(
+        lambda _, args: sizes.append(tuple(args[0].shape[-2:]))
+    )
+    return sizes
+
+
+@pytest.mark.parametrize('out_type', ['cls_token', 'featmap'])
+@pytest.mark.parametrize('head', [None, HEAD], ids=['no head', 'head'])
+@torch.no_grad()
+def test_without_a_threshold_the_full_pass_alone_runs(out_type, head):
+    model = wrapped(out_type=out_type, exit_head=head).eval()
+    sizes, imgs = calls_of(model.backbone), images()
+    alone = model(imgs)
+    record = model.last_exit
+    assert sizes == [(64, 96)]
+    assert (record.lengths, record.fine_lengths) == ([0], [6])
+    assert (record.grid, record.coarse_tokens) == ((0, 0), 0)
+    assert record.exited.tolist() == [False] * 3
+    assert record.added_tokens.tolist() == [6] * 3
+    with observe(model) as records:
+        both = model(imgs)
+    assert sizes[2:] == [(64, 96)]
+    assert len(sizes) == 3
+    assert records[0].coarse_tokens == 2
+    for one, other in zip(alone, both, strict=True):
+        assert torch.equal(one, other)
+
+
+@torch.no_grad()
+def test_half_of_a_small_image_is_refused_where_it_must_run():
+    # It halves its map three times behind a stride of 4, without padding.
+    vectors = {**CONVNEXT, 'out_indices': (3,), 'gap_before_final_norm': True}
+    model, imgs = wrapped(vectors).eval(), images(62, 62)
+    assert torch.equal(model(imgs)[0], model.backbone(imgs)[-1])
+    message = r'half of 62 x 62 pixels, 31 x 31, is too small for ConvNeXt'
+    model.exit_threshold = 0.0
+    for training in (False, True):
+        with pytest.raises(ValueError, match=message) as caught:
+            model.train(training)(imgs)
+        assert 'Kernel size' in str(caught.value.__cause__)
+        assert all(part.training == training for part in model.modules())
+
+
+@torch.no_grad()
+def test_what_the_plain_backbone_refuses_is_its_own_error():
+    model = wrapped(exit_threshold=0.0).eval()
+    with pytest.raises(RuntimeError, match='type'):
+        model(images().double())
+
+
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize(
+    ('imgs', 'error', 'message'),
+    [
+        ([torch.zeros(3, 64, 64)], TypeError, r'a tensor .* got list'),
+        (torch.zeros(3, 64, 64), ValueError, r'got \(3, 64, 64\)'),
+        (torch.zeros(1, 1, 64, 64), ValueError, r'\(B, 3, H, W\), got'),
+        (images().byte(), ValueError, r'floats, got torch.uint8'),
+        (torch.zeros(1, 3, 0, 64), ValueError, r'0 x 64 pixels have none'),
+    ],
+    ids=['list', 'rank', 'channels', 'uint8', 'no rows'],
+)
+def test_what_is_no_batch_of_images_is_refused(imgs, error, message, training):
+    model = wrapped(exit_threshold=0.0).train(training)
+    with pytest.raises(error, match=message):
+        model(imgs)

@@ -87,6 +87,16 @@ def test_the_coarse_weight_scales_the_coarse_losses_only(scenes):
         assert torch.allclose(totals[0.25][name], value * scale), name
 
 
+@pytest.mark.parametrize('value', [-1, float('nan'), '1', None, True])
+def test_a_bad_coarse_weight_is_named(value):
+    config = segmentation.segmentor()
+    config['coarse_loss_weight'] = value
+    init_default_scope('mmseg')
+    told = f'coarse_loss_weight must be a finite number >= 0, got {value!r}'
+    with pytest.raises(ValueError, match=told):
+        MODELS.build(ConfigDict(config))
+
+
 def test_an_all_ignore_mask_gives_a_finite_loss(scenes):
     model = build().train()
     data = batch(model, scenes)
