@@ -45,6 +45,8 @@ def ending_cleanly(hint: str = '') -> Iterator[None]:
             os.kill(os.getpid(), number)
             return
         got.append(number)
+        # Before we let go of what they are sending: they would complain.
+        _end_workers()
         raise Terminated
 
     main = threading.current_thread() is threading.main_thread()

@@ -77,7 +77,7 @@ def test_a_stopped_tool_ends_with_a_line_its_status_and_its_workers(
     (os.killpg if everybody else os.kill)(job.pid, number)
     _, error = job.communicate(timeout=60)
     assert job.returncode == status
-    assert error.splitlines() == [said]
+    assert error.splitlines() == [said], error
     deadline = time.monotonic() + 10
     while any(os.path.exists(f'/proc/{pid}') for pid in workers):
         assert time.monotonic() < deadline, 'a worker goes on'
