@@ -12,7 +12,7 @@ from mmscope.benchmark.models import NECKS
 from mmscope.benchmark.setting import DTYPES
 from mmscope.benchmark.subjects import EXIT_RATIOS
 from mmscope.cli.arguments import (
-    CfgOptions,
+    add_cfg_options,
     add_device,
     fraction,
     positive,
@@ -79,8 +79,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
     add('--checkpoint', **files, default=[], help=text)
     text = 'images of a config that are timed (default: 16)'
     add('--images', type=positive, default=16, help=text)
-    text = 'config overrides'
-    add('--cfg-options', nargs='+', action=CfgOptions, help=text)
+    add_cfg_options(parser)
     text = "time ViM's matrix products alone, too: the floor"
     add('--matmuls', action='store_true', help=text)
 

@@ -31,13 +31,13 @@ class ClassCheckHook(Hook):
 
     The number is compared before anything runs: of a classifier's head, of a
     segmentor's decode and auxiliary heads, of a detector's box and mask heads,
-    of the backbone's exit head. A COCO metric
-    must read the annotations of the data that it scores. Names are compared
-    when a checkpoint is loaded: the same names in another order, or partly
-    other names, mean that scores would be taken against wrong labels, which
-    a test and a resumed training refuse. A training that starts from these
-    weights warns, since fine-tuning may well have other classes. ``mmscope
-    train`` and ``mmscope test`` bring this hook; the hosts' own tools do not.
+    of the backbone's exit head. A COCO metric must read the annotations of the
+    data that it scores. Names are compared when a checkpoint is loaded: the
+    same names in another order, or partly other names, mean that scores would
+    be taken against wrong labels, which a test and a resumed training refuse.
+    A training that starts from these weights warns, since fine-tuning may well
+    have other classes. ``mmscope train`` and ``mmscope test`` bring this hook;
+    the hosts' own tools do not.
     """
 
     priority = 'VERY_HIGH'
@@ -117,9 +117,9 @@ def check_heads(
     if classes is None or not isinstance(model, nn.Module):
         return
     wrong = {
-        _config_key(name, cfg): head.num_classes
-        for name, head in model.named_modules()
-        if _is_counting(name, head) and head.num_classes != len(classes)
+        _config_key(name, cfg): number
+        for name, number in counting_heads(model)
+        if number != len(classes)
     }
     if not wrong:
         return
@@ -131,6 +131,25 @@ def check_heads(
         f'this data: --cfg-options {options}. For the classes of the model: '
         'check metainfo.classes and ann_file of the data set.'
     )
+
+
+def counting_heads(model: nn.Module) -> Iterator[tuple[str, int]]:
+    """Find decode, box, mask and exit heads with one output per class.
+
+    Args:
+        model (nn.Module): Searched at any depth. A classifier's own head has
+            no name that tells it from others, and is not among them.
+
+    Yields:
+        tuple[str, int]: Name of a head's module, and its classes.
+    """
+    for name, head in model.named_modules():
+        # One of several heads has a number behind its name.
+        parts = [part for part in name.split('.') if not part.isdigit()]
+        number = getattr(head, 'num_classes', None)
+        counts = parts and parts[-1] in HEADS and isinstance(number, int)
+        if counts and not getattr(head, 'class_agnostic', False):
+            yield name, number
 
 
 def class_mismatch(trained: Sequence[str], present: Sequence[str]) -> str:
@@ -175,17 +194,6 @@ def _datasets(runner: Runner) -> Iterator[Dataset]:
     for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
         if isinstance(loop, BaseLoop):
             yield loop.dataloader.dataset
-
-
-def _is_counting(name: str, module: nn.Module) -> bool:
-    """Whether it is a head with one output per class."""
-    parts = [part for part in name.split('.') if not part.isdigit()]
-    return (
-        bool(parts)
-        and parts[-1] in HEADS
-        and isinstance(getattr(module, 'num_classes', None), int)
-        and not getattr(module, 'class_agnostic', False)
-    )
 
 
 def _config_key(name: str, cfg: dict | None) -> str:

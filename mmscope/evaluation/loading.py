@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from contextlib import redirect_stdout
 from importlib import import_module
 
 import torch
@@ -25,8 +22,8 @@ from mmscope.runtime import (
     load_config,
     load_model_weights,
 )
-
-SPLITS = ('val', 'test')
+from mmscope.runtime.config import quiet_host
+from mmscope.runtime.exit_choice import SPLITS
 
 
 def open_config(path: str, cfg_options: dict | None = None) -> Config:
@@ -50,9 +47,7 @@ def enter_host(cfg: Config) -> None:
     cfg.setdefault('launcher', 'none')
     adapt_to_machine(cfg)
     scope = cfg.default_scope
-    # Remarks of the hosts on optional parts that nobody asks for here.
-    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    with quiet_host():
         register = import_module(f'{scope}.utils').register_all_modules
         register(init_default_scope=False)
     init_default_scope(scope)

@@ -94,14 +94,13 @@ def check_variants(model: nn.Module, variants: Iterable[Variant]) -> None:
         ValueError: See :meth:`Variant.applied`; or if a setting would decide
             nothing, because another one does or selection is off.
     """
-    everywhere: set[str] | None = None
+    idle = []
     for variant in variants:
         with variant.applied(model):
             backbone = unwrap_model(model).backbone
             _check_effect(backbone, variant.settings)
-            idle = _idle(backbone, variant.settings)
-            everywhere = idle if everywhere is None else everywhere & idle
-    if everywhere:
+            idle.append(_idle(backbone, variant.settings))
+    if everywhere := set.intersection(*idle) if idle else set():
         raise ValueError(
             f'{", ".join(sorted(everywhere))} would decide nothing in any of '
             'these variants: no block is scored where the image alone tells '

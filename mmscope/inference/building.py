@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import build_from_cfg
 from torch import nn
 
-from mmscope.datasets.class_check import HEADS as COUNTING_HEADS
+from mmscope.datasets.class_check import counting_heads
 from mmscope.errors import UserError
 from mmscope.evaluation.loading import build_model, enter_host
 from mmscope.models import TokenReduction, attach_gate, is_two_stage
@@ -25,7 +25,6 @@ NOTES = (
     *('cfg', 'dataset_meta', 'CLASSES', 'PALETTE', 'training'),
     *('init_cfg', 'is_init', 'selection'),
 )
-HEADS = {*COUNTING_HEADS}
 
 
 def build(cfg: Config, source: object) -> nn.Module:
@@ -76,23 +75,22 @@ def check_classes(model: nn.Module, names: Sequence, source: object) -> None:
     """Refuse names of classes that are not those of the model's heads.
 
     Args:
-        model (nn.Module): Its head and those of ``HEADS``, at any depth, are
-            looked at where they count classes.
+        model (nn.Module): Its head, where that counts classes, and its
+            :func:`counting_heads` are looked at.
         names (Sequence): By label; none are no mistake.
         source (object): Where they come from, for the message.
 
     Raises:
         UserError: With both numbers.
     """
-    for key, head in model.named_modules() if names else ():
-        count = getattr(head, 'num_classes', None)
-        # One of several heads has a number behind its name.
-        parts = [part for part in key.split('.') if not part.isdigit()]
-        if key != 'head' and not HEADS & {*parts[-1:]}:
-            continue
-        if getattr(head, 'class_agnostic', False):
-            continue
-        if isinstance(count, int) and count != len(names):
+    if not names:
+        return
+    heads = dict(counting_heads(model))
+    count = getattr(getattr(model, 'head', None), 'num_classes', None)
+    if isinstance(count, int):
+        heads['head'] = count
+    for key, count in heads.items():
+        if count != len(names):
             raise UserError(
                 f'{source}: dataset_meta.classes has {len(names)} names, '
                 f'but model.{key} is made for {count} classes: give one '

@@ -19,8 +19,12 @@ from mmscope.inference.intake import Ended, Intake, NotReady, Stream
 from mmscope.inference.reading import ImageFailure, ImageReader
 from mmscope.inference.refill import Refill
 from mmscope.inference.waiting import COARSE, FINE, PREDICT, Waiting
-from mmscope.models.layers import check_whole, is_number, unwrap_model
-from mmscope.models.layers.settings import one_thread
+from mmscope.models.layers import (
+    check_whole,
+    is_number,
+    one_thread,
+    unwrap_model,
+)
 from mmscope.visualization.image_files import loading_pipeline
 
 

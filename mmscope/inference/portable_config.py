@@ -12,8 +12,8 @@ from mmengine.config import Config
 
 from mmscope.errors import UserError
 from mmscope.registry import HOSTS
-from mmscope.runtime import drop_pretrained, type_name, walk
-from mmscope.runtime.exit_gate import GATE_HOOK
+from mmscope.runtime import drop_pretrained, walk
+from mmscope.runtime.exit_gate import all_gate_hooks
 
 from .foreign_config import check_types
 
@@ -44,9 +44,7 @@ def portable(cfg: Config) -> dict:
     """
     plain = _plain(cfg.to_dict() if hasattr(cfg, 'to_dict') else dict(cfg))
     kept = {key: plain[key] for key in KEPT if plain.get(key) is not None}
-    # All of them: who builds the model refuses two.
-    hooks = kept.get('custom_hooks', [])
-    kept['custom_hooks'] = [x for x in hooks if type_name(x) == GATE_HOOK]
+    kept['custom_hooks'] = all_gate_hooks(kept.get('custom_hooks'))
     loader = kept.get('test_dataloader')
     if loader:
         pipeline = loader['dataset'].get('pipeline', [])

@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,9 +91,7 @@ def check_host(cfg: Config) -> None:
             f'installed. {INSTALL_HINT}'
         )
     try:
-        # Remarks of the hosts on optional parts that nobody asks for here.
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
+        with quiet_host():
             import_module(f'{scope}.models')
     # They refuse a mmcv that they do not like by an AssertionError.
     except (ImportError, AssertionError) as error:
@@ -101,6 +99,14 @@ def check_host(cfg: Config) -> None:
             f'this config needs {HOSTS[scope]}, which cannot be imported '
             f'here ({type(error).__name__}: {error}). {INSTALL_HINT}'
         ) from error
+
+
+@contextmanager
+def quiet_host() -> Iterator[None]:
+    """Keep back what hosts say of optional parts that nobody asked for."""
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 def _host_of(model: dict) -> str | None:

@@ -28,6 +28,7 @@ from .settings import (
     holding,
     in_evaluation,
     is_number,
+    one_thread,
 )
 from .steps import NO_STEPS, PLAIN, Mixed, MixerPlan, Steps
 from .summary_tokens import SummaryTokens, places_between
@@ -73,6 +74,7 @@ __all__ = [
     'holding',
     'in_evaluation',
     'is_number',
+    'one_thread',
     'is_observed',
     'is_overwritten',
     'is_plain',

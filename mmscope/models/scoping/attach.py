@@ -10,8 +10,7 @@ from typing import Any
 from mmengine.dist import is_distributed
 from torch import nn
 
-from mmscope.models.layers import unwrap_model
-from mmscope.models.layers.settings import one_thread
+from mmscope.models.layers import one_thread, unwrap_model
 from mmscope.models.scoping.checks import check_temperature, check_threshold
 from mmscope.models.scoping.gate import ExitHeadGate, Gate, HostGate
 from mmscope.models.scoping.host_path import check_path

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmscope.models.backbones.arguments import check_choice
 from mmscope.models.backbones.embedding import check_batch
-from mmscope.models.layers import in_evaluation, is_observed
+from mmscope.models.layers import is_observed
 from mmscope.models.scoping.feature_levels import find_levels
 from mmscope.models.scoping.half_size import HalfSize, read_out
 from mmscope.models.scoping.stages import (
@@ -28,7 +28,6 @@ from mmscope.models.scoping.wrapping import (
     build_backbone,
     check_host,
     check_wrapped,
-    running_statistics,
 )
 from mmscope.registry import MODELS
 
@@ -205,7 +204,7 @@ class ExitOnly(TwoStage, BaseModule):
             ValueError: If half the size is too small for the backbone.
         """
         height, width = imgs.shape[-2:]
-        outputs = self._halved_outputs(imgs)
+        outputs = self.halving.look(self.backbone, imgs)
         last, maps = self.halving.fit(outputs, (height, width))
         vector, tokens, grid = read_out(last)
         return CoarseStage(
@@ -219,26 +218,6 @@ class ExitOnly(TwoStage, BaseModule):
                 [tokens.shape[1]], [None], image_size=(height, width)
             ),
         )
-
-    def _halved_outputs(self, imgs: Tensor) -> tuple[Tensor, ...]:
-        size = tuple(imgs.shape[-2:])
-        try:
-            with running_statistics(self.backbone):
-                return self.backbone(self.halving.halve(imgs))
-        except torch.cuda.OutOfMemoryError:
-            raise
-        # Whatever a backbone of another project says.
-        except Exception as error:
-            # If it does not take full size either, it says so itself.
-            with torch.no_grad(), in_evaluation(self.backbone):
-                self.backbone(imgs)
-            rows, columns = self.coarse_size(size)
-            raise ValueError(
-                'ExitOnly also looks at half the size, and half of '
-                f'{size[0]} x {size[1]} pixels, {rows} x {columns}, is too '
-                f'small for {type(self.backbone).__name__}: resize images to '
-                'more'
-            ) from error
 
     def forward_fine(
         self, imgs: Tensor, coarse: CoarseStage | None = None

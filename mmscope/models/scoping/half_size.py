@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmscope.models.layers import in_evaluation
 from mmscope.models.scoping.feature_levels import FeatureLevel
 from mmscope.models.scoping.stages import halved
+from mmscope.models.scoping.wrapping import running_statistics
 
 
 class HalfSize:
@@ -43,6 +46,30 @@ class HalfSize:
         below = max(2 * rows - height, 0)
         right = max(2 * columns - width, 0)
         return halved(F.pad(imgs, (0, right, 0, below)))
+
+    def look(self, backbone: nn.Module, imgs: Tensor) -> tuple[Tensor, ...]:
+        """Run a backbone on halved images; running statistics stay.
+
+        Raises:
+            ValueError: If it takes the images, but not half their size.
+        """
+        try:
+            with running_statistics(backbone):
+                return backbone(self.halve(imgs))
+        except torch.cuda.OutOfMemoryError:
+            raise
+        # Whatever a backbone of another project says.
+        except Exception as error:
+            # If it does not take full size either, it says so itself.
+            with torch.no_grad(), in_evaluation(backbone):
+                backbone(imgs)
+            height, width = imgs.shape[-2:]
+            rows, columns = self.size_of((height, width))
+            raise ValueError(
+                'ExitOnly also looks at half the size, and half of '
+                f'{height} x {width} pixels, {rows} x {columns}, is too small '
+                f'for {type(backbone).__name__}: resize images to more'
+            ) from error
 
     def fit(
         self, outputs: Sequence[Tensor], size: Sequence[int]
