@@ -48,7 +48,6 @@ endif
 
 # All hosts are tested.
 test: OPS = 1
-test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 

@@ -1,10 +1,14 @@
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+# Tests share the cores, and fork: OpenMP waits for ever in the fork of a
+# process that had several threads. Read when torch is imported.
+os.environ['OMP_NUM_THREADS'] = '1'
 # Helpers of several rooms, importable as `builders`.
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -13,7 +13,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from mmscope.inference.rows import Row
 
 SETTINGS = b'mmscope'
 FIX = "pip install 'mmscope[infer]' (or pyarrow)"
+_locks: WeakSet[IO[str]] = WeakSet()
 
 
 class PartFiles:
@@ -68,10 +70,11 @@ class PartFiles:
             [(name, _type(pyarrow, kind)) for name, kind in columns.items()],
             {SETTINGS: json.dumps(settings, sort_keys=True)},
         )
-        for left in self.folder.glob('.part-*'):
-            left.unlink()
-        for path in self.paths():
-            self._check(path)
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     def paths(self) -> list[Path]:
         """List the files, in the order in which they were written."""
@@ -120,6 +123,12 @@ class PartFiles:
         """Let another process add to the folder."""
         self._lock.close()
 
+    def _begin(self) -> None:
+        for left in self.folder.glob('.part-*'):
+            left.unlink()
+        for path in self.paths():
+            self._check(path)
+
     def _check(self, path: Path) -> None:
         """Refuse a file that was made otherwise."""
         try:
@@ -163,9 +172,10 @@ class NameSet:
         return place < len(self._keys) and self._keys[place] == key
 
 
-def _locked(folder: Path) -> Any:
+def _locked(folder: Path) -> IO[str]:
     # The kernel lets go of the lock of a process that was killed.
     lock = (folder / '.lock').open('w')
+    _locks.add(lock)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -175,6 +185,16 @@ def _locked(folder: Path) -> Any:
             'another --out'
         ) from None
     return lock
+
+
+def _let_go() -> None:
+    # A lock is one with its copies in forked processes, which outlive, if for
+    # a moment, a process that is killed.
+    for lock in [*_locks]:
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _type(arrow: Any, kind: str) -> Any:
