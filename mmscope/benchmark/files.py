@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mmscope.errors import UserError
+from mmscope.whole_files import write_whole
 
 T = TypeVar('T')
 # Facts by name, see :func:`mmscope.benchmark.setting.describe_setting`.
@@ -38,12 +38,8 @@ def write_json(path: str | Path, content: Any) -> None:
         path (str | Path): JSON file; its folder is made.
         content (Any): Of dataclasses, dicts, lists, numbers and text.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
     text = json.dumps(plain(content), indent=1, allow_nan=False)
-    part.write_text(f'{text}\n', encoding='utf-8')
-    os.replace(part, path)
+    write_whole(path, f'{text}\n')
 
 
 def read_json(

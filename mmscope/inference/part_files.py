@@ -8,23 +8,21 @@ done.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
-from weakref import WeakSet
+from typing import Any
 
 import numpy as np
 
 from mmscope.errors import UserError
 from mmscope.inference.image_names import name_key
 from mmscope.inference.rows import Row
+from mmscope.runtime.folder_lock import FolderLock
 
 SETTINGS = b'mmscope'
 FIX = "pip install 'mmscope[infer]' (or pyarrow)"
-_locks: WeakSet[IO[str]] = WeakSet()
 
 
 class PartFiles:
@@ -60,7 +58,12 @@ class PartFiles:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self.folder)
+            self._lock = FolderLock(self.folder)
+        except BlockingIOError:
+            raise UserError(
+                f'another process is writing to {folder}: wait for it, or '
+                'name another --out'
+            ) from None
         except OSError as error:
             raise UserError(
                 f'no table can be written to {folder} ({error}): name '
@@ -170,31 +173,6 @@ class NameSet:
         key = np.uint64(name_key(name))
         place = np.searchsorted(self._keys, key)
         return place < len(self._keys) and self._keys[place] == key
-
-
-def _locked(folder: Path) -> IO[str]:
-    # The kernel lets go of the lock of a process that was killed.
-    lock = (folder / '.lock').open('w')
-    _locks.add(lock)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise UserError(
-            f'another process is writing to {folder}: wait for it, or name '
-            'another --out'
-        ) from None
-    return lock
-
-
-def _let_go() -> None:
-    # A lock is one with its copies in forked processes, which outlive, if for
-    # a moment, a process that is killed.
-    for lock in [*_locks]:
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 def _type(arrow: Any, kind: str) -> Any:

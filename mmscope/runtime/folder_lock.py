@@ -1,0 +1,57 @@
+"""A folder that one process at a time writes to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+from weakref import WeakSet
+
+_files: WeakSet[IO[str]] = WeakSet()
+
+
+class FolderLock:
+    """Holds a folder until it is closed or the process ends, if by a kill.
+
+    Args:
+        folder (str | Path): One that exists; ``.lock`` stays in it.
+
+    Raises:
+        BlockingIOError: If another process, or another lock of this one,
+            holds it.
+        OSError: If the folder cannot be written to, or its file system knows
+            no locks.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._path = Path(folder) / '.lock'
+        self._file = self._path.open('w')
+        _files.add(self._file)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise
+
+    def holds(self) -> bool:
+        """Tell whether the folder is still the one that was locked."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._file.fileno()))
+
+    def close(self) -> None:
+        """Let another one have it."""
+        self._file.close()
+
+
+def _let_go() -> None:
+    # A lock is one with its copies in forked processes, which outlive, if for
+    # a moment, a process that is killed.
+    for file in [*_files]:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
