@@ -11,7 +11,7 @@ import mmscope
 
 # Lowest first; rooms of one line do not import each other.
 ORDER = (
-    ('ops', 'registry', 'errors', 'testing', 'version'),
+    ('ops', 'registry', 'errors', 'testing', 'version', 'whole_files'),
     ('models.layers', 'models.necks'),
     ('models.heads', 'models.reduction'),
     ('models.backbones',),

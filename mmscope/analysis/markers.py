@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmscope.whole_files import write_whole
+
 
 def markers(tool: str) -> tuple[str, str]:
     """Name the lines between which a tool writes."""
@@ -41,7 +43,7 @@ def update_document(
     old = path.read_text()
     new = replace_between(old, tool, report, str(path))
     if not check:
-        path.write_text(new)
+        write_whole(path, new)
     elif new != old:
         raise ValueError(
             f'{path} is out of date; run this command without --check'

@@ -16,6 +16,7 @@ from mmscope.cli.arguments import tool_parser
 from mmscope.errors import UserError, user_errors
 from mmscope.runtime import read_config
 from mmscope.runtime.configs import config_names, configs_folder, find_config
+from mmscope.whole_files import drafted
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -73,5 +74,5 @@ def _bases(file: Path) -> list[Path]:
 def _copy(source: Path, copy: Path) -> None:
     if copy.exists() and copy.read_bytes() != source.read_bytes():
         raise UserError(f'{copy} exists and differs: name another folder')
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, copy)
+    with drafted(copy) as draft:
+        shutil.copyfile(source, draft)

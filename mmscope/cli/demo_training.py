@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 
 from mmscope.evaluation.loading import open_config
 from mmscope.runtime import StepSeedHook, latest_checkpoint
+from mmscope.whole_files import write_whole
 
 CONFIG = 'ade20k/mambascope_ti_upernet'
 DONE = 'demo_recipe.json'
@@ -114,9 +115,13 @@ def train(cfg: Config, recipe: dict[str, Any]) -> Path:
     folder = Path(cfg.work_dir)
     mark, text = folder / DONE, json.dumps(recipe, indent=1, default=str)
     if mark.is_file() and mark.read_text() != text:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(text)
+        # Renamed first: a half removed one has no mark.
+        old = folder.with_name(f'.{folder.name}.old')
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        shutil.rmtree(old)
+    if not mark.is_file():
+        write_whole(mark, text)
     last = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
     if zipfile.is_zipfile(last):
         print(f'  finished before: {last}')

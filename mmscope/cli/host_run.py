@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from mmengine.config import Config
@@ -16,6 +17,7 @@ from mmscope.datasets.coco_metric import check_evaluators
 from mmscope.errors import user_errors
 from mmscope.models.layers import unwrap_model
 from mmscope.runtime import (
+    alone_in,
     check_host,
     disk_errors,
     leaving_together,
@@ -80,5 +82,6 @@ def _run(
             model = unwrap_model(runner.model)
             if unused := load_model_weights(model, cfg.load_from):
                 runner.logger.warning(unused)
-    with user_errors(), disk():
+    alone = alone_in(cfg.work_dir) if task == 'train' else nullcontext()
+    with user_errors(), disk(), alone:
         getattr(runner, task)()

@@ -21,6 +21,7 @@ from mmscope.cli.arguments import add_check, tool_parser
 from mmscope.cli.get_flops import count
 from mmscope.cli.get_flops import parse_args as flops_args
 from mmscope.runtime.configs import config_names, configs_folder
+from mmscope.whole_files import write_whole
 
 PAPER = {
     'Title': 'MambaScope: Coarse-to-Fine Scoping for Efficient Vision Mamba',
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
         if not path.is_file() or path.read_text() != text
     ]
     for path in [] if args.check else stale:
-        path.write_text(files[path])
+        write_whole(path, files[path])
     if args.check and stale:
         sys.exit(f'error: not up to date: {", ".join(map(str, stale))}')
     print(f'{len(files)} files, {len(stale)} of them new')

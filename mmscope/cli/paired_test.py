@@ -29,6 +29,7 @@ from mmscope.evaluation.paired_test import (
     format_tests,
     paired_test,
 )
+from mmscope.whole_files import write_whole
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         tests = run_tests(args)
         if args.json:
             text = json.dumps([asdict(test) for test in tests], indent=1)
-            Path(args.json).write_text(text + '\n')
+            write_whole(args.json, text + '\n')
         table = format_tests(tests)
         if args.insert:
             place = f'paired_test {args.section or ""}'.rstrip()

@@ -20,6 +20,7 @@ import torch
 from mmscope.benchmark.memory import memory_method, peak_growth
 from mmscope.cli.arguments import tool_parser
 from mmscope.registry import MODELS
+from mmscope.whole_files import write_whole
 
 MIB = 2**20
 RUN = 'from mmscope.cli.step_memory import main; main()'
@@ -109,4 +110,4 @@ def main(argv: list[str] | None = None) -> None:
     page += FOOT.format(torch=torch.__version__)
     print(page)
     if args.out:
-        args.out.write_text(page)
+        write_whole(args.out, page)

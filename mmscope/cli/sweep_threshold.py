@@ -36,6 +36,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import msgspec
 import torch
@@ -69,6 +70,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from mmscope.models import is_two_stage
     from mmscope.runtime import disk_errors, ending_cleanly
     from mmscope.visualization import curve_figure, save
+    from mmscope.whole_files import write_whole
 
 
 def run(args: argparse.Namespace) -> SweepResult:
@@ -114,13 +116,26 @@ def check_first(args: argparse.Namespace, model: nn.Module) -> None:
             f'{args.config} has no early exit, so there is no threshold to '
             'choose: leave out --target-flops and --max-drop'
         )
-    if args.save_threshold and Path(args.save_threshold).is_dir():
-        raise UserError(
-            f'--save-threshold {args.save_threshold} is a folder: name a '
-            'file in it, such as eta.json'
-        )
+    for option in 'save_threshold', 'json':
+        file = Path(getattr(args, option) or '-')
+        if file.is_dir():
+            raise UserError(
+                f'--{option.replace("_", "-")} {file} is a folder: name a '
+                'file in it, such as eta.json'
+            )
+        # '-' is no file, nor is a pipe.
+        if file.is_file() or (str(file) != '-' and not file.exists()):
+            check_writable(file.parent)
     if args.out_dir:
-        Path(args.out_dir).mkdir(parents=True, exist_ok=True)
+        check_writable(Path(args.out_dir))
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to."""
+    with disk_errors(folder, 'Name another place, or make room.'):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
 
 
 def build_loaders(
@@ -197,8 +212,8 @@ def keep(args: argparse.Namespace, result: SweepResult) -> None:
     if args.out_dir:
         folder = Path(args.out_dir)
         result.to_json(folder / 'sweep.json')
-        result.rows.to_csv(folder / 'sweep.csv', index=False)
-        (folder / 'sweep.md').write_text(result.table() + '\n')
+        write_whole(folder / 'sweep.csv', result.rows.to_csv(index=False))
+        write_whole(folder / 'sweep.md', result.table() + '\n')
     if args.json and args.json != '-':
         result.to_json(args.json)
 

@@ -39,6 +39,7 @@ from mmscope.models.backbones.weights_info import KEY, WeightsInfo
 from mmscope.models.layers import resize_pos_embed
 from mmscope.runtime.released import ROPE, SOURCES, Source, for_vitdet
 from mmscope.version import __version__
+from mmscope.whole_files import drafted
 
 # Where training scripts put the weights, best first.
 WEIGHT_KEYS = ('model', 'state_dict', 'module')
@@ -251,12 +252,12 @@ def _plain(value: Tensor) -> Tensor:
 def write(path: Path, content: dict) -> None:
     """Save into a folder that is made, or raise a UserError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('wb') as file:
-            torch.save(content, file)
-    except OSError as error:
+        with drafted(path) as draft:
+            torch.save(content, draft)
+    # What torch's own writer says of a full disk is a RuntimeError.
+    except (OSError, RuntimeError) as error:
         raise UserError(
-            f'{path} cannot be written: {error.strerror}: name another file'
+            f'{path} cannot be written: {error}: name another file'
         ) from error
 
 

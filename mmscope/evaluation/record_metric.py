@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
+from mmengine.logging import print_log
 
 from mmscope.analysis import SharedCostCounter
 from mmscope.analysis.costs import direction_count
 from mmscope.models import TokenBackbone
 from mmscope.models.layers import Record
+from mmscope.whole_files import drafted
 
 
 @dataclass
@@ -185,12 +187,24 @@ class RecordMetric(BaseMetric):
         """Average over the images of all processes; costs are in GMACs."""
         self.last_results = results
         if self.dump_path is not None:
-            Path(self.dump_path).parent.mkdir(parents=True, exist_ok=True)
-            rows = [asdict(result) for result in results]
-            dump(rows, self.dump_path, file_format='json')
+            self._dump(self.dump_path, results)
         return {
             name: math.fsum(getattr(one, key) for one in results)
             / len(results)
             / unit
             for name, (key, unit) in self.averages.items()
         }
+
+    def _dump(self, path: str, results: list[ImageStatistics]) -> None:
+        rows = [asdict(result) for result in results]
+        try:
+            with drafted(path) as draft:
+                dump(rows, str(draft), file_format='json')
+        except OSError as error:
+            # The scores of hours of testing shall not be lost with it.
+            print_log(
+                f'dump_path {path} cannot be written ({error}): the results '
+                'of single images are in last_results alone',
+                'current',
+                logging.ERROR,
+            )

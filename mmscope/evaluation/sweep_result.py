@@ -19,6 +19,7 @@ from mmscope.evaluation.tables import (
     from_records,
     to_records,
 )
+from mmscope.whole_files import write_whole
 
 # Further data-set scores; those that no row has are not shown.
 EXTRAS = (
@@ -100,8 +101,7 @@ class SweepResult:
         lines = ',\n  '.join(map(json.dumps, to_records(self.images)))
         text = text[: -len('\n}')] + f',\n "images": [\n  {lines}\n ]\n}}'
         if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(text + '\n')
+            write_whole(path, text + '\n')
         return text
 
     @classmethod

@@ -18,6 +18,7 @@ from .config import check_host, load_config, read_config, type_name, walk
 from .disk import disk_errors
 from .exit_choice import ExitChoice, result_sentence
 from .exit_gate import gate_hooks, set_exit_threshold
+from .folder_lock import alone_in
 from .processes import ending_cleanly, leaving_together
 from .step_seed import StepSeedHook
 from .tta import use_tta
@@ -26,6 +27,7 @@ __all__ = [
     'ExitChoice',
     'StepSeedHook',
     'adapt_to_machine',
+    'alone_in',
     'batch_note',
     'check_host',
     'check_pretrained',

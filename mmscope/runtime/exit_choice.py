@@ -14,6 +14,7 @@ from mmscope.analysis.costs import DIRECTIONS
 from mmscope.errors import UserError
 from mmscope.models.heads.confidence import ALL_CONFIDENCES
 from mmscope.models.scoping import check_temperature, check_threshold
+from mmscope.whole_files import write_whole
 
 KIND = 'mmscope.exit_threshold'
 TARGETS = {
@@ -121,10 +122,9 @@ class ExitChoice:
 
     def write(self, path: str | Path) -> None:
         """Write JSON into a file, whose folder is made."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         content = {'kind': KIND, **asdict(self)}
         text = json.dumps(content, indent=1, allow_nan=False)
-        Path(path).write_text(text + '\n')
+        write_whole(path, text + '\n')
 
     @classmethod
     def read(cls, path: str | Path) -> ExitChoice:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 from weakref import WeakSet
+
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+
+from mmscope.errors import UserError
 
 _files: WeakSet[IO[str]] = WeakSet()
 
@@ -45,6 +53,44 @@ class FolderLock:
     def close(self) -> None:
         """Let another one have it."""
         self._file.close()
+
+
+@contextmanager
+def alone_in(folder: str | Path) -> Iterator[None]:
+    """Keep a second training out of a work_dir, in the main process.
+
+    Where the file system knows no locks a warning is all.
+
+    Args:
+        folder (str | Path): One that exists.
+
+    Yields:
+        None: The block runs inside.
+
+    Raises:
+        UserError: If one is running there.
+    """
+    if not is_main_process():
+        yield
+        return
+    try:
+        lock = FolderLock(folder)
+    except BlockingIOError:
+        raise UserError(
+            f'another training writes to {folder}: wait for it, or name '
+            'another --work-dir'
+        ) from None
+    except OSError as error:
+        print_log(
+            f'{folder} cannot be locked ({error}): see to it that no second '
+            'training writes to it',
+            'current',
+            logging.WARNING,
+        )
+        yield
+        return
+    with closing(lock):
+        yield
 
 
 def _let_go() -> None:

@@ -147,6 +147,22 @@ def test_per_image_results_are_written(tmp_path):
     assert rows[1]['exited'] == 0
 
 
+def test_results_that_cannot_be_written_cost_no_score(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'mmscope.evaluation.record_metric.print_log',
+        lambda text, *rest: said.append(text),
+    )
+    (tmp_path / 'file').touch()
+    path = str(tmp_path / 'file' / 'exits.json')
+    metric, records = bound(dump_path=path)
+    records += [record([True, False], [0.9, 0.4])]
+    metric.process(None, batch('a', 'b'))
+    assert metric.evaluate(size=2)['early_exit/exit_ratio'] == 0.5
+    assert f'dump_path {path} cannot be written' in said[0]
+    assert len(metric.last_results) == 2
+
+
 def test_unbound_metric_names_the_hook():
     with pytest.raises(RuntimeError, match='ConfidenceGateHook'):
         EarlyExitMetric().process(None, batch('a'))

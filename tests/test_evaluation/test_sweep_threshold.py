@@ -1,7 +1,9 @@
 """The sweep tool and the comparison tool, from files to files."""
 
 import contextlib
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -86,6 +88,33 @@ def test_wrong_input_ends_in_a_sentence(sweep_tool, write_run, tmp_path):
         sweep_tool.main([config, checkpoint, '--split', 'val'])
     with pytest.raises(SystemExit, match='does not exist'):
         sweep_tool.main([config, str(tmp_path / 'none.pth')])
+
+
+@pytest.mark.parametrize('option', ['--out-dir', '--json', '--save-threshold'])
+def test_a_place_that_cannot_be_written_to_is_told_before_the_scoring(
+    sweep_tool, write_run, tmp_path, monkeypatch, option
+):
+    def closed(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+    def scored(*args):
+        raise AssertionError
+
+    tool = 'mmscope.cli.sweep_threshold'
+    monkeypatch.setattr(f'{tool}.TemporaryFile', closed)
+    monkeypatch.setattr(f'{tool}.score_split', scored)
+    run = [*write_run(), '--target-flops', '0.5', '--choose-on', 'test']
+    with pytest.raises(SystemExit, match='cannot be written: Read-only file'):
+        sweep_tool.main([*run, option, str(tmp_path / 'a')])
+
+
+@pytest.mark.parametrize('option', ['--json', '--save-threshold'])
+def test_a_folder_in_the_place_of_a_file_is_told(
+    sweep_tool, write_run, tmp_path, option
+):
+    run = [*write_run(), '--target-flops', '0.5', '--choose-on', 'test']
+    with pytest.raises(SystemExit, match=f'{option} .* is a folder'):
+        sweep_tool.main([*run, option, str(tmp_path)])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -82,15 +81,6 @@ def test_a_stopped_tool_ends_with_a_line_its_status_and_its_workers(
     while any(os.path.exists(f'/proc/{pid}') for pid in workers):
         assert time.monotonic() < deadline, 'a worker goes on'
         time.sleep(0.1)
-
-
-@pytest.fixture
-def small_files():
-    """No file may be longer than 64 KiB: a full disk for one process."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_named_with_what_is_free(tmp_path, small_files):

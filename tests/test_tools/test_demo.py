@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from types import SimpleNamespace
 
@@ -97,7 +98,7 @@ def trained(monkeypatch, tmp_path):
             pass
 
     def from_cfg(cfg):
-        resumed.append(cfg.load_from)
+        resumed.append(cfg.get('load_from'))
         return Runner()
 
     fake = SimpleNamespace(from_cfg=from_cfg)
@@ -121,6 +122,28 @@ def test_a_finished_training_is_not_repeated(trained):
     cfg, folder, resumed = trained
     assert train(cfg, {}) == folder / 'iter_4.pth'
     assert not resumed
+
+
+def test_a_removal_that_was_killed_leaves_no_other_training(
+    trained, monkeypatch
+):
+    from mmscope.cli import demo_training
+
+    cfg, folder, resumed = trained
+    demo_training.train(cfg, {'of': 'one recipe'})
+    remove = shutil.rmtree
+
+    def killed(path, ignore_errors=False):
+        if not ignore_errors:
+            (path / demo_training.DONE).unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, 'rmtree', killed)
+    with pytest.raises(KeyboardInterrupt):
+        demo_training.train(cfg, {'of': 'another'})
+    monkeypatch.setattr(shutil, 'rmtree', remove)
+    demo_training.train(cfg, {'of': 'another'})
+    assert resumed == [None]
 
 
 def test_a_last_checkpoint_that_was_cut_short_is_written_again(trained):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from PIL import Image
 
 from mmscope.models import MambaScope
 from mmscope.runtime import read_checkpoint
+from mmscope.runtime.folder_lock import FolderLock
 
 from .conftest import TOOLS, load_tool
 from .tiny import CONFIG, VIM_CONFIG, loss_curve, records, train_args
@@ -175,6 +177,13 @@ def test_missing_data_ends_in_one_sentence(tool, tmp_path, monkeypatch):
     monkeypatch.setenv('MMSCOPE_ADE20K', str(tmp_path / 'none'))
     with pytest.raises(SystemExit, match='error: ADE20K: .* does not exist'):
         tool.main(train_args(tmp_path))
+
+
+def test_a_second_training_in_a_work_dir_is_refused(tool, ade, tmp_path):
+    with closing(FolderLock(tmp_path)):
+        with pytest.raises(SystemExit, match='another training writes to'):
+            tool.main(train_args(tmp_path, options=['train_cfg.max_iters=2']))
+    assert not list(tmp_path.glob('*.pth'))
 
 
 def test_a_full_disk_ends_in_one_sentence(tool, ade, tmp_path):
