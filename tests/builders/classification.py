@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
 DIMS = 16
+# A name an experiment: runners live as long as the process, by name.
+numbers = itertools.count()
 COLOURS = {'blue': (40, 60, 200), 'green': (40, 200, 60), 'red': (200, 40, 60)}
 
 
@@ -91,7 +95,7 @@ def config(root, work_dir, model, epochs=2, seed=0, **overrides):
             'custom_hooks': [{'type': 'mmscope.ConfidenceGateHook'}],
             'log_level': 'WARNING',
             'randomness': {'seed': seed},
-            'experiment_name': f'test_{work_dir.name}_{id(work_dir)}_{seed}',
+            'experiment_name': f'test_{work_dir.name}_{next(numbers)}_{seed}',
             **overrides,
         }
     )

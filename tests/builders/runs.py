@@ -1,6 +1,9 @@
 """Configs and checkpoints of tiny models, as files."""
 
+import itertools
 from types import SimpleNamespace
+
+numbers = itertools.count()
 
 
 def short_training(work_dir, iters, visualizer, interval, seed=0):
@@ -31,7 +34,7 @@ def short_training(work_dir, iters, visualizer, interval, seed=0):
         'log_level': 'WARNING',
         'randomness': {'seed': seed},
         # Runners live as long as the process, by name.
-        'experiment_name': f'test_{work_dir.name}_{id(work_dir)}_{seed}',
+        'experiment_name': f'test_{work_dir.name}_{next(numbers)}_{seed}',
     }
 
 

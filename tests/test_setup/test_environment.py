@@ -94,8 +94,10 @@ def test_a_second_set_up_waits_for_the_first(tmp_path, capsys):
     thread = threading.Thread(target=second)
     with locked(tmp_path / 'lock'):
         thread.start()
-        thread.join(timeout=0.3)
+        deadline = time.monotonic() + 60
+        while 'waiting for another set-up' not in capsys.readouterr().out:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         order.append('first')
-    thread.join(timeout=5)
+    thread.join(timeout=60)
     assert order == ['first', 'second']
-    assert 'waiting for another set-up' in capsys.readouterr().out

@@ -80,9 +80,9 @@ record.put(Outcome('ops', 'good', DONE, 0.1))
 def test_the_whole_time_is_kept(start):
     begin = time.time()
     found, said = start(
-        "record.begin('ops', 'bad', 60.0)\ntime.sleep(60)", total_s=2.0
+        "record.begin('ops', 'bad', 60.0)\ntime.sleep(60)", total_s=5.0
     )
-    assert time.time() - begin < 30
+    assert time.time() - begin < 40
     assert found['bad'].state == OUT_OF_TIME
 
 
