@@ -27,6 +27,7 @@ from mmscope.evaluation.loading import open_config
 from mmscope.inference import from_pretrained
 from mmscope.inference.new_files import check_free, write_files
 from mmscope.inference.pretrained import CONFIG, WEIGHTS, model_files
+from mmscope.runtime import ending_cleanly
 from mmscope.visualization.image_files import class_meta
 
 METAFILE = 'metafile.yml'
@@ -82,6 +83,7 @@ def describe(model: nn.Module, name: str, digest: str) -> bytes:
     return text.encode()
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)

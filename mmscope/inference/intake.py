@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import queue
+import signal
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -192,14 +193,21 @@ class Stream(Intake):
 def _start_worker(reader: ImageReader) -> None:
     global _reader
     _reader = reader
+    # Ctrl-C goes to all processes of a terminal; the parent ends its own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Processes share the cores already.
     torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
+    parent = os.getppid()
+    Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    # One that is killed cannot end its processes.
-    connection.wait([multiprocessing.parent_process().sentinel])
+def _end_with_parent(parent: int) -> None:
+    # One that is killed cannot end its processes. What it forked meanwhile
+    # may hold the sentinel open; a fork server is no parent that is killed.
+    sentinel = multiprocessing.parent_process().sentinel
+    while os.getppid() == parent:
+        if connection.wait([sentinel], timeout=1):
+            break
     os._exit(1)
 
 

@@ -1,4 +1,9 @@
-"""Files of a folder that are all there in the end, or none, and are new."""
+"""Files of a folder that are all there in the end, or none, and are new.
+
+The first of them is written last and gets its name last: where it is, all
+are. A process that is killed earlier leaves its draft as a mark, by which the
+next one knows what it may remove.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +20,27 @@ def check_free(folder: str | Path, names: Iterable[str]) -> None:
 
     Args:
         folder (str | Path): Where they shall lie.
-        names (Iterable[str]): Theirs.
+        names (Iterable[str]): Theirs; what a killed :func:`write_files` of
+            the same left is not in the way.
 
     Raises:
         UserError: Naming what is in the way.
     """
-    folder = Path(folder)
+    folder, names = Path(folder), [*names]
     if folder.exists() and not folder.is_dir():
         raise UserError(
             f'{folder} is a file, expected a folder: name another one, '
             'nothing was written'
         )
+    left = _leftovers(folder, names)
     # A link that leads nowhere is in the way, too.
-    if taken := [name for name in names if os.path.lexists(folder / name)]:
+    paths = [folder / name for name in names]
+    taken = [p.name for p in paths if os.path.lexists(p) and p not in left]
+    if taken:
+        told = ' and '.join(taken)
         raise UserError(
-            f'{folder} holds {" and ".join(taken)} already: choose another '
-            'folder, nothing was written'
+            f'{folder} holds {told} already: choose another folder, or move '
+            f'{told} away; nothing was written'
         )
 
 
@@ -39,25 +49,31 @@ def write_files(folder: str | Path, contents: dict[str, bytes]) -> Path:
 
     Args:
         folder (str | Path): Made where absent.
-        contents (dict[str, bytes]): By name, see :func:`check_free`.
+        contents (dict[str, bytes]): By name, see :func:`check_free`; the
+            first is what tells others that all are there.
 
     Returns:
         Path: The folder.
 
     Raises:
-        UserError: If they cannot be written; none of them is left.
+        UserError: If a file is in the way, or they cannot be written; none of
+            them is left.
     """
     folder = Path(folder)
+    check_free(folder, contents)
     is_new = not folder.exists()
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
+        _remove_leftovers(folder, [*contents])
+        for name in reversed(contents):
             written.append(_draft(folder, name))
-            written[-1].write_bytes(content)
-        for name in contents:
+            written[-1].write_bytes(contents[name])
+        for name in reversed(contents):
+            # Noted before it is done, as an interruption comes at any time;
+            # in front, as what goes last is the mark.
+            written.insert(0, folder / name)
             _draft(folder, name).rename(folder / name)
-            written.append(folder / name)
     except BaseException as error:
         # An interruption leaves nothing, either.
         with suppress(OSError):
@@ -72,6 +88,33 @@ def write_files(folder: str | Path, contents: dict[str, bytes]) -> Path:
             'another folder; nothing was written'
         ) from error
     return folder
+
+
+def _leftovers(folder: Path, names: list[str]) -> list[Path]:
+    """Find files to which a killed process gave their names already.
+
+    It gave none before all drafts were there, the first file's as the last
+    one, and their drafts are gone. A file of others has never had one.
+    """
+    first, *others = names
+    if os.path.lexists(folder / first) or not _draft(folder, first).exists():
+        return []
+    return [
+        folder / name
+        for name in others
+        if _is_plain(folder / name) and not _draft(folder, name).exists()
+    ]
+
+
+def _remove_leftovers(folder: Path, names: list[str]) -> None:
+    for left in _leftovers(folder, names):
+        left.unlink()
+    for name in reversed(names):
+        _draft(folder, name).unlink(missing_ok=True)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _draft(folder: Path, name: str) -> Path:

@@ -1,16 +1,18 @@
 """A table that grows by whole files, and survives a kill at any moment.
 
 ``results.parquet`` is a folder, which pandas, Polars, DuckDB and Spark read
-as one table. A part is written beside it, brought to the disk and renamed, so
-that it is there completely or not at all; what is there says which images are
-done.
+as one table, at any moment. A part is written beside the folder, brought to
+the disk and renamed, so that it is there completely or not at all; what is
+there says which images are done.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,20 +90,41 @@ class PartFiles:
 
         Args:
             rows (list[dict]): Its rows; it is one row group.
+
+        Raises:
+            UserError: If the folder is not the one that was opened any more;
+                nothing is written.
         """
         if not rows:
             return
+        self._check_held()
+        table = self._arrow.Table.from_pylist(rows, self._schema)
+        try:
+            with self._draft.open('wb') as file:
+                self._parquet.write_table(
+                    table, file, row_group_size=len(rows)
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            self._check_held()
+            self._draft.rename(self._next())
+        finally:
+            self._draft.unlink(missing_ok=True)
+        _sync(self.folder)
+
+    def _next(self) -> Path:
         paths = self.paths()
         number = int(paths[-1].stem[-6:]) + 1 if paths else 0
-        final = self.folder / f'part-{number:06}.parquet'
-        hidden = final.with_name(f'.{final.name}')
-        table = self._arrow.Table.from_pylist(rows, self._schema)
-        with hidden.open('wb') as file:
-            self._parquet.write_table(table, file, row_group_size=len(rows))
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.rename(final)
-        _sync(self.folder)
+        return self.folder / f'part-{number:06}.parquet'
+
+    def _check_held(self) -> None:
+        """Refuse a folder that another process may have locked by now."""
+        if not self._lock.holds():
+            raise UserError(
+                f'{self.folder}, or .lock in it, was removed or replaced '
+                'while this process wrote to it: nothing more is written; '
+                'let the folder be and start again, or name another --out'
+            )
 
     def columns(self, *names: str) -> Iterator[dict[str, list[Any]]]:
         """Read some columns, a file at a time.
@@ -127,8 +150,11 @@ class PartFiles:
         self._lock.close()
 
     def _begin(self) -> None:
-        for left in self.folder.glob('.part-*'):
+        folder = self.folder.resolve()
+        for left in folder.glob('.part-*'):
             left.unlink()
+        _remove_drafts(folder)
+        self._draft = _place_of_drafts(folder)
         for path in self.paths():
             self._check(path)
 
@@ -180,6 +206,38 @@ def _type(arrow: Any, kind: str) -> Any:
     if kind.startswith('list<'):
         return arrow.list_(_type(arrow, kind[len('list<') : -1]))
     return arrow.type_for_alias(kind)
+
+
+def _place_of_drafts(folder: Path) -> Path:
+    """Choose a file that can be renamed into a folder.
+
+    Best one beside it: Polars and DuckDB take what lies in it for rows.
+    """
+    # A folder that is removed and made anew has two owners for a moment.
+    number = os.getpid()
+    inside = folder / f'.part-{number}'
+    beside = folder.with_name(f'.{folder.name}.{number}.part')
+    try:
+        # Tried, as mounts of one device do not differ in anything else.
+        beside.touch()
+        beside.rename(inside)
+        inside.unlink()
+        return beside
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        return inside
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Remove what killed processes left beside a folder."""
+    # Exactly this folder's, not those of a.parquet.old beside a.parquet.
+    name = re.compile(rf'\.{re.escape(folder.name)}\.\d+\.part')
+    # Where nothing may be read or written, none of ours can lie.
+    with suppress(OSError):
+        for path in folder.parent.iterdir():
+            if name.fullmatch(path.name):
+                path.unlink()
 
 
 def _sync(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from concurrent.futures import Future
 from contextlib import closing
@@ -53,7 +54,8 @@ class EngineServer:
 
     Settings are the model's, and the server's thread has it until it is
     closed: everything else, ``model.test_step`` too, needs a copy of the
-    model (``copy.deepcopy``).
+    model (``copy.deepcopy``). Processes that are forked do not inherit the
+    thread: each makes a server of its own.
 
     Example::
 
@@ -91,6 +93,7 @@ class EngineServer:
             check_whole('max_pending', max_pending)
         self.max_pending = max_pending or engine.max_waiting
         self._engine = engine
+        self._process = os.getpid()
         self._intake = Intake(
             engine.reader, engine.num_workers, self.max_pending + 1
         )
@@ -127,9 +130,11 @@ class EngineServer:
         Raises:
             Overloaded: If ``max_pending`` requests wait already.
             UserError: If it is no image.
-            RuntimeError: If the server was closed, or has broken down.
+            RuntimeError: If the server was closed, has broken down, or is
+                another process's.
             ValueError: If the deadline is no number > 0.
         """
+        self._check_process()
         self._engine.reader.check_kind(image)
         request = Request(next(self._numbers))
         if deadline is not None:
@@ -149,10 +154,21 @@ class EngineServer:
 
         Raises:
             Overloaded: If ``max_pending`` requests wait already.
-            RuntimeError: If the server was closed, or has broken down.
+            RuntimeError: If the server was closed, has broken down, or is
+                another process's.
         """
+        self._check_process()
         with self._changing:
             self._check_room()
+
+    def _check_process(self) -> None:
+        # Before any lock: one that was held at a fork stays so in the child.
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                'the server is of the process that made it, '
+                f'{self._process}, and this is {os.getpid()}: make one after '
+                'the fork'
+            )
 
     def _check_room(self) -> None:
         if self._stopped is not None:
@@ -183,8 +199,11 @@ class EngineServer:
         """Answer what was asked, then stop.
 
         Waits until all is answered, but not where a future's callback calls
-        it: the rest is answered after that.
+        it: the rest is answered after that. Does nothing in a process that
+        was forked: the server goes on in the one that made it.
         """
+        if os.getpid() != self._process:
+            return
         with self._changing:
             goes_on = self._stopped is None
             self._stopped = self._stopped or 'it was closed'

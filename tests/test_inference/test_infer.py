@@ -192,21 +192,37 @@ def parts_of(out):
     return [*out.glob('part-*.parquet')]
 
 
-def test_a_stopped_run_says_so_and_keeps_what_it_had(run, tmp_path, capfd):
+def infer_at_a_terminal(*args):
+    os.setpgrp()
+    # Shells let jobs in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    infer(*args)
+
+
+@pytest.mark.parametrize(
+    ('number', 'name'),
+    [(signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')],
+)
+def test_a_stopped_run_says_so_and_keeps_what_it_had(
+    run, tmp_path, capfd, number, name
+):
     write_images(tmp_path, [(64, 64)] * 60)
     out = tmp_path / 'out.parquet'
     options = ['--rows-per-file', 4, '--coarse-batch', 4, '--workers', 1]
     child = multiprocessing.get_context('fork').Process(
-        target=infer, args=(run, tmp_path, out, *options)
+        target=infer_at_a_terminal, args=(run, tmp_path, out, *options)
     )
     child.start()
     while child.exitcode is None and not parts_of(out):
         time.sleep(0.002)
-    child.terminate()
+    workers = children_of(child)
+    os.killpg(child.pid, number)
     child.join()
-    assert child.exitcode == 143
-    said = 'stopped by SIGTERM: the same command goes on\n'
-    assert capfd.readouterr().err.endswith(said)
+    assert child.exitcode == 128 + number
+    error = capfd.readouterr().err
+    assert error.endswith(f'stopped by {name}: the same command goes on\n')
+    assert 'Traceback' not in error
+    wait_for_the_end_of(workers)
     assert 4 <= len(pandas.read_parquet(out)) < 60
 
 
@@ -225,13 +241,21 @@ def test_processes_end_with_the_one_that_was_killed(run, tmp_path):
         target=infer, args=(run, tmp_path, tmp_path / 'a', '--workers', 2)
     )
     child.start()
-    children = Path(f'/proc/{child.pid}/task/{child.pid}/children')
-    while len(workers := children.read_text().split()) < 2:
+    while len(workers := children_of(child)) < 2:
         time.sleep(0.002)
     child.kill()
     child.join()
+    wait_for_the_end_of(workers)
+
+
+def children_of(process):
+    path = f'/proc/{process.pid}/task/{process.pid}/children'
+    return Path(path).read_text().split()
+
+
+def wait_for_the_end_of(pids):
     deadline = time.monotonic() + 5
-    while any(Path(f'/proc/{pid}/cwd').exists() for pid in workers):
+    while any(Path(f'/proc/{pid}/cwd').exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

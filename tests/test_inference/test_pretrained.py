@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -539,6 +541,39 @@ def test_a_disk_that_is_full_at_the_metafile_leaves_nothing(
     with pytest.raises(SystemExit, match=message):
         main([file, str(tmp_path / 'published')])
     assert [*tmp_path.iterdir()] == [Path(file)]
+
+
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_publishing_that_was_stopped_can_be_done_again(
+    number, status, tmp_path
+):
+    from mmscope.cli.publish import main
+
+    file, folder = trained(tmp_path), tmp_path / 'published'
+
+    def stopped():
+        actual = Path.rename
+
+        def rename(path, target):
+            if WEIGHTS in path.name:
+                os.kill(os.getpid(), number)
+            return actual(path, target)
+
+        Path.rename = rename
+        main([file, str(folder)])
+
+    child = multiprocessing.get_context('fork').Process(target=stopped)
+    child.start()
+    child.join(60)
+    assert child.exitcode == status
+    assert folder.exists() == (number == signal.SIGKILL)
+    with pytest.raises(UserError, match='no model'):
+        mmscope.from_pretrained(folder, device='cpu')
+    main([file, str(folder)])
+    mmscope.from_pretrained(folder, device='cpu')
+    assert len([*folder.iterdir()]) == 3
 
 
 @pytest.mark.parametrize('place', ['file', 'file/model'])

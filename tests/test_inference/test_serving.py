@@ -1,5 +1,6 @@
 """Requests that come one by one are answered, refused or dropped."""
 
+import multiprocessing
 import threading
 import time
 
@@ -180,8 +181,6 @@ def test_a_callback_may_close_the_server(classifier, photos, blocked):
 
 
 def test_a_breakdown_is_told_to_everyone(classifier, photos, blocked):
-    import multiprocessing
-
     server = serving(classifier, num_workers=1)
     first = server.submit(photos[0])
     time.sleep(0.1)
@@ -209,3 +208,38 @@ def test_a_server_needs_a_bound_on_waiting(classifier):
     with serving(classifier) as server:
         with pytest.raises(ValueError, match='deadline'):
             server.submit('a.png', deadline=0)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_forked_process_is_told_that_the_server_is_not_its_own(
+    classifier, photos, workers
+):
+    """As under gunicorn --preload: nothing there would ever answer."""
+    ours, theirs = multiprocessing.Pipe()
+
+    def ask():
+        for call in (lambda: server.submit(photos[0], 1), server.check_room):
+            try:
+                theirs.send(call())
+            except RuntimeError as error:
+                theirs.send(str(error))
+        theirs.send(server.close())
+
+    child = multiprocessing.get_context('fork').Process(target=ask)
+    with serving(classifier, num_workers=workers) as server:
+        server.submit(photos[0]).result(10)
+        # A lock that another thread has for a moment.
+        with server._changing:
+            child.start()
+        try:
+            for _ in range(2):
+                assert ours.poll(10), 'it hangs'
+                assert 'make one after the fork' in ours.recv()
+            assert ours.poll(10), 'closing hangs'
+            assert ours.recv() is None
+            child.join(10)
+            assert child.exitcode == 0
+        finally:
+            child.kill()
+        # Nor has it closed this one.
+        assert server.submit(photos[1]).result(10).img_path == photos[1]
