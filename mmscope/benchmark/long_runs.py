@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -158,10 +157,13 @@ def _kill_at(command: list[str], out: Path, rows: int) -> None:
     child = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while child.poll() is None and 16 * _parts(out) < rows:
-        time.sleep(0.001)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    try:
+        while child.poll() is None and 16 * _parts(out) < rows:
+            time.sleep(0.001)
+    finally:
+        # Also where this process is stopped.
+        child.kill()
+        child.wait()
 
 
 def _parts(out: Path) -> int:

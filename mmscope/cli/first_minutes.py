@@ -19,18 +19,24 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmscope.benchmark.setting import describe_setting
 from mmscope.cli.arguments import tool_parser
 from mmscope.errors import UserError, user_errors
+from mmscope.runtime import ending_cleanly
+from mmscope.whole_files import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'docs/results/first_minutes.json'
 STACK = 'onedl'
+# Seconds in which a command that is stopped ends what it started.
+PATIENCE_S = 10.0
 # Lines of `make demo` that end a stage: of every version so far.
 MARKS = {
     'environment': rf'{STACK} environment .*\(\d+ s\)',
@@ -133,12 +139,17 @@ class Clock:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         ) as process:
-            for line in process.stdout:
-                lines.append(line)
-                for mark, pattern in (marks or {}).items():
-                    if re.match(pattern, line):
-                        self.note(mark)
+            try:
+                for line in process.stdout:
+                    lines.append(line)
+                    for mark, pattern in (marks or {}).items():
+                        if re.match(pattern, line):
+                            self.note(mark)
+                process.wait()
+            finally:
+                end_group(process)
         if process.returncode:
             said = ''.join(lines[-30:])
             raise UserError(f'{said}{shlex.join(words)} failed')
@@ -156,6 +167,26 @@ class Clock:
         kept = {k: v for k, v in os.environ.items() if k not in ours}
         cache = str(self.folder / 'cache')
         return {**kept, 'XDG_CACHE_HOME': cache, 'PYTHONUNBUFFERED': '1'}
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End what a command started, and itself.
+
+    By SIGTERM first: the set-up has commands in sessions of their own, and
+    ends them.
+
+    Args:
+        process (subprocess.Popen): Leads a session.
+    """
+    with suppress(ProcessLookupError):
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def time_clone(clock: Clock, commit: str, python: str) -> Path:
@@ -275,6 +306,7 @@ def page(runs: list[dict]) -> str:
     )
 
 
+@ending_cleanly()
 def main(argv: list[str] | None = None) -> None:
     """Measure, keep, and write the page."""
     args = parse_args(argv)
@@ -288,6 +320,5 @@ def main(argv: list[str] | None = None) -> None:
                 continue
             runs = [old for old in runs if old['commit'] != run['commit']]
             runs = sorted([*runs, run], key=lambda one: one['date'])
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(runs, indent=1) + '\n')
-            args.out.with_suffix('.md').write_text(page(runs))
+            write_whole(args.out, json.dumps(runs, indent=1) + '\n')
+            write_whole(args.out.with_suffix('.md'), page(runs))

@@ -16,7 +16,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import groupby, permutations
 from operator import itemgetter
 from pathlib import Path
@@ -114,8 +117,23 @@ def _place(
             new.parent.mkdir(parents=True, exist_ok=True)
             place(image, new)
     except BaseException:
-        _undo(begun, made)
+        with _undisturbed():
+            _undo(begun, made)
         raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM: a second one would break the undoing off."""
+    # Others may not, and get no signals.
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _undo(begun: list[tuple[Path, Path]], made: set[Path]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +65,64 @@ def write_scenes(
     }
     if root.exists() and _is_complete(root, recipe):
         return root
-    # Renamed when complete, so an interrupted run leaves no half data set.
-    draft = root.with_name(f'.{FOLDER}.part')
+    _clear(root.parent)
+    # Renamed when complete, so an interrupted run leaves no half data set;
+    # each process has its own.
+    draft = root.with_name(f'.{FOLDER}.{os.getpid()}.part')
     shutil.rmtree(draft, ignore_errors=True)
-    lines = []
-    for split, count in (('training', train), ('validation', val)):
-        lines += _write_split(draft, split, count, recipe)
-    (draft / CATEGORIES_FILE).write_text('\n'.join(lines) + '\n')
-    (draft / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + '\n')
-    shutil.rmtree(root, ignore_errors=True)
-    draft.rename(root)
+    try:
+        _write(draft, recipe)
+        _replace(root, draft)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return root
+
+
+def _clear(out: Path) -> None:
+    """Remove what writers left that were killed."""
+    ours = re.compile(rf'\.{FOLDER}(?:\.(\d+))?\.(?:part|old)')
+    for left in out.glob(f'.{FOLDER}.*'):
+        name = ours.fullmatch(left.name)
+        if name and not (name[1] and _is_alive(int(name[1]))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Of another user.
+        return True
+    return True
+
+
+def _write(root: Path, recipe: dict) -> None:
+    lines = []
+    for split, key in (('training', 'train'), ('validation', 'val')):
+        lines += _write_split(root, split, recipe[key], recipe)
+    (root / CATEGORIES_FILE).write_text('\n'.join(lines) + '\n')
+    (root / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + '\n')
+
+
+def _replace(root: Path, new: Path) -> None:
+    """Put a data set in the place of another.
+
+    That is renamed before it is removed: half of it would look foreign.
+    """
+    old = new.with_suffix('.old')
+    while new.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            root.rename(old)
+        try:
+            new.rename(root)
+        except OSError as error:
+            # Unless another writer was quicker, whose one is replaced.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_complete(root: Path, recipe: dict) -> bool:

@@ -109,12 +109,20 @@ def _compiled_here(library: Path) -> bool:
     )
     library.parent.mkdir(parents=True, exist_ok=True)
     with _alone(library.parent):
+        _clear(library.parent)
         if library.is_file():
             return False
         with TemporaryDirectory(dir=library.parent) as work:
             _compile(work)
             os.replace(Path(work) / library.name, library)
     return True
+
+
+def _clear(folder: Path) -> None:
+    """Remove what processes that were killed had begun to compile."""
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,24 +114,55 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Find the checkpoint that an interrupted training goes on from.
 
     MMEngine notes its path in ``last_checkpoint``. A run that is killed
-    while it writes leaves that note empty or absent, and the newest file
-    perhaps incomplete; a folder that was moved has a note of another place.
-    Then it is the newest complete file.
+    while it writes leaves that note damaged or absent, and the newest file
+    perhaps incomplete; in a folder that was moved or copied it is of another
+    place, where another run may be by now. So what lies in the folder itself
+    counts: the complete file of that name, then the one of the highest step.
+
+    Args:
+        work_dir (str | Path): Work directory of the training.
+
+    Returns:
+        str | None: Path; None if there is none.
     """
-    folder = Path(work_dir)
-    note = folder / 'last_checkpoint'
-    noted = note.read_text().strip() if note.is_file() else ''
+    folder, note = Path(work_dir), Path(work_dir) / 'last_checkpoint'
+    # What is damaged may be no text.
+    text = os.fsdecode(note.read_bytes()) if note.is_file() else ''
+    noted = Path(text.strip())
+    if noted.name and _is_whole(folder / noted.name):
+        return str(folder / noted.name)
+    if found := _furthest(folder):
+        return str(found)
+    # The `out_dir` of MMEngine's hook gets a folder of the same name.
+    same = noted.parent.name == Path(os.path.abspath(folder)).name
+    return str(noted) if noted.name and same and _is_whole(noted) else None
+
+
+def _is_whole(path: Path) -> bool:
     # A sharded checkpoint is a folder.
-    if noted and (Path(noted).is_dir() or zipfile.is_zipfile(noted)):
-        return noted
-    saved = [
-        path
-        for pattern in ('iter_*.pth', 'epoch_*.pth')
-        for path in folder.glob(pattern)
-        if zipfile.is_zipfile(path)
-    ]
-    newest = max(saved, key=lambda path: path.stat().st_mtime, default=None)
-    return None if newest is None else str(newest)
+    return os.path.isdir(path) or _is_whole_file(path)
+
+
+def _is_whole_file(path: Path) -> bool:
+    # `isfile` stands even what can be no path.
+    return os.path.isfile(path) and zipfile.is_zipfile(path)
+
+
+def _furthest(folder: Path) -> Path | None:
+    """Give the complete file of the highest step, by its name.
+
+    Steps and epochs cannot be compared: of them the newer file.
+    """
+    found = []
+    for kind in ('iter', 'epoch'):
+        steps = {
+            int(step): path
+            for path in folder.glob(f'{kind}_*.pth')
+            if (step := path.stem.partition('_')[2]).isdecimal()
+            and _is_whole_file(path)
+        }
+        found += [steps[max(steps)]] if steps else []
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def load_model_weights(model: nn.Module, path: str | Path) -> str:

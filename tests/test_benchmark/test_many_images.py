@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,24 @@ def test_memory_is_looked_at_as_often_as_asked():
     found = long_runs.measure_memory(300, 3)
     assert found.images == [100, 200, 300]
     assert found.mib[2] - found.mib[0] < 20
+
+
+def test_a_run_that_would_be_killed_ends_with_the_tool(tmp_path, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def start(*args, **options):
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(long_runs.subprocess, 'Popen', start)
+    monkeypatch.setattr(long_runs.time, 'sleep', stop)
+    with pytest.raises(KeyboardInterrupt):
+        long_runs._kill_at(['sleep', '60'], tmp_path, 16)
+    (child,) = started
+    assert child.returncode == -signal.SIGKILL
 
 
 def test_the_tool_measures_one_part_and_leaves_the_others(tmp_path, capsys):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from builders.tools import load_tool
@@ -117,6 +121,51 @@ def test_an_interrupted_run_leaves_everything_as_it_was(
     monkeypatch.undo()
     hold_out(train, new / 'val', '--count', 1, *options)
     assert tree(new / 'val') == ['ant/2.jpg', 'bee/3.jpg']
+
+
+@pytest.mark.parametrize('second', [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_break_the_undoing_off(
+    train, tmp_path, monkeypatch, capsys, second
+):
+    move, calls = shutil.move, []
+
+    def interrupted(image, target):
+        calls.append(target)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        if len(calls) > 3:
+            os.kill(os.getpid(), second)
+        move(image, target)
+
+    def handlers():
+        return [*map(signal.getsignal, (signal.SIGINT, signal.SIGTERM))]
+
+    before = tree(tmp_path), handlers()
+    monkeypatch.setattr(load_tool('hold_out').shutil, 'move', interrupted)
+    with pytest.raises(SystemExit) as ended:
+        hold_out(train, tmp_path / 'val', '--count', 2)
+    assert (tree(tmp_path), handlers()) == before
+    assert ended.value.code == 130
+    assert 'every image is where it was' in capsys.readouterr().err
+    assert len(calls) == 5
+
+
+def test_a_split_is_undone_in_any_thread(train, tmp_path, monkeypatch):
+    tool, move, calls = load_tool('hold_out'), shutil.move, []
+
+    def failing(image, target):
+        calls.append(target)
+        if len(calls) == 3:
+            raise OSError('disk full')
+        move(image, target)
+
+    before = tree(tmp_path)
+    monkeypatch.setattr(tool.shutil, 'move', failing)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(tool.hold_out, train, tmp_path / 'val', 2)
+    with pytest.raises(OSError, match='disk full'):
+        done.result()
+    assert tree(tmp_path) == before
 
 
 SLOW = """

@@ -227,7 +227,7 @@ def test_overload_and_deadlines_have_their_status(serve, photo, monkeypatch):
     )
     post, body = serve(max_pending=2), photo.read_bytes()
     found = []
-    late = {'X-Deadline-Seconds': '0.2'}
+    late = {'X-Deadline-Seconds': '1.0'}
 
     def ask(headers):
         found.append(post(body, headers)[0])
@@ -235,10 +235,10 @@ def test_overload_and_deadlines_have_their_status(serve, photo, monkeypatch):
     threads = [threading.Thread(target=ask, args=(None,))]
     threads[0].start()
     # The first is at the model before the second comes.
-    threading.Event().wait(0.2)
+    threading.Event().wait(0.5)
     threads.append(threading.Thread(target=ask, args=(late,)))
     threads[1].start()
-    threading.Event().wait(0.3)
+    threading.Event().wait(1.5)
     assert post(body)[0] == 503
     event.set()
     for thread in threads:

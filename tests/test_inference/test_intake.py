@@ -15,26 +15,26 @@ from mmscope.inference.reading import ImageReader
 
 
 class SlowReader:
-    """Decodes for a second."""
+    """Decodes for three seconds."""
 
     @staticmethod
     def must_decode(image):
         return True
 
     def __call__(self, number, image):
-        time.sleep(1)
+        time.sleep(3)
         return {}
 
 
 def test_waiting_for_an_image_and_for_its_decoding_share_the_time():
     intake = Intake(SlowReader(), num_workers=1, ahead=2)
-    late = threading.Timer(0.25, intake.put, (Ticket(0), np.zeros(1)))
+    late = threading.Timer(1.0, intake.put, (Ticket(0), np.zeros(1)))
     try:
         late.start()
         start = time.monotonic()
         with pytest.raises(NotReady):
-            intake.get(0.3)
-        assert 0.25 < time.monotonic() - start < 0.5
+            intake.get(1.2)
+        assert 1.0 < time.monotonic() - start < 2.0
     finally:
         late.join()
         intake.close()

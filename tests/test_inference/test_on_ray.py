@@ -1,5 +1,6 @@
 """The same table from actors of a Ray cluster, one of which is killed."""
 
+import contextlib
 import os
 import threading
 import time
@@ -44,23 +45,28 @@ def run(tmp_path):
 
 def kill_an_actor(out, killed):
     """Once rows have come, and from this process's children alone."""
-    while not [*out.glob('part-*')]:
+    while not killed:
         time.sleep(0.01)
-    for child in psutil.Process().children(recursive=True):
-        if 'Predictor' in ' '.join(child.cmdline()):
-            child.kill()
-            killed.append(child.pid)
-            return
+        for child in psutil.Process().children(recursive=True):
+            # Others end meanwhile.
+            with contextlib.suppress(psutil.Error):
+                actor = 'Predictor' in ' '.join(child.cmdline())
+                if actor and [*out.glob('part-*')]:
+                    child.kill()
+                    killed.append(child.pid)
+                    return
 
 
 def test_a_killed_actor_changes_nothing(run, tmp_path):
     pytest.importorskip('ray', reason='needs Ray')
     out, killed = tmp_path / 'ray.parquet', []
-    killer = threading.Thread(target=kill_an_actor, args=(out, killed))
+    killer = threading.Thread(
+        target=kill_an_actor, args=(out, killed), daemon=True
+    )
     killer.start()
     options = ['--ray', '2', '--threshold', '0.6', '--rows-per-file', '20']
     found = infer(run, out, *options)
-    killer.join()
+    killer.join(60)
     assert killed
     expected = infer(run, tmp_path / 'here', '--threshold', '0.6')
     assert list(found['name']) == list(expected['name'])

@@ -95,6 +95,8 @@ def test_what_a_killed_process_left_behind_stops_nobody(tmp_path, monkeypatch):
     folder = build.cache_folder()
     folder.mkdir(parents=True)
     (folder / 'lock').touch()
+    (folder / 'tmp0killed').mkdir()
+    (folder / 'tmp0killed' / 'ops.o').touch()
     assert build.load_compiled() is None
     assert (folder / f'{build.LIBRARY}.so').read_text() == 'complete'
     assert not any(path.is_dir() for path in folder.iterdir())

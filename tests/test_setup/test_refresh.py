@@ -90,15 +90,60 @@ def test_broken_mmcv_is_installed_again_from_the_cached_wheel(with_ops, wheel):
 def test_a_wheel_that_does_not_load_is_compiled_anew(env, wheel, monkeypatch):
     new = wheel.with_name('onedl_mmcv-2.3.6-new.whl')
     env.ops, env.bad, env.cures = True, {'mmcv.ops'}, {str(new)}
-    monkeypatch.setattr(mmcv, 'compile_wheel', lambda *_: new.touch())
+    monkeypatch.setattr(mmcv, 'compile_wheel', lambda *_: touched(new))
     setup.refresh(env)
     assert not wheel.exists()
     assert env.said(*EXACT, str(new))
 
 
+def touched(path):
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def refusing(env, wheel, monkeypatch):
+    """A pip that refuses the cached wheel, which was cut off."""
+    run = env.run
+
+    def refuse(title, *command, **options):
+        if command[-1] == wheel and not wheel.read_text():
+            raise SetupError(f'ERROR: Wheel {wheel} is invalid.')
+        run(title, *command, **options)
+
+    env.ops = True
+    monkeypatch.setattr(env, 'run', refuse)
+
+
+def test_a_wheel_that_pip_refuses_is_compiled_anew(
+    env, wheel, refusing, monkeypatch, capsys
+):
+    def compile_wheel(env, folder):
+        wheel.write_text('whole')
+        return wheel
+
+    monkeypatch.setattr(mmcv, 'compile_wheel', compile_wheel)
+    setup.refresh(env)
+    assert env.said(*EXACT, str(wheel))
+    assert 'is invalid' in capsys.readouterr().out
+
+
+def test_a_wheel_stays_until_there_is_a_better_one(
+    env, wheel, refusing, monkeypatch
+):
+    def full(env, folder):
+        raise SetupError('No space left on device')
+
+    monkeypatch.setattr(mmcv, 'compile_wheel', full)
+    with pytest.raises(SetupError, match='No space left'):
+        setup.refresh(env)
+    # Perhaps a full disk was why pip refused it.
+    assert wheel.exists()
+
+
 def test_a_new_build_that_does_not_load_is_an_error(env, wheel, monkeypatch):
     env.ops, env.bad = True, {'mmcv.ops'}
-    monkeypatch.setattr(mmcv, 'compile_wheel', lambda *_: wheel.touch())
+    monkeypatch.setattr(mmcv, 'compile_wheel', lambda *_: touched(wheel))
     with pytest.raises(SetupError, match='newly built.*undefined symbol'):
         setup.refresh(env)
     assert not wheel.exists()
@@ -111,34 +156,79 @@ def test_a_missing_system_library_does_not_cost_the_wheel(env, wheel):
     assert wheel.exists()
 
 
-@pytest.mark.parametrize('begun', [False, True])
-def test_an_interrupted_build_goes_on_where_it_was(
-    begun, env, wheel, monkeypatch
-):
+@pytest.fixture
+def source(env, wheel, monkeypatch):
+    """Where mmcv is compiled by a pip that downloads and builds nothing."""
     monkeypatch.setattr(mmcv, 'require_compiler', lambda python: None)
-    folder = wheel.parent
-    source = folder / 'source-2.3.6'
-    packed = folder.parent / 'onedl_mmcv-2.3.6'
+    wheel.unlink()
+    source = wheel.with_name('source-2.3.6')
+    packed = env.folder.parent / 'onedl_mmcv-2.3.6'
     packed.mkdir()
     (packed / 'setup.py').touch()
-    if begun:
-        shutil.copytree(packed, source)
 
     def run(title, *command, **options):
         env.commands.append([str(word) for word in command])
         if 'download' in command:
-            scratch = folder / 'scratch'
-            scratch.mkdir()
+            scratch = command[command.index('-d') + 1]
+            scratch.mkdir(exist_ok=True)
             name = str(scratch / packed.name)
             shutil.make_archive(name, 'gztar', packed.parent, packed.name)
         else:
             assert (source / 'setup.py').exists()
+            folder = command[command.index('-w') + 1]
+            folder.mkdir(exist_ok=True)
+            (folder / wheel.name).write_text('new')
 
     env.run = run
-    mmcv.compile_wheel(env, folder)
+    return source
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_an_interrupted_build_goes_on_where_it_was(begun, env, wheel, source):
+    if begun:
+        source.mkdir()
+        (source / 'setup.py').touch()
+    assert mmcv.compile_wheel(env, source.parent) == wheel
     assert bool(env.said('download', '--no-binary', MMCV)) is not begun
     assert env.said('wheel', '--no-build-isolation', str(source))
-    assert list(folder.iterdir()) == [wheel]
+    assert list(source.parent.iterdir()) == [wheel]
+    assert wheel.read_text() == 'new'
+
+
+def test_half_a_wheel_is_never_where_others_look(env, wheel, source):
+    run = env.run
+
+    def killed(title, *command, **options):
+        run(title, *command, **options)
+        if 'wheel' in command:
+            raise KeyboardInterrupt
+
+    env.run = killed
+    with pytest.raises(KeyboardInterrupt):
+        mmcv.compile_wheel(env, source.parent)
+    assert mmcv.compiled(env, source.parent.name) == []
+    env.run = run
+    assert mmcv.compile_wheel(env, source.parent) == wheel
+    assert list(source.parent.iterdir()) == [wheel]
+
+
+def test_half_removed_sources_are_not_gone_on_with(
+    env, wheel, source, monkeypatch
+):
+    remove = shutil.rmtree
+
+    def killed(folder, **options):
+        for file in Path(folder).rglob('setup.py'):
+            file.unlink()
+            raise KeyboardInterrupt
+        remove(folder, **options)
+
+    monkeypatch.setattr(mmcv.shutil, 'rmtree', killed)
+    with pytest.raises(KeyboardInterrupt):
+        mmcv.compile_wheel(env, source.parent)
+    monkeypatch.undo()
+    assert wheel.exists()
+    assert not source.exists()
 
 
 def test_a_broken_host_is_written_again_without_touching_mmcv(with_ops):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from builders.tools import load_tool
@@ -122,6 +126,91 @@ def test_a_failure_shows_the_end_of_what_was_said(tmp_path):
     with pytest.raises(UserError, match=r'(?s)no space left.*failed'):
         clock.run('stage', 'sh', '-c', command)
     assert clock.seconds == {}
+
+
+# Commands of the set-up have sessions of their own, which it ends itself.
+FAMILY = """
+sleep 60 & near=$!
+setsid sleep 60 & far=$!
+trap 'kill $far; exit 1' TERM
+echo $$ $near $far > pids
+echo ready
+wait
+"""
+
+
+def test_a_command_ends_with_all_it_started(tmp_path, monkeypatch):
+    def stop(stage):
+        raise KeyboardInterrupt
+
+    clock = first_minutes.Clock(tmp_path, dry_run=False)
+    monkeypatch.setattr(clock, 'note', stop)
+    with pytest.raises(KeyboardInterrupt):
+        clock.run('end', 'sh', '-c', FAMILY, marks={'begin': 'ready'})
+    for pid in map(int, (tmp_path / 'pids').read_text().split()):
+        assert is_gone(pid)
+
+
+def test_a_command_that_does_not_listen_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_minutes, 'PATIENCE_S', 0.1)
+    words = ['sh', '-c', "trap '' TERM; echo ready; sleep 60"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == 'ready\n'
+        first_minutes.end_group(process)
+    assert process.returncode == -signal.SIGKILL
+
+
+def is_gone(pid):
+    """Tell whether a process, if it is still listed, is but a zombie."""
+    for _ in range(100):
+        try:
+            state = Path(f'/proc/{pid}/stat').read_text().split()[2]
+        except FileNotFoundError:
+            return True
+        if state == 'Z':
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_tool_that_is_terminated_leaves_no_folder(run, monkeypatch, capsys):
+    folders = []
+
+    def stop(clock, commit, python):
+        folders.append(clock.folder)
+        assert clock.folder.is_dir()
+        # Otherwise the signal would end the tests.
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(first_minutes, 'time_clone', stop)
+    with pytest.raises(SystemExit) as ended:
+        run('is ready', ':')
+    assert ended.value.code == 143
+    assert capsys.readouterr().err.startswith('stopped by SIGTERM')
+    assert not folders[0].exists()
+
+
+@pytest.mark.parametrize('name', ['minutes.json', 'minutes.md'])
+def test_results_that_cannot_be_written_leave_those_of_before(
+    run, tmp_path, monkeypatch, name
+):
+    def full(path, *args, **options):
+        if name in path.name:
+            with path.open('w') as file:
+                file.write('half')
+            raise OSError('No space left on device')
+        return write(path, *args, **options)
+
+    run('is ready', ':')
+    before = (tmp_path / name).read_text()
+    write = Path.write_text
+    monkeypatch.setattr(Path, 'write_text', full)
+    with pytest.raises(SystemExit, match='No space left'):
+        run('was up to date', ':')
+    assert (tmp_path / name).read_text() == before
 
 
 def test_the_page_is_what_its_file_says():

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmscope.datasets import check_ade20k
-from mmscope.datasets.demo_writer import RECIPE_FILE, write_scenes
+from mmscope.datasets import check_ade20k, demo_writer
+from mmscope.datasets.demo_writer import FOLDER, RECIPE_FILE, write_scenes
 from mmscope.datasets.scene_canvas import CLASS_IDS
 
 from .conftest import load_tool
+
+TINY = {'train': 1, 'val': 1, 'height': 32, 'width': 32}
 
 
 @pytest.fixture(scope='module')
@@ -142,6 +149,89 @@ def test_a_foreign_data_set_is_never_touched(tool, tmp_path):
     with pytest.raises(SystemExit, match='error: .*not written by'):
         tool.main([str(tmp_path)])
     assert (real / 'mine.jpg').is_file()
+
+
+def test_a_writer_killed_while_it_replaces_leaves_no_stranger(
+    tmp_path, monkeypatch
+):
+    remove = shutil.rmtree
+
+    def killed(folder, **options):
+        if (recipe := Path(folder) / RECIPE_FILE).exists():
+            recipe.unlink()
+            raise KeyboardInterrupt
+        remove(folder, **options)
+
+    write_scenes(tmp_path, **TINY)
+    monkeypatch.setattr(demo_writer.shutil, 'rmtree', killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(tmp_path, **TINY, seed=1)
+    monkeypatch.undo()
+    root = write_scenes(tmp_path, **TINY, seed=2)
+    assert json.loads((root / RECIPE_FILE).read_text())['seed'] == 2
+
+
+def test_a_writer_that_fails_leaves_nothing_half(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(demo_writer, 'render_scene', full)
+    with pytest.raises(OSError, match='No space'):
+        write_scenes(tmp_path, **TINY)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_a_second_writer_disturbs_nobody(tmp_path, monkeypatch, seed):
+    """The first one is in the middle of it, and both have written before."""
+    own, parent = os.getpid(), os.getppid()
+    render, calls = demo_writer.render_scene, []
+
+    def meanwhile(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            monkeypatch.setattr(demo_writer.os, 'getpid', lambda: parent)
+            write_scenes(tmp_path, **TINY, seed=seed)
+            monkeypatch.setattr(demo_writer.os, 'getpid', lambda: own)
+        return render(*args)
+
+    write_scenes(tmp_path, **TINY, seed=7)
+    monkeypatch.setattr(demo_writer, 'render_scene', meanwhile)
+    root = write_scenes(tmp_path, **TINY)
+    assert json.loads((root / RECIPE_FILE).read_text())['seed'] == 0
+    expected = write_scenes(tmp_path / 'alone', **TINY)
+    assert digests(root) == digests(expected)
+    assert {path.name for path in tmp_path.iterdir()} == {root.name, 'alone'}
+
+
+def test_one_that_is_quicker_at_the_end_is_replaced(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def meanwhile(path, new):
+        if path.name.endswith('.part'):
+            monkeypatch.setattr(Path, 'rename', rename)
+            write_scenes(tmp_path / 'other', **TINY, seed=1).rename(new)
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, 'rename', meanwhile)
+    root = write_scenes(tmp_path, **TINY)
+    assert json.loads((root / RECIPE_FILE).read_text())['seed'] == 0
+
+
+def test_what_dead_writers_left_is_removed_and_no_more(tmp_path):
+    dead = subprocess.Popen(['true'])
+    dead.wait()
+    names = ['', f'.{dead.pid}', f'.{os.getppid()}']
+    left = [tmp_path / f'.{FOLDER}{name}.part' for name in names]
+    left += [tmp_path / f'.{FOLDER}.{dead.pid}.old', tmp_path / '.mine.part']
+    for folder in left:
+        (folder / 'images').mkdir(parents=True)
+    write_scenes(tmp_path, **TINY)
+    assert [path.exists() for path in left] == [False] * 2 + [
+        True,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -73,40 +73,57 @@ def install_with_ops(env: Environment) -> None:
     tag = process.stdout.splitlines()[-1] + ('-cuda' if env.cuda else '')
     folder = cache() / f'{env.stack.name}-{tag}'
     with locked(folder / 'lock'):
+        if any(serves(env, wheel) for wheel in compiled(env, folder.name)):
+            return
+        built = compile_wheel(env, folder)
         for wheel in compiled(env, folder.name):
-            if not failure(env, wheel):
-                return
-            say(f'the ops in {wheel} do not load here: thrown away')
-            wheel.unlink()
-        compile_wheel(env, folder)
-        (wheel,) = compiled(env, folder.name)
-        error = failure(env, wheel)
+            if wheel != built:
+                wheel.unlink()
+        error = failure(env, built)
         if error:
-            wheel.unlink()
+            built.unlink()
             raise SetupError(f'a newly built mmcv does not load: {error}')
 
 
+def serves(env: Environment, wheel: Path) -> bool:
+    """Install a cached wheel; return whether it loads, else say why not."""
+    try:
+        error = failure(env, wheel)
+    except SetupError as refusal:
+        # A full disk cuts wheels off, too: pip calls them invalid.
+        error = str(refusal)
+    if error:
+        say(f'{wheel} does not load here, mmcv is compiled anew: {error}')
+    return not error
+
+
 def failure(env: Environment, wheel: Path) -> str:
-    """Install a wheel; return why it does not load, '' if it does."""
+    """Install a wheel; return why it does not load, '' if it does.
+
+    Raises:
+        SetupError: If pip does not install it.
+    """
     env.pip(f'mmcv with its ops, from {wheel}', *EXACT, wheel)
     found = env.broken('torch', 'cv2', 'mmengine', 'mmcv.ops')
     # What it imports is not its fault: that is found and said later.
     return found[1] if found and found[0] == 'mmcv.ops' else ''
 
 
-def compile_wheel(env: Environment, folder: Path) -> None:
-    """Compile a wheel; what an interrupted build left is used again."""
+def compile_wheel(env: Environment, folder: Path) -> Path:
+    """Compile a wheel; what an interrupted build left is used again.
+
+    Whatever is in the making, or is being removed, lies in a folder below.
+    """
     require_compiler(env.python)
     pip, pin = (env.python, '-m', 'pip'), pin_of(env)
     source = folder / f'source-{pin.partition("==")[2]}'
+    scratch = folder / 'scratch'
+    shutil.rmtree(scratch, ignore_errors=True)
     if not source.exists():
-        scratch = folder / 'scratch'
-        shutil.rmtree(scratch, ignore_errors=True)
         what = ('--no-binary', env.stack.mmcv, '-d', scratch, pin)
         env.run('downloading mmcv', *pip, 'download', *UNISOLATED, *what)
         shutil.unpack_archive(next(scratch.glob('*.tar.gz')), scratch)
         next(scratch.glob('*/setup.py')).parent.rename(source)
-        shutil.rmtree(scratch)
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     fitting = min(len(os.sched_getaffinity(0)), int(memory // JOB_MEMORY))
     jobs = os.environ.get('MAX_JOBS') or str(max(1, fitting))
@@ -114,8 +131,12 @@ def compile_wheel(env: Environment, folder: Path) -> None:
     gpus = {'FORCE_CUDA': '1'} if env.cuda else {'CUDA_VISIBLE_DEVICES': ''}
     env.run(
         f'compiling {pin} with {jobs} jobs: 20 processor-minutes',
-        *(*pip, 'wheel', *UNISOLATED, '-w', folder, source),
+        *(*pip, 'wheel', *UNISOLATED, '-w', scratch, source),
         progress=lambda: f'({len([*source.rglob("*.o")])} files compiled)',
         **{'MMCV_WITH_OPS': '1', 'MAX_JOBS': jobs, **gpus},
     )
-    shutil.rmtree(source)
+    (wheel,) = scratch.glob('*.whl')
+    built = wheel.replace(folder / wheel.name)
+    source.rename(scratch / 'source')
+    shutil.rmtree(scratch)
+    return built

@@ -13,13 +13,24 @@ from collections.abc import Sequence
 POLL_S = 0.5
 
 
-def end_with(pid: int) -> None:
-    """End this process when another one is gone, whoever started it."""
-    threading.Thread(target=_watch, args=(pid,), daemon=True).start()
+def end_with(pid: int, is_parent: bool = False) -> None:
+    """End this process when another one is gone.
+
+    Args:
+        pid (int): Of the other one.
+        is_parent (bool): Whether it started this one, which then also ends
+            where another has become its parent: one that nobody waits for
+            keeps its number, and one that is gone may give it to a new one.
+            Defaults to False.
+    """
+    watch = threading.Thread(target=_watch, args=(pid, is_parent), daemon=True)
+    watch.start()
 
 
-def _watch(pid: int) -> None:
+def _watch(pid: int, is_parent: bool) -> None:
     while True:
+        if is_parent and os.getppid() != pid:
+            os._exit(1)
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -104,7 +104,8 @@ def command(order: Order, deadline: float) -> list[str]:
     """Return the command line of a worker."""
     return [
         *(sys.executable, '-m', worker.__name__, str(order.path)),
-        *('--deadline', str(deadline), '--parts', *order.parts),
+        *('--end-with', str(os.getpid()), '--deadline', str(deadline)),
+        *('--parts', *order.parts),
         *(['--dry-run'] if order.dry_run else []),
     ]
 

@@ -68,6 +68,7 @@ def command(first: int, count: int, scale: Scale) -> list[str]:
         *(sys.executable, '-m', run_cases.__name__),
         *(run_cases.PARITY, run_cases.OPS, run_cases.WATCHED),
         *('--first', str(first), '--step', str(step), '--go-on'),
+        *('--end-with', str(os.getpid())),
         *(['--dry-run'] if scale.dry_run else []),
     ]
 

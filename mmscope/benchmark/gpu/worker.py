@@ -28,8 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--deadline', type=float, required=True)
     parser.add_argument('--dry-run', action='store_true')
     parser.add_argument('--parts', nargs='+', default=list(PARTS))
+    text = 'the supervisor, which may be gone before this is read'
+    parser.add_argument('--end-with', type=int, required=True, help=text)
     args = parser.parse_args(arguments)
-    end_with(os.getppid())
+    end_with(args.end_with, is_parent=True)
     warnings.simplefilter('ignore')
     record = Record.read(args.json)
     try:

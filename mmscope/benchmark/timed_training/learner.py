@@ -24,6 +24,7 @@ from mmscope.benchmark.timed_training.schedule import schedule_of
 from mmscope.errors import UserError
 from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models.scoping import CoarseToFine
+from mmscope.whole_files import drafted
 
 DTYPE = torch.bfloat16
 SEED = 0
@@ -206,17 +207,13 @@ class Learner:
 
     def save(self, path: str | Path) -> None:
         """Write weights and what a training needs to go on, atomically."""
-        path = Path(path)
-        part = path.with_name(f'{path.name}.part')
-        torch.save(
-            {
-                'state_dict': self.model.state_dict(),
-                'optimizer': self.optimizer.state_dict(),
-                'steps_done': self.steps_done,
-            },
-            part,
-        )
-        part.replace(path)
+        content = {
+            'state_dict': self.model.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'steps_done': self.steps_done,
+        }
+        with drafted(path) as draft:
+            torch.save(content, draft)
 
     def load(self, path: str | Path) -> None:
         """Go on from a file that :meth:`save` wrote."""

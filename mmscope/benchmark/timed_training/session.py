@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mmscope.benchmark.files import write_json
+from mmscope.benchmark.gpu.record import set_aside
 from mmscope.benchmark.timed_training.images import Images, evaluation_batches
 from mmscope.benchmark.timed_training.learner import SEED, Learner
 from mmscope.benchmark.timed_training.state import Point, Run, State
@@ -70,9 +71,7 @@ class Session:
     def run(self) -> State:
         """Probe, train, sweep; write after everything."""
         for learner in self.learners:
-            self.state.runs.setdefault(learner.name, Run(learner.name))
-            if self.state.total and self.checkpoint(learner).is_file():
-                learner.load(self.checkpoint(learner))
+            self._open(learner)
         if self.state.total:
             self._evaluation_seconds()
         else:
@@ -82,6 +81,15 @@ class Session:
         for learner in self.learners:
             self._sweep(learner)
         return self.state
+
+    def _open(self, learner: Learner) -> None:
+        """Go on with a model, or begin; weights of others are set aside."""
+        run = self.state.runs.setdefault(learner.name, Run(learner.name))
+        file = self.checkpoint(learner)
+        if run.curve and file.is_file():
+            learner.load(file)
+        elif not run.curve:
+            set_aside(file, {})
 
     def probe(self) -> None:
         """Find out how long a step takes, and how many fit."""

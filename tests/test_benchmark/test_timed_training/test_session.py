@@ -101,6 +101,68 @@ def test_an_interrupted_session_goes_on(both, splits, tmp_path, quick):
         assert [p.step for p in state.runs[one.name].curve] == [1, 2]
 
 
+def saved(splits, path, steps=2):
+    """Weights that another experiment left where ours will be."""
+    other = learner('vim', splits)
+    other.train(steps, steps)
+    other.save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize('again', [False, True])
+def test_weights_of_another_training_are_not_gone_on_with(
+    splits, tmp_path, quick, monkeypatch, again
+):
+    path, file = tmp_path / 'runs.json', tmp_path / 'runs-vim.pth'
+    before = saved(splits, file)
+    if again:
+        runs = {'vim': sessions.Run('vim')}
+        write_json(path, State(SETTING, 4, 1.0, 2, 1.0, runs))
+    state = open_state(path, SETTING, 4, 1.0, again)
+    one = learner('vim', splits)
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, '_train_chunk', killed)
+        with pytest.raises(KeyboardInterrupt):
+            Session([one], splits, state, path, time.monotonic() + 600).run()
+    state = start([learner('vim', splits)], splits, path).run()
+    assert [p.step for p in state.runs['vim'].curve] == [1, 2]
+    # And not lost.
+    assert (tmp_path / 'runs-vim-old.pth').read_bytes() == before
+
+
+def test_a_model_that_is_added_later_begins_at_its_beginning(
+    both, splits, tmp_path, quick
+):
+    path = tmp_path / 'runs.json'
+    vim, scope = both
+    saved(splits, tmp_path / 'runs-mambascope.pth')
+    start([vim], splits, path).run()
+    state = start(both, splits, path).run()
+    assert [p.step for p in state.runs['mambascope'].curve] == [1, 2]
+    assert (tmp_path / 'runs-mambascope-old.pth').is_file()
+
+
+def test_weights_that_cannot_be_written_leave_those_of_before(
+    splits, tmp_path, monkeypatch
+):
+    file = tmp_path / 'a.pth'
+    before = saved(splits, file)
+
+    def full(content, path):
+        Path(path).write_bytes(b'half')
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(OSError, match='No space'):
+        learner('vim', splits).save(file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.glob('*a.pth*')] == ['a.pth']
+
+
 def test_going_on_is_the_same_as_never_stopping(splits, tmp_path):
     whole, first, second = (learner('mambascope', splits) for _ in range(3))
     whole.train(4, 4)
