@@ -1,8 +1,8 @@
-"""The small ViM with patches of two pixels (256 tokens) and 6 blocks.
+"""A ViM of 6 blocks, 64 wide, with patches of two pixels (256 tokens).
 
 Host:    mmpretrain
 Data:    as in vim_mini.py
-Command: python tools/train.py configs/cifar10/vim_mini_patch_2.py
+Command: python tools/train.py configs/cifar10/vim_nano_patch_2.py
 Cost:    40 minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md

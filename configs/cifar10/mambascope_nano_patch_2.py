@@ -2,13 +2,13 @@
 
 Host:    mmpretrain
 Data:    as in vim_mini.py
-Command: python tools/train.py configs/cifar10/mambascope_mini_patch_2.py
+Command: python tools/train.py configs/cifar10/mambascope_nano_patch_2.py
 Cost:    25 minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/what_to_refine.md
 """
 
-_base_ = './vim_mini_patch_2_finetune.py'
+_base_ = './vim_nano_patch_2_finetune.py'
 
 model = dict(
     type='mmscope.CoarseToFineClassifier',
