@@ -40,7 +40,7 @@ def update_document(
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'{path} does not exist; --insert needs a document')
-    old = path.read_text()
+    old = path.read_text(encoding='utf-8')
     new = replace_between(old, tool, report, str(path))
     if not check:
         write_whole(path, new)

@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmscope.evaluation.loading import open_config
-from mmscope.runtime import StepSeedHook, latest_checkpoint
+from mmscope.runtime import StepSeedHook, alone_in, latest_checkpoint
 from mmscope.whole_files import write_whole
 
 CONFIG = 'ade20k/mambascope_ti_upernet'
@@ -114,14 +114,21 @@ def train(cfg: Config, recipe: dict[str, Any]) -> Path:
     """Train, or go on, unless the training of that recipe is finished."""
     folder = Path(cfg.work_dir)
     mark, text = folder / DONE, json.dumps(recipe, indent=1, default=str)
-    if mark.is_file() and mark.read_text() != text:
+    with alone_in(folder):
+        is_another = mark.is_file() and mark.read_text() != text
+    if is_another:
         # Renamed first: a half removed one has no mark.
         old = folder.with_name(f'.{folder.name}.old')
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
         shutil.rmtree(old)
-    if not mark.is_file():
-        write_whole(mark, text)
+    with alone_in(folder):
+        if not mark.is_file():
+            write_whole(mark, text)
+        return _train(cfg, folder)
+
+
+def _train(cfg: Config, folder: Path) -> Path:
     last = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
     if zipfile.is_zipfile(last):
         print(f'  finished before: {last}')

@@ -133,7 +133,7 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _undo(begun: list[tuple[Path, Path]], made: set[Path]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -20,6 +19,7 @@ from mmscope.runtime import (
     alone_in,
     check_host,
     disk_errors,
+    is_first_process,
     leaving_together,
     load_config,
     load_model_weights,
@@ -68,20 +68,25 @@ def _run(
 ) -> None:
     with user_errors():
         cfg, notes = prepare()
-    disk = partial(disk_errors, cfg.work_dir, full_disk)
-    # Wrong names and arguments in the config surface while it is built.
-    with user_errors(ValueError, KeyError, TypeError), disk():
+    only = task == 'train' and is_first_process(cfg.launcher)
+    alone = alone_in(cfg.work_dir) if only else nullcontext()
+    with user_errors(), disk_errors(cfg.work_dir, full_disk), alone:
+        runner = _built(task, cfg, hooks)
+        for note in notes:
+            runner.logger.info(note)
+        getattr(runner, task)()
+
+
+def _built(task: str, cfg: Config, hooks: Sequence[type[Hook]]) -> Runner:
+    # Wrong names and arguments in the config surface here.
+    with user_errors(ValueError, KeyError, TypeError):
         runner = Runner.from_cfg(cfg)
         for hook in (ClassCheckHook, *hooks):
             if not any(isinstance(there, hook) for there in runner.hooks):
                 runner.register_hook(hook())
-        for note in notes:
-            runner.logger.info(note)
         # MMEngine would keep random weights where a checkpoint has none.
         if cfg.get('load_from') and (task == 'test' or cfg.get('resume')):
             model = unwrap_model(runner.model)
             if unused := load_model_weights(model, cfg.load_from):
                 runner.logger.warning(unused)
-    alone = alone_in(cfg.work_dir) if task == 'train' else nullcontext()
-    with user_errors(), disk(), alone:
-        getattr(runner, task)()
+    return runner

@@ -123,8 +123,7 @@ def check_first(args: argparse.Namespace, model: nn.Module) -> None:
                 f'--{option.replace("_", "-")} {file} is a folder: name a '
                 'file in it, such as eta.json'
             )
-        # '-' is no file, nor is a pipe.
-        if file.is_file() or (str(file) != '-' and not file.exists()):
+        if str(file) != '-' and not file.exists():
             check_writable(file.parent)
     if args.out_dir:
         check_writable(Path(args.out_dir))

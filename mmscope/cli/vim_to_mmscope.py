@@ -21,6 +21,7 @@ the heads. docs/families.md lists what there is.
 from __future__ import annotations
 
 import argparse
+import io
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from mmscope.models.backbones.weights_info import KEY, WeightsInfo
 from mmscope.models.layers import resize_pos_embed
 from mmscope.runtime.released import ROPE, SOURCES, Source, for_vitdet
 from mmscope.version import __version__
-from mmscope.whole_files import drafted
+from mmscope.whole_files import write_whole
 
 # Where training scripts put the weights, best first.
 WEIGHT_KEYS = ('model', 'state_dict', 'module')
@@ -251,13 +252,14 @@ def _plain(value: Tensor) -> Tensor:
 
 def write(path: Path, content: dict) -> None:
     """Save into a folder that is made, or raise a UserError."""
+    # Of a path torch would write the name into the file.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     try:
-        with drafted(path) as draft:
-            torch.save(content, draft)
-    # What torch's own writer says of a full disk is a RuntimeError.
-    except (OSError, RuntimeError) as error:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
         raise UserError(
-            f'{path} cannot be written: {error}: name another file'
+            f'{path} cannot be written: {error.strerror}: name another file'
         ) from error
 
 

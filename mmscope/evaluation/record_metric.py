@@ -6,6 +6,7 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -198,7 +199,9 @@ class RecordMetric(BaseMetric):
     def _dump(self, path: str, results: list[ImageStatistics]) -> None:
         rows = [asdict(result) for result in results]
         try:
-            with drafted(path) as draft:
+            # Elsewhere MMEngine's own backends write.
+            whole = nullcontext(path) if '://' in path else drafted(path)
+            with whole as draft:
                 dump(rows, str(draft), file_format='json')
         except OSError as error:
             # The scores of hours of testing shall not be lost with it.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -216,6 +217,9 @@ def _place_of_drafts(folder: Path) -> Path:
     # A folder that is removed and made anew has two owners for a moment.
     number = os.getpid()
     inside = folder / f'.part-{number}'
+    # Files that are made in such a folder get its group.
+    if not folder.name or folder.stat().st_mode & stat.S_ISGID:
+        return inside
     beside = folder.with_name(f'.{folder.name}.{number}.part')
     try:
         # Tried, as mounts of one device do not differ in anything else.

@@ -5,6 +5,7 @@ from .adapt import (
     batch_note,
     check_pretrained,
     drop_pretrained,
+    is_first_process,
     number_of_processes,
     use_amp,
 )
@@ -35,6 +36,7 @@ __all__ = [
     'drop_pretrained',
     'ending_cleanly',
     'gate_hooks',
+    'is_first_process',
     'latest_checkpoint',
     'leaving_together',
     'load_config',

@@ -23,6 +23,17 @@ PROCESS_COUNTS = {
     'slurm': 'SLURM_NTASKS',
     'mpi': 'OMPI_COMM_WORLD_SIZE',
 }
+PROCESS_NUMBERS = {
+    'pytorch': 'RANK',
+    'slurm': 'SLURM_PROCID',
+    'mpi': 'OMPI_COMM_WORLD_RANK',
+}
+
+
+def is_first_process(launcher: str) -> bool:
+    """Tell, before the processes meet, whether this is the main one."""
+    name = PROCESS_NUMBERS.get(launcher)
+    return name is None or os.environ.get(name, '0') == '0'
 
 
 def number_of_processes(launcher: str) -> int:

@@ -129,13 +129,16 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     # What is damaged may be no text.
     text = os.fsdecode(note.read_bytes()) if note.is_file() else ''
     noted = Path(text.strip())
-    if noted.name and _is_whole(folder / noted.name):
+    if noted.name not in ('', '..') and _is_whole(folder / noted.name):
         return str(folder / noted.name)
-    if found := _furthest(folder):
-        return str(found)
-    # The `out_dir` of MMEngine's hook gets a folder of the same name.
+    # The `out_dir` of MMEngine's hook gets a folder of the same name, and no
+    # note: one that has it is of another run.
     same = noted.parent.name == Path(os.path.abspath(folder)).name
-    return str(noted) if noted.name and same and _is_whole(noted) else None
+    other = os.path.exists(noted.parent / note.name)
+    if noted.name and same and not other and _is_whole(noted):
+        return str(noted)
+    found = _furthest(folder)
+    return None if found is None else str(found)
 
 
 def _is_whole(path: Path) -> bool:
@@ -144,7 +147,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _is_whole_file(path: Path) -> bool:
-    # `isfile` stands even what can be no path.
+    # `isfile` is False for what can be no path.
     return os.path.isfile(path) and zipfile.is_zipfile(path)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO
 from weakref import WeakSet
 
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmscope.errors import UserError
@@ -34,7 +33,7 @@ class FolderLock:
 
     def __init__(self, folder: str | Path) -> None:
         self._path = Path(folder) / '.lock'
-        self._file = self._path.open('w')
+        self._file = _opened(self._path)
         _files.add(self._file)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,12 +56,12 @@ class FolderLock:
 
 @contextmanager
 def alone_in(folder: str | Path) -> Iterator[None]:
-    """Keep a second training out of a work_dir, in the main process.
+    """Keep a second training out of a work_dir.
 
     Where the file system knows no locks a warning is all.
 
     Args:
-        folder (str | Path): One that exists.
+        folder (str | Path): Made if it is missing.
 
     Yields:
         None: The block runs inside.
@@ -70,9 +69,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
     Raises:
         UserError: If one is running there.
     """
-    if not is_main_process():
-        yield
-        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
     try:
         lock = FolderLock(folder)
     except BlockingIOError:
@@ -91,6 +88,14 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         return
     with closing(lock):
         yield
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open('a')
+    except PermissionError:
+        # Another user's: to lock it is no writing.
+        return path.open()
 
 
 def _let_go() -> None:

@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from mmscope.errors import UserError
-from mmscope.runtime import alone_in
+from mmscope.runtime import alone_in, is_first_process
 from mmscope.runtime.folder_lock import FolderLock
 
 
@@ -44,12 +45,39 @@ def test_processes_forked_meanwhile_do_not_hold_it(tmp_path):
         child.join()
 
 
-def test_other_processes_of_a_training_do_not_ask(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        'mmscope.runtime.folder_lock.is_main_process', lambda: False
-    )
-    with closing(FolderLock(tmp_path)), alone_in(tmp_path):
-        pass
+@pytest.mark.parametrize(
+    ('launcher', 'variable', 'is_first'),
+    [
+        ('none', {'RANK': '3'}, True),
+        ('pytorch', {'RANK': '0'}, True),
+        ('pytorch', {'RANK': '3'}, False),
+        ('slurm', {'SLURM_PROCID': '1'}, False),
+        ('mpi', {'OMPI_COMM_WORLD_RANK': '1'}, False),
+    ],
+)
+def test_one_process_of_a_training_asks(
+    monkeypatch, launcher, variable, is_first
+):
+    for name, number in variable.items():
+        monkeypatch.setenv(name, number)
+    assert is_first_process(launcher) is is_first
+
+
+def test_the_lock_of_another_user_is_a_lock(tmp_path, monkeypatch):
+    with closing(FolderLock(tmp_path)):
+        (tmp_path / '.lock').chmod(0o444)
+        opened = Path.open
+
+        def closed(path, mode='r'):
+            if mode != 'r':
+                raise PermissionError(errno.EACCES, 'not yours', str(path))
+            return opened(path, mode)
+
+        # root may write to anything.
+        monkeypatch.setattr(Path, 'open', closed)
+        with pytest.raises(BlockingIOError):
+            FolderLock(tmp_path)
+    FolderLock(tmp_path).close()
 
 
 def test_without_locks_there_is_a_warning(tmp_path, monkeypatch, caplog):

@@ -97,5 +97,9 @@ def test_a_noted_path_elsewhere_is_of_a_folder_of_the_same_name(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'last_checkpoint').write_text(str(elsewhere))
         assert latest_checkpoint(tmp_path / name) == expected
+    # What is older and nearer does not go before it.
+    near = save(tmp_path / 'c' / 'iter_2.pth')
+    assert latest_checkpoint(tmp_path / 'c') == str(elsewhere)
+    near.unlink()
     elsewhere.write_bytes(elsewhere.read_bytes()[:-10])
     assert latest_checkpoint(tmp_path / 'c') is None

@@ -76,13 +76,13 @@ def install_with_ops(env: Environment) -> None:
         if any(serves(env, wheel) for wheel in compiled(env, folder.name)):
             return
         built = compile_wheel(env, folder)
-        for wheel in compiled(env, folder.name):
-            if wheel != built:
-                wheel.unlink()
         error = failure(env, built)
         if error:
             built.unlink()
             raise SetupError(f'a newly built mmcv does not load: {error}')
+        for wheel in compiled(env, folder.name):
+            if wheel != built:
+                wheel.unlink()
 
 
 def serves(env: Environment, wheel: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import math
 import time
@@ -24,7 +25,7 @@ from mmscope.benchmark.timed_training.schedule import schedule_of
 from mmscope.errors import UserError
 from mmscope.evaluation.exit_endpoints import evaluating
 from mmscope.models.scoping import CoarseToFine
-from mmscope.whole_files import drafted
+from mmscope.whole_files import write_whole
 
 DTYPE = torch.bfloat16
 SEED = 0
@@ -212,8 +213,9 @@ class Learner:
             'optimizer': self.optimizer.state_dict(),
             'steps_done': self.steps_done,
         }
-        with drafted(path) as draft:
-            torch.save(content, draft)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_whole(path, buffer.getvalue())
 
     def load(self, path: str | Path) -> None:
         """Go on from a file that :meth:`save` wrote."""
