@@ -94,6 +94,8 @@ def _opened(path: Path) -> IO[str]:
     try:
         return path.open('a')
     except PermissionError:
+        if not path.exists():
+            raise
         # Another user's: to lock it is no writing.
         return path.open()
 
