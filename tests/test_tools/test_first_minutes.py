@@ -199,15 +199,15 @@ def test_results_that_cannot_be_written_leave_those_of_before(
 ):
     def full(path, *args, **options):
         if name in path.name:
-            with path.open('w') as file:
-                file.write('half')
+            with path.open('wb') as file:
+                file.write(b'half')
             raise OSError('No space left on device')
         return write(path, *args, **options)
 
     run('is ready', ':')
     before = (tmp_path / name).read_text()
-    write = Path.write_text
-    monkeypatch.setattr(Path, 'write_text', full)
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, 'write_bytes', full)
     with pytest.raises(SystemExit, match='No space left'):
         run('was up to date', ':')
     assert (tmp_path / name).read_text() == before
