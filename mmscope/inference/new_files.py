@@ -7,9 +7,10 @@ next one knows what it may remove.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmscope.errors import UserError
@@ -56,15 +57,29 @@ def write_files(folder: str | Path, contents: dict[str, bytes]) -> Path:
         Path: The folder.
 
     Raises:
-        UserError: If a file is in the way, or they cannot be written; none of
-            them is left.
+        UserError: If a file is in the way, another process writes there, or
+            they cannot be written; none of them is left.
     """
     folder = Path(folder)
     check_free(folder, contents)
     is_new = not folder.exists()
-    written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            # Another one may have been here meanwhile.
+            check_free(folder, contents)
+            _write(folder, contents, is_new)
+    except OSError as error:
+        raise UserError(
+            f'{folder} cannot be written to ({error}): make room, or name '
+            'another folder; nothing was written'
+        ) from error
+    return folder
+
+
+def _write(folder: Path, contents: dict[str, bytes], is_new: bool) -> None:
+    written: list[Path] = []
+    try:
         _remove_leftovers(folder, [*contents])
         for name in reversed(contents):
             written.append(_draft(folder, name))
@@ -74,20 +89,37 @@ def write_files(folder: str | Path, contents: dict[str, bytes]) -> Path:
             # in front, as what goes last is the mark.
             written.insert(0, folder / name)
             _draft(folder, name).rename(folder / name)
-    except BaseException as error:
+    except BaseException:
         # An interruption leaves nothing, either.
         with suppress(OSError):
             for path in written:
                 path.unlink(missing_ok=True)
             if is_new:
                 folder.rmdir()
-        if not isinstance(error, OSError):
-            raise
+        raise
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out, without a file of ours in the folder."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        # There are file systems without locks.
+        with suppress(OSError):
+            _lock(opened, folder)
+        yield
+    finally:
+        os.close(opened)
+
+
+def _lock(opened: int, folder: Path) -> None:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         raise UserError(
-            f'{folder} cannot be written to ({error}): make room, or name '
-            'another folder; nothing was written'
-        ) from error
-    return folder
+            f'another process writes to {folder}: name another folder, or '
+            'wait for it; nothing was written'
+        ) from None
 
 
 def _leftovers(folder: Path, names: list[str]) -> list[Path]:

@@ -125,3 +125,20 @@ def test_an_interruption_at_a_name_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         write_files(tmp_path / 'a', NEW)
     assert contents_of(tmp_path) == {}
+
+
+def test_two_at_the_same_time_do_not_mix(tmp_path, monkeypatch):
+    rename, refused = Path.rename, []
+
+    def meanwhile(path, target):
+        done = rename(path, target)
+        with pytest.raises(UserError, match='nothing was written') as error:
+            write_files(tmp_path / 'a', OLD)
+        refused.append('another process writes' in str(error.value))
+        return done
+
+    monkeypatch.setattr(Path, 'rename', meanwhile)
+    write_files(tmp_path / 'a', NEW)
+    assert contents_of(tmp_path / 'a') == NEW
+    # With the last name all is there, and in the way.
+    assert refused == [True, True, False]
