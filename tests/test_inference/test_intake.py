@@ -69,9 +69,8 @@ def decode(method, pids, outlived):
     [
         ('fork', False),
         ('fork', True),
-        # They import PyTorch anew.
+        # It imports PyTorch anew.
         pytest.param('spawn', True, marks=pytest.mark.slow),
-        pytest.param('forkserver', False, marks=pytest.mark.slow),
     ],
 )
 def test_a_process_ends_with_its_parent_that_is_killed(method, outlived):

@@ -58,9 +58,12 @@ def test_a_kill_leaves_what_was_there(tmp_path):
     write_whole(path, 'old')
     child = os.fork()
     if not child:
-        with drafted(path) as draft:
-            draft.write_text('new')
-            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            with drafted(path) as draft:
+                draft.write_text('new')
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert path.read_text() == 'old'
     write_whole(path, 'newer')
