@@ -21,7 +21,6 @@ the heads. docs/families.md lists what there is.
 from __future__ import annotations
 
 import argparse
-import io
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -36,11 +35,11 @@ from mmscope.models.backbones.released import (
     released_grid,
     released_names,
 )
+from mmscope.models.backbones.weights_file import write_plain
 from mmscope.models.backbones.weights_info import KEY, WeightsInfo
 from mmscope.models.layers import resize_pos_embed
 from mmscope.runtime.released import ROPE, SOURCES, Source, for_vitdet
 from mmscope.version import __version__
-from mmscope.whole_files import write_whole
 
 # Where training scripts put the weights, best first.
 WEIGHT_KEYS = ('model', 'state_dict', 'module')
@@ -252,11 +251,8 @@ def _plain(value: Tensor) -> Tensor:
 
 def write(path: Path, content: dict) -> None:
     """Save into a folder that is made, or raise a UserError."""
-    # Of a path torch would write the name into the file.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
     try:
-        write_whole(path, buffer.getvalue())
+        write_plain(path, content)
     except OSError as error:
         raise UserError(
             f'{path} cannot be written: {error.strerror}: name another file'

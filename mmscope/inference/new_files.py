@@ -7,13 +7,15 @@ next one knows what it may remove.
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mmscope.errors import UserError
+from mmscope.runtime import alone_in
+
+ELSEWHERE = 'name another folder, or wait for it; nothing was written'
 
 
 def check_free(folder: str | Path, names: Iterable[str]) -> None:
@@ -64,8 +66,8 @@ def write_files(folder: str | Path, contents: dict[str, bytes]) -> Path:
     check_free(folder, contents)
     is_new = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        # By the folder itself: a file of ours would be published, too.
+        with alone_in(folder, 'process', ELSEWHERE, name=''):
             # Another one may have been here meanwhile.
             check_free(folder, contents)
             _write(folder, contents, is_new)
@@ -97,29 +99,6 @@ def _write(folder: Path, contents: dict[str, bytes], is_new: bool) -> None:
             if is_new:
                 folder.rmdir()
         raise
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out, without a file of ours in the folder."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        # There are file systems without locks.
-        with suppress(OSError):
-            _lock(opened, folder)
-        yield
-    finally:
-        os.close(opened)
-
-
-def _lock(opened: int, folder: Path) -> None:
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f'another process writes to {folder}: name another folder, or '
-            'wait for it; nothing was written'
-        ) from None
 
 
 def _leftovers(folder: Path, names: list[str]) -> list[Path]:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -66,15 +65,15 @@ def test_one_process_of_a_training_asks(
 def test_the_lock_of_another_user_is_a_lock(tmp_path, monkeypatch):
     with closing(FolderLock(tmp_path)):
         (tmp_path / '.lock').chmod(0o444)
-        opened = Path.open
+        opened = os.open
 
-        def closed(path, mode='r'):
-            if mode != 'r':
+        def closed(path, flags, *mode):
+            if flags & os.O_RDWR:
                 raise PermissionError(errno.EACCES, 'not yours', str(path))
-            return opened(path, mode)
+            return opened(path, flags, *mode)
 
         # root may write to anything.
-        monkeypatch.setattr(Path, 'open', closed)
+        monkeypatch.setattr(os, 'open', closed)
         with pytest.raises(BlockingIOError):
             FolderLock(tmp_path)
     FolderLock(tmp_path).close()

@@ -7,10 +7,10 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from builders.processes import is_gone
 from builders.tools import load_tool
 
 from mmscope.errors import UserError
@@ -160,19 +160,6 @@ def test_a_command_that_does_not_listen_is_killed(tmp_path, monkeypatch):
         assert process.stdout.readline() == 'ready\n'
         first_minutes.end_group(process)
     assert process.returncode == -signal.SIGKILL
-
-
-def is_gone(pid):
-    """Tell whether a process, if it is still listed, is but a zombie."""
-    for _ in range(100):
-        try:
-            state = Path(f'/proc/{pid}/stat').read_text().split()[2]
-        except FileNotFoundError:
-            return True
-        if state == 'Z':
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_a_tool_that_is_terminated_leaves_no_folder(run, monkeypatch, capsys):

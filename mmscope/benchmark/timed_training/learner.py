@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import logging
 import math
 import time
@@ -24,8 +23,8 @@ from mmscope.benchmark.timed_training.images import Images
 from mmscope.benchmark.timed_training.schedule import schedule_of
 from mmscope.errors import UserError
 from mmscope.evaluation.exit_endpoints import evaluating
+from mmscope.models.backbones.weights_file import write_plain
 from mmscope.models.scoping import CoarseToFine
-from mmscope.whole_files import write_whole
 
 DTYPE = torch.bfloat16
 SEED = 0
@@ -213,9 +212,7 @@ class Learner:
             'optimizer': self.optimizer.state_dict(),
             'steps_done': self.steps_done,
         }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_whole(path, buffer.getvalue())
+        write_plain(path, content)
 
     def load(self, path: str | Path) -> None:
         """Go on from a file that :meth:`save` wrote."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 import numpy as np
 import torch
 from mmengine.runner import CheckpointLoader
+
+from mmscope.whole_files import write_whole
 
 # Logged values lie in checkpoints as NumPy numbers. MMEngine's list of safe
 # types lacks some of their dtypes and would fall back to full unpickling.
@@ -22,6 +25,21 @@ WRAPPERS = re.compile(
     r'^(module\.)+|(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)'
     r'\.'
 )
+
+
+def write_plain(path: str | Path, content: dict[str, Any]) -> None:
+    """Write a file that :func:`read_plain` reads, see :func:`write_whole`.
+
+    The same content is the same bytes: of a path torch would write the name
+    into the file.
+
+    Args:
+        path (str | Path): File.
+        content (dict): As torch saves it.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def read_plain(path: str | Path, map_location: Any = 'cpu') -> Any:

@@ -4,9 +4,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from builders.processes import is_gone
 
 from mmscope.benchmark.gpu import sanitizer
 from mmscope.benchmark.gpu.sanitizer import ERROR_STATUS, command, verdict
@@ -62,19 +62,6 @@ def test_a_program_ends_when_the_one_that_wants_it_is_gone():
     finally:
         master.kill()
         watching.kill()
-
-
-def is_gone(pid):
-    """Tell whether a process, if it is still listed, is but a zombie."""
-    for _ in range(50):
-        try:
-            state = Path(f'/proc/{pid}/stat').read_text().split()[2]
-        except FileNotFoundError:
-            return True
-        if state == 'Z':
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_a_clean_check_is_told_from_one_with_errors():
