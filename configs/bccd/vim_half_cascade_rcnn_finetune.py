@@ -4,7 +4,7 @@ Host:    mmdetection
 Data:    MMSCOPE_BCCD=FOLDER (default data/bccd)
 Command:
 python tools/train.py configs/bccd/vim_half_cascade_rcnn_finetune.py
-Cost:    not timed yet
+Cost:    20 minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/bccd_from_vim.md
 """

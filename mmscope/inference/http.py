@@ -33,10 +33,10 @@ class PredictionServer(ThreadingHTTPServer):
 
     Answers are 200 with the row of ``mmscope infer`` (bytes in base64), 400,
     411 or 413 for a bad header, no or too long a body (64 MiB are read), 422
-    for a damaged image, 500 where its batch or its row failed, 503 where
-    there are too many requests, 504 where the deadline passed (header
-    ``X-Deadline-Seconds``). A client that sends nothing for 30 seconds is
-    left.
+    for a damaged image, 500 where it cannot be predicted or told as a row,
+    503 where there are too many requests, 504 where the deadline passed
+    (header ``X-Deadline-Seconds``). A client that sends nothing for 30
+    seconds is left.
 
     Args:
         server (EngineServer): Stays the caller's, who closes it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 
 import torch
@@ -33,9 +33,9 @@ class Refill:
         max_wait (float | None): Seconds that an image waits for others; None
             has no limit.
         serving (bool): Results come as they are ready, images that nobody
-            wants any more are dropped, and an error is that of its batch;
-            else results come in the order of the images and errors end the
-            run.
+            wants any more are dropped, and images of a batch that failed
+            run alone, so that an error is that of its image; else results
+            come in the order of the images and errors end the run.
     """
 
     def __init__(
@@ -126,7 +126,8 @@ class Refill:
     @torch.no_grad()
     def run(self, batch: list[Waiting]) -> None:
         """Run images of one stage and size."""
-        run = self._host.stages[batch[0].stage]
+        stage = batch[0].stage
+        run = self._host.stages[stage]
         if not self._serving:
             return run(batch)
         wanted = []
@@ -140,8 +141,7 @@ class Refill:
                 run(wanted)
         # Whatever is wrong with a batch, others go on.
         except Exception as error:
-            for one in wanted:
-                one.end(error)
+            _run_apart(run, stage, wanted, error)
 
     def finished(self) -> Iterator[Waiting]:
         """Hand out what has a result."""
@@ -155,6 +155,26 @@ class Refill:
             return
         while self._images and self._images[0].stage == DONE:
             yield self._images.popleft()
+
+
+def _run_apart(
+    run: Callable[[list[Waiting]], None],
+    stage: str,
+    batch: list[Waiting],
+    error: Exception,
+) -> None:
+    """Run each image of a batch that failed, where that can tell more."""
+    for one in batch:
+        if one.stage != stage:
+            # It has got further.
+            continue
+        if len(batch) == 1 or not one.can_run:
+            one.end(error)
+            continue
+        try:
+            run([one])
+        except Exception as own:
+            one.end(own)
 
 
 def _is_ready(one: Waiting) -> bool:

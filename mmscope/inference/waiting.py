@@ -67,6 +67,12 @@ class Waiting:
         size = (*inputs.shape, inputs.dtype, 'data_samples' in item)
         return cls(ticket, arrived, stage, item, size)
 
+    @property
+    def can_run(self) -> bool:
+        """Whether it still has what its stage takes."""
+        inputs = (self.item, self.refine, self.features)
+        return any(given is not None for given in inputs)
+
     def finish(self, sample: Any, macs: float) -> None:
         """Set the host's data sample as the result."""
         sample.set_metainfo(

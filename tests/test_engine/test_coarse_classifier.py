@@ -52,6 +52,18 @@ def test_a_head_that_brings_its_divergence_gets_none_more(photos, tmp_path):
     assert runner.message_hub.get_scalar('train/loss_kl').current() == 0.0
 
 
+def test_batch_norm_of_a_neck_sees_a_batch_once_a_step(photos, tmp_path):
+    model = classification.classifier(
+        'ImageClassifier', {'type': 'LinearClsHead'}
+    )
+    dims = {'in_channels': 16, 'out_channels': 16}
+    model['neck'] = {'type': 'LinearNeck', **dims}
+    runner = classification.runner(photos, tmp_path, model, epochs=1)
+    runner.train()
+    assert runner.model.neck.norm.num_batches_tracked == runner.iter
+    assert runner.message_hub.get_scalar('train/loss_kl').current() > 0
+
+
 @pytest.mark.parametrize(
     ('head', 'why'),
     [

@@ -155,6 +155,32 @@ def test_a_bad_request_hurts_nobody_else(classifier, photos):
         assert server.submit(photos[3]).result(10).img_path == photos[3]
 
 
+@pytest.mark.parametrize('stage', ['coarse', 'fine', 'predict'])
+def test_a_request_that_fails_in_a_batch_fails_alone(
+    classifier, photos, monkeypatch, stage
+):
+    from mmscope.inference import hosts
+
+    run, sizes = getattr(hosts.RefilledHost, stage), []
+
+    def fail(host, batch):
+        sizes.append(len(batch))
+        if any(one.ticket.number == 1 for one in batch):
+            raise ArithmeticError(f'{len(batch)} of them')
+        run(host, batch)
+
+    monkeypatch.setattr(hosts.RefilledHost, stage, fail)
+    options = {'coarse_batch': 3, 'fine_batch': 3, 'max_wait': 30.0}
+    never = (classifier[0], 2.0)
+    with serving(never, **options) as server:
+        futures = [server.submit(path) for path in photos[:3]]
+        assert futures[0].result(60).img_path == photos[0]
+        assert futures[2].result(60).img_path == photos[2]
+        with pytest.raises(ArithmeticError, match='1 of them'):
+            futures[1].result(60)
+    assert sizes == [3, 1, 1, 1]
+
+
 def test_closing_answers_what_was_asked(classifier, photos):
     server = serving(classifier, max_wait=30.0)
     futures = [server.submit(path) for path in photos[:3]]

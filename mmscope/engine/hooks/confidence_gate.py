@@ -31,6 +31,7 @@ from mmscope.models.scoping import (
     find_backbone,
 )
 from mmscope.models.scoping.host_path import check_path
+from mmscope.models.scoping.wrapping import running_statistics
 from mmscope.registry import HOOKS
 
 
@@ -82,8 +83,10 @@ class CoarseStageLosses(StepLosses):
 
     def _divergence(self, model: nn.Module, outputs: StageOutputs) -> Tensor:
         host = HostGate(model)
-        coarse = host.logits(outputs.coarse_cls)
-        fine = host.logits(outputs.fine_cls)
+        # Batch norm of a neck has seen this batch in the host's own pass.
+        with running_statistics(model):
+            coarse = host.logits(outputs.coarse_cls)
+            fine = host.logits(outputs.fine_cls)
         return self.kl_weight * coarse_fine_kl(coarse, fine, self.kl_direction)
 
 
