@@ -21,6 +21,7 @@ model = dict(
             type='mmscope.MultiLabelExitHead',
             num_classes={{_base_.num_classes}},
             map_loss_weight=0.4,
+            map_nothing=True,
         ),
     ),
 )

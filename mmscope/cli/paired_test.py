@@ -5,11 +5,12 @@
     python tools/analysis_tools/paired_test.py --tested TESTED.json
         --insert MD [--section NAME] [--check]
 
-HYPOTHESES.json is a list of {"claim", "better", "worse", "margin"}, see
-mmscope/evaluation/paired_test.py; sides name sweeps by their file stems. The
-results are small enough to keep beside a report; the second form writes the
-report from them, or with --check fails if it is out of date. A document with
-several tables has lines such as <!-- paired_test NAME: begin --> for each.
+HYPOTHESES.json is a list of {"claim", "better", "worse", "margin", "seeds"},
+see mmscope/evaluation/paired_test.py; sides name sweeps by their file stems.
+The results are small enough to keep beside a report; the second form writes
+the report from them, or with --check fails if it is out of date. A document
+with several tables has lines such as <!-- paired_test NAME: begin --> for
+each.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from mmscope.analysis.markers import update_document
 from mmscope.cli.arguments import add_check, tool_parser
@@ -30,6 +34,8 @@ from mmscope.evaluation.paired_test import (
     paired_test,
 )
 from mmscope.whole_files import write_whole
+
+Entry = TypeVar('Entry', Hypothesis, PairedTest)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,28 +61,31 @@ def run_tests(args: argparse.Namespace) -> list[PairedTest]:
     """Test hypotheses, or read the results of before.
 
     Raises:
-        UserError: If two sweeps have one name or a file is no list.
+        UserError: If two sweeps have one name, or a file holds something
+            else, whose place is named.
         ValueError: If a hypothesis does not fit its sweeps.
     """
-    file = args.tested or args.hypotheses
-    entries = json.loads(Path(file).read_text())
-    if not isinstance(entries, list):
-        raise UserError(f'{file} holds no list')
     if args.tested:
-        return [PairedTest(**entry) for entry in entries]
+        return _read(args.tested, PairedTest)
+    hypotheses = _read(args.hypotheses, Hypothesis)
     names = [Path(path).stem for path in args.sweeps]
     if len(set(names)) < len(names):
         raise UserError(f'sweeps need different file names, got {names}')
     sweeps = dict(zip(names, map(SweepResult.read, args.sweeps), strict=True))
-    return [
-        paired_test(Hypothesis.from_json(entry), sweeps) for entry in entries
-    ]
+    return [paired_test(hypothesis, sweeps) for hypothesis in hypotheses]
+
+
+def _read(file: str, kind: type[Entry]) -> list[Entry]:
+    try:
+        return msgspec.json.decode(Path(file).read_bytes(), type=list[kind])
+    except msgspec.MsgspecError as error:
+        raise UserError(f'{file}: {error}') from error
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    with user_errors(ValueError, OSError, KeyError, TypeError):
+    with user_errors(ValueError, OSError):
         tests = run_tests(args)
         if args.json:
             text = json.dumps([asdict(test) for test in tests], indent=1)

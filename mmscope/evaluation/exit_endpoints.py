@@ -199,8 +199,7 @@ class AllKinds(WrappedGate):
     def confidence(self, cls: Tensor, tokens: Tensor) -> Tensor:
         """Judge (B, D) and (B, n, D) by every kind that was trained.
 
-        All at one temperature; ``found`` has them, the one that decides comes
-        out, (B,).
+        ``found`` has them, the one that decides comes out, (B,).
         """
         kinds = [kind for kind in self.kinds if self.is_trained(kind)]
         found = self.judge(cls, tokens, kinds)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -21,8 +21,7 @@ STRAIGHT = 1e-3
 ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One side of a hypothesis.
 
     Args:
@@ -66,7 +65,7 @@ class Side:
         """Return the side that one seed trained."""
         names = ('run', 'chosen_on', 'cost_of')
         changes = {k: getattr(self, k).replace(SEED, str(seed)) for k in names}
-        return replace(self, **changes)
+        return msgspec.structs.replace(self, **changes)
 
 
 def side_scores(side: Side, sweeps: Sweeps) -> tuple[pd.Series, str]:

@@ -10,10 +10,10 @@ of one training a side that error is unknown; of several seeds it is added.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from scipy.stats import sem
@@ -42,26 +42,35 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Hypothesis:
+class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """That one side is at least as good as another.
 
     Args:
         claim (str): The same as a sentence.
         better (Side): Said to be at least as good, up to the margin.
         worse (Side): What it is compared with.
-        margin (float): Points that may be lost. Defaults to 0.
-        seeds (Sequence[int]): Trainings that are averaged; '{seed}' in the
+        margin (float): Points that may be lost; a negative one asks for a
+            lead. Defaults to 0.
+        seeds (tuple[int, ...]): Trainings that are averaged; '{seed}' in the
             names of sweeps stands for each. Defaults to (): one training.
+
+    Raises:
+        ValueError: If the margin is not finite, or seeds are not several or
+            without their place in the names.
     """
 
     claim: str
     better: Side
     worse: Side
     margin: float = 0.0
-    seeds: Sequence[int] = ()
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.margin):
+            raise ValueError(
+                f'{self.claim!r}: margin must be a finite number of points, '
+                f'got {self.margin}'
+            )
         if len(self.seeds) == 1 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 f'{self.claim!r}: seeds must be two or more different '
@@ -73,12 +82,6 @@ class Hypothesis:
                 f"{self.claim!r}: '{SEED}' in the name of a run and seeds "
                 f'go together, got {runs} and seeds {list(self.seeds)}'
             )
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> Hypothesis:
-        """Read an entry of a file, with sides as their arguments."""
-        sides = {name: Side(**entry[name]) for name in ('better', 'worse')}
-        return cls(**{**entry, **sides})
 
     def sides(self) -> list[tuple[Side, Side]]:
         """Return better and worse, once a training."""
@@ -126,11 +129,16 @@ def paired_test(hypothesis: Hypothesis, sweeps: Sweeps) -> PairedTest:
     """Hold a hypothesis against the sweeps.
 
     Raises:
-        ValueError: If a sweep is missing, of other images, or without the
-            stage that a side needs.
+        ValueError: If a sweep is missing, of other images, without the
+            stage that a side needs, or fewer than two images have a score.
     """
     pairs = [_Pair.read(*sides, sweeps) for sides in hypothesis.sides()]
     scores = _mean_scores(pairs)
+    if len(scores) < 2:
+        raise ValueError(
+            f'{hypothesis.claim!r}: {len(scores)} images are scored on both '
+            'sides, and a standard error takes two or more'
+        )
     by_seed = [float(pair.change.mean()) for pair in pairs]
     difference = float(np.mean(by_seed))
     error = float(sem(scores['better'] - scores['worse']))

@@ -57,10 +57,16 @@ class Variant:
         with ExitStack() as changes:
             for owner, _ in found.values():
                 changes.enter_context(holding(owner))
-            _set(
-                (owner, name, self.settings[key])
-                for key, (owner, name) in found.items()
-            )
+            try:
+                _set(
+                    (owner, name, self.settings[key])
+                    for key, (owner, name) in found.items()
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f'{self.name} does not go: {error}. What goes with other '
+                    'settings alone is varied in a sweep of its own'
+                ) from error
             yield
 
 
@@ -200,7 +206,9 @@ def _values(text: str) -> list[Any]:
 
 
 def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    for read in (json.loads, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

@@ -85,5 +85,5 @@ def test_each_image_pays_for_its_own_regions():
     ((flat, busy),) = image_costs(backbone, records, 0.0)
     assert flat == stage_costs(backbone, (2, 2), refine_ratio=0.25)
     assert busy == stage_costs(backbone, (2, 2), refine_ratio=1.0)
-    with pytest.raises(ValueError, match='say for which refine_ratio'):
+    with pytest.raises(ValueError, match='give a refine_ratio to ask'):
         stage_costs(backbone, (2, 2))

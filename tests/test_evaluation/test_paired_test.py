@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import pytest
 
 from mmscope.evaluation import SweepResult
@@ -52,7 +53,7 @@ def claim(better, worse, margin=0.0):
 
 
 def judge(entry, sweeps):
-    return paired_test(Hypothesis.from_json(entry), sweeps)
+    return paired_test(msgspec.convert(entry, Hypothesis), sweeps)
 
 
 def test_the_difference_is_paired_image_by_image():
@@ -187,6 +188,19 @@ def test_an_impossible_cost_says_what_is_possible():
 def test_bad_sides_are_named(side, message):
     with pytest.raises(ValueError, match=message):
         judge(claim(side, {'run': 'vim'}), SWEEPS)
+
+
+@pytest.mark.parametrize('given', [[100.0], [None, 100.0], [None, None]])
+def test_too_few_scored_images_are_no_test(given):
+    sweeps = {'ours': sweep(given), 'vim': sweep([0.0] * len(given))}
+    with pytest.raises(ValueError, match="'it is so': [01] images are scored"):
+        judge(claim({'run': 'ours'}, {'run': 'vim'}), sweeps)
+
+
+@pytest.mark.parametrize('margin', [math.nan, math.inf])
+def test_a_margin_is_finite(margin):
+    with pytest.raises(ValueError, match=f'finite .* points, got {margin}'):
+        judge(claim({'run': 'ours'}, {'run': 'vim'}, margin), SWEEPS)
 
 
 def test_other_images_are_refused():

@@ -245,6 +245,7 @@ def test_the_tool_reports_and_stores_variants(
         ('score_layers=[12,14]', r'inside \[-2, 2\).* got \(12, 14\)'),
         ('score_momentum=[1]', r'got \[1\]'),
         ('refine_ratio={}', 'got {}'),
+        ('refine_ratio=.5,1.5', r'^refine_ratio=1.5 does not go: .* got 1.5'),
     ],
 )
 def test_wrong_values_are_refused_before_any_data_is_read(
@@ -282,6 +283,18 @@ def test_a_setting_that_would_decide_nothing_is_refused(
     with pytest.raises(ValueError, match=message):
         check_variants(model, combinations(varied))
     assert model.backbone.selection
+
+
+def test_a_score_that_knows_no_lost_energy_is_swept_apart(build_segmentor):
+    model = build_segmentor(score_metric='detail')
+    varied = ['refine_coverage=.5,.9', 'score_metric=detail,max_norm']
+    told = (
+        '^refine_coverage=0.5, score_metric=max_norm does not go: .* knows no '
+        'lost energy.* a sweep of its own'
+    )
+    with pytest.raises(ValueError, match=told):
+        check_variants(model, combinations(varied))
+    check_variants(model, combinations(varied[:1]))
 
 
 def test_both_ends_of_a_ratio_may_vary_with_others(build_segmentor):

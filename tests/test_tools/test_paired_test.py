@@ -82,11 +82,38 @@ def test_a_missing_sweep_is_named(tool, files):
 
 
 def test_bad_files_end_in_one_sentence(tool, files):
-    (files / 'claims.json').write_text('{}')
-    with pytest.raises(SystemExit, match='holds no list'):
-        tool.main([str(files / 'claims.json')])
     with pytest.raises(SystemExit, match='No such file'):
         tool.main(['--tested', str(files / 'none.json')])
+    (files / 'tested.json').write_text(json.dumps([CLAIM]))
+    with pytest.raises(SystemExit, match=r'tested.json: .*`\$\[0\]'):
+        tool.main(['--tested', str(files / 'tested.json')])
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'),
+    [
+        ('{}', 'Expected `array`, got `object`'),
+        ('[{', 'malformed|truncated'),
+        ([CLAIM, {**CLAIM, 'foo': 1}], r'unknown field `foo` - at `\$\[1\]`'),
+        (
+            [{**CLAIM, 'better': 'x'}],
+            r'`object`, got `str` - at `\$\[0\].better',
+        ),
+        (
+            [{**CLAIM, 'margin': '1'}],
+            r'`float`, got `str` - at `\$\[0\].margin',
+        ),
+        ([{'claim': 'x'}], 'required field `better`'),
+        ([{**CLAIM, 'seeds': [1]}], 'two or more different numbers'),
+    ],
+)
+def test_hypotheses_that_are_none_are_named_with_their_place(
+    tool, files, content, told
+):
+    text = content if isinstance(content, str) else json.dumps(content)
+    (files / 'claims.json').write_text(text)
+    with pytest.raises(SystemExit, match=f'claims.json: .*({told})'):
+        tool.main([str(files / 'claims.json'), str(files / 'ours.json')])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,11 @@ from mmscope.models.backbones.embedding import to_map
 from mmscope.models.layers import PositionTable, TokenSequence
 from mmscope.models.scoping.detail import DETAIL, lost_detail
 from mmscope.models.scoping.family import check_family
-from mmscope.models.scoping.importance import Importance
+from mmscope.models.scoping.importance import (
+    MOMENTUM,
+    Importance,
+    tell_idle,
+)
 from mmscope.models.scoping.region_selection import RegionSelection
 from mmscope.models.scoping.reuse import make_reuse
 from mmscope.models.scoping.stages import (
@@ -92,7 +96,7 @@ class CoarseToFine(RegionSelection, TwoStage):
         exit_threshold: float | None = None,
         exit_head: dict[str, Any] | None = None,
         score_metric: str | None = None,
-        score_momentum: float = 0.99,
+        score_momentum: float = MOMENTUM,
         score_layers: Sequence[int] | None = None,
         cls_position: str | None = None,
         token_order: str = 'first',
@@ -102,6 +106,7 @@ class CoarseToFine(RegionSelection, TwoStage):
     ) -> None:
         super().__init__(**family)
         self._set_selection(score_metric, refine_ratio, refine_coverage)
+        tell_idle(self.score_metric, score_layers, score_momentum)
         self.score_momentum = score_momentum
         self.score_layers = score_layers
         self.token_order = token_order

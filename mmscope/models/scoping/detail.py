@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmscope.models.layers import ranking
+from mmscope.models.layers import is_number, ranking
 
 DETAIL = 'detail'
 # Shares of the regions that coverage chooses from: an image's own number is
@@ -24,6 +24,9 @@ COVERAGE_SHARES = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 
 def lost_detail(imgs: Tensor, half: Tensor, patch_size: int) -> Tensor:
     """Measure the energy that halving takes from each region.
+
+    Padding is part of what the stages see: where it begins within a block of
+    2 x 2 pixels, which takes an odd side of the image, the edge counts.
 
     Args:
         imgs (Tensor): Padded, normalised images, (B, C, H, W); sides are
@@ -68,8 +71,7 @@ def check_coverage(value: Any) -> float | None:
     Raises:
         ValueError: If it is something else.
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and 0.0 < value <= 1.0):
+    if value is not None and not (is_number(value) and 0.0 < value <= 1.0):
         raise ValueError(
             'refine_coverage must be None or a share of the lost energy in '
             f'(0, 1], got {value!r}'

@@ -76,7 +76,7 @@ class Gate(ABC):
 
     @property
     def temperature(self) -> float:
-        """T > 0, by which logits are divided before they are judged."""
+        """T > 0, by which the logits that decide are divided before."""
         return self._temperature
 
     @temperature.setter
@@ -126,7 +126,9 @@ class Gate(ABC):
     ) -> dict[str, Tensor]:
         """Judge coarse predictions by several kinds of confidence.
 
-        Each part of the head runs once, and only if a kind asks for it.
+        Each part of the head runs once, and only if a kind asks for it. The
+        temperature is that of the part which decides: beside a map the
+        others are judged at 1, and a map beside them.
 
         Args:
             cls (Tensor): As for :meth:`confidence`.
@@ -142,13 +144,18 @@ class Gate(ABC):
             present = None
             if meaning == 'multi_label':
                 present = present_classes(self.head, logits)
-            logits = logits / self.temperature
+            logits = self._scaled(logits, of_map=False)
             for kind in of_image:
                 found[kind] = confidence(logits, kind, meaning, present)
         if MAP in kinds:
-            logits = self.map_logits(tokens).float() / self.temperature
-            found[MAP] = map_confidence(logits)
+            logits = self.map_logits(tokens).float()
+            found[MAP] = map_confidence(self._scaled(logits, of_map=True))
         return found
+
+    def _scaled(self, logits: Tensor, of_map: bool) -> Tensor:
+        # T was found for the logits that decide; others have another scale.
+        decides = of_map == (self.kind == MAP)
+        return logits / self.temperature if decides else logits
 
     def is_trained(self, kind: str) -> bool:
         """Tell whether the part of the head is trained that a kind asks."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+from mmengine.logging import print_log
 from torch import Tensor
 
 from mmscope.models.layers import (
@@ -17,6 +19,8 @@ from mmscope.models.layers import (
 from mmscope.models.scoping.detail import DETAIL, rank_sum
 
 AND = f'{DETAIL}_and_'
+# β of Eq. 12.
+MOMENTUM = 0.99
 
 
 def importance_metrics(family: Sequence[str]) -> tuple[str, ...]:
@@ -27,6 +31,28 @@ def importance_metrics(family: Sequence[str]) -> tuple[str, ...]:
 def mixer_metric(metric: str) -> str | None:
     """Tell what a metric asks of the mixers: a score's name, or nothing."""
     return None if metric == DETAIL else metric.removeprefix(AND)
+
+
+def tell_idle(
+    metric: str, layers: Sequence[int] | None, momentum: float
+) -> None:
+    """Warn of settings of scores where the image alone tells what matters.
+
+    Args:
+        metric (str): One of :func:`importance_metrics`.
+        layers (Sequence[int] | None): Scored blocks, None if not given.
+        momentum (float): β of the running mean.
+    """
+    given = {'score_layers': layers, 'score_momentum': momentum}
+    default = {'score_layers': None, 'score_momentum': MOMENTUM}
+    idle = [f'{k}={v}' for k, v in given.items() if v != default[k]]
+    if mixer_metric(metric) is None and idle:
+        print_log(
+            f'{" and ".join(idle)} will decide nothing: with '
+            f'score_metric={metric!r} no block is scored',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 class Importance(Steps):

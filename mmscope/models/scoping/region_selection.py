@@ -134,7 +134,8 @@ class RegionSelection(CheckedScope):
         if refine_ratio is None:
             raise ValueError(
                 'with refine_coverage every image refines its own number of '
-                'regions: say for which refine_ratio, or sweep data'
+                'regions: give a refine_ratio to ask about (--refine-ratio), '
+                'or sweep data'
             )
         return num_refined(refine_ratio, regions)
 

@@ -1,7 +1,11 @@
 """What halving loses: as an importance, and as a number of regions."""
 
+import logging
+
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmscope.models import MambaScope, VideoMambaScope, observe
 from mmscope.models.scoping import count_covering, lost_detail
@@ -252,6 +256,27 @@ def test_images_with_different_numbers_have_no_one_number_of_tokens():
 def test_nonsense_coverage_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_a_number_of_numpy_is_a_coverage():
+    assert make(refine_coverage=np.float32(0.5)).refine_coverage == 0.5
+
+
+def test_settings_of_scores_that_nobody_asks_for_are_named(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.WARNING):
+        make(score_layers=[1])
+        make(score_layers=[1], score_metric='detail_and_max_norm')
+        make(score_momentum=0.5)
+    logger.removeHandler(caplog.handler)
+    layers, momentum = (
+        record.getMessage()
+        for record in caplog.records
+        if 'decide nothing' in record.getMessage()
+    )
+    assert layers.startswith('score_layers=[1] will decide nothing')
+    assert momentum.startswith('score_momentum=0.5 will decide nothing')
 
 
 @torch.no_grad()

@@ -403,6 +403,22 @@ def test_confidence_is_that_of_logits_over_the_temperature(kind):
     assert (actual != before).any()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('decides', ['mean_present', 'map'])
+def test_a_temperature_is_of_the_logits_that_decide(decides):
+    model = scope(map_loss_weight=0.4)
+    torch.nn.init.normal_(model.exit_head.fc_map.weight, std=0.5)
+    torch.nn.init.normal_(model.exit_head.fc.weight, std=0.5)
+    tokens = torch.randn(5, 16), torch.randn(5, 4, 16)
+    kinds = ('mean_present', 'entropy', 'map')
+    attach_gate(model, confidence=decides)
+    plain = model.gate.judge(*tokens, kinds)
+    attach_gate(model, temperature=0.1)
+    scaled = model.gate.judge(*tokens, kinds)
+    moved = {k for k in kinds if not torch.equal(plain[k], scaled[k])}
+    assert moved == ({'map'} if decides == 'map' else set(kinds) - {'map'})
+
+
 def test_a_temperature_stays_until_told_and_when_copied():
     for model in (Classifier(), scope()):
         backbone = attach_gate(model, temperature=2.5)
