@@ -392,9 +392,8 @@ def test_the_data_root_comes_from_the_environment(monkeypatch):
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == path
 
 
-@pytest.mark.parametrize('stem', PARAMETERS)
-def test_tiny_leaf_trains_every_parameter_and_predicts(stem):
-    cfg = load(stem, **(TINY_VIT if 'deit' in stem else TINY))
+def train_step(cfg):
+    """Build a model and let it learn from one image with one object."""
     torch.manual_seed(0)
     model = build(cfg)
     model.train()
@@ -413,9 +412,27 @@ def test_tiny_leaf_trains_every_parameter_and_predicts(stem):
     assert torch.isfinite(total)
     total.backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    return model, data
+
+
+@pytest.mark.parametrize('stem', PARAMETERS)
+def test_tiny_leaf_trains_every_parameter_and_predicts(stem):
+    cfg = load(stem, **(TINY_VIT if 'deit' in stem else TINY))
+    model, data = train_step(cfg)
     data['data_samples'][0].set_metainfo({'scale_factor': (1.0, 1.0)})
     with torch.no_grad():
         model.eval()
         (result,) = model(**data, mode='predict')
     found = result.pred_instances
     assert found.masks.shape == (len(found), 64, 48)
+
+
+@pytest.mark.parametrize(
+    'path',
+    sorted((CONFIGS.parent / 'bccd').glob('*.py')),
+    ids=lambda p: p.stem,
+)
+def test_a_tiny_model_of_blood_cells_trains_every_parameter(path):
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict({k: v for k, v in TINY.items() if 'mask' not in k})
+    train_step(cfg)
