@@ -336,7 +336,7 @@ def test_counting_leaves_the_model_as_it_was():
 def test_with_coverage_there_is_no_one_number_to_count():
     options = {'score_metric': 'detail', 'refine_coverage': 0.9}
     model = Classifier(MambaScope(arch=SMALL, img_size=64, **options))
-    with pytest.raises(ValueError, match='say for which refine_ratio'):
+    with pytest.raises(ValueError, match='give a refine_ratio to ask'):
         count_costs(model, (64, 64))
     fixed = Classifier(
         MambaScope(arch=SMALL, img_size=64, score_metric='detail')

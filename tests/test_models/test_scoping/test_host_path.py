@@ -15,6 +15,7 @@ from mmscope.engine.hooks.confidence_gate import CoarseStageLosses
 from mmscope.models import MambaScope, MultiLabelExitHead, attach_gate
 from mmscope.models.layers import observe
 from mmscope.models.scoping import ExitHeadGate, HostGate, at_threshold
+from mmscope.models.scoping.wrapping import running_statistics
 
 
 @pytest.fixture(autouse=True)
@@ -160,10 +161,12 @@ def test_divergence_is_of_what_the_host_predicts():
         model, records, [sample] * 2
     )
     (record,) = records
-    coarse, fine = (
-        model.head(model.neck((cls,))).log_softmax(-1)
-        for cls in (record.coarse_cls, record.fine_cls)
-    )
+    # Batch norm as in evaluation, where the gate will judge.
+    with running_statistics(model):
+        coarse, fine = (
+            model.head(model.neck((cls,))).log_softmax(-1)
+            for cls in (record.coarse_cls, record.fine_cls)
+        )
     wanted = (fine.exp() * (fine - coarse)).sum(1).mean()
     assert torch.allclose(losses['loss_kl'], wanted)
 
