@@ -4,7 +4,7 @@ Host:    mmdetection
 Data:    MMSCOPE_BCCD=FOLDER (default data/bccd)
 Command:
 python tools/train.py configs/bccd/mambascope_half_cascade_rcnn_detail.py
-Cost:    half an hour on one CPU core
+Cost:    35 minutes on one CPU core
 Paper:   no such experiment
 Ours:    see docs/results/bccd_from_vim.md
 """
