@@ -43,9 +43,9 @@ def tell_idle(
         layers (Sequence[int] | None): Scored blocks, None if not given.
         momentum (float): β of the running mean.
     """
-    given = {'score_layers': layers, 'score_momentum': momentum}
-    default = {'score_layers': None, 'score_momentum': MOMENTUM}
-    idle = [f'{k}={v}' for k, v in given.items() if v != default[k]]
+    idle = [] if layers is None else [f'score_layers={layers}']
+    if momentum != MOMENTUM:
+        idle.append(f'score_momentum={momentum}')
     if mixer_metric(metric) is None and idle:
         print_log(
             f'{" and ".join(idle)} will decide nothing: with '
