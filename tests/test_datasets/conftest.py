@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import logging
-
 import pytest
-from mmengine.logging import MMLogger
 from PIL import Image
 
 
@@ -21,13 +18,3 @@ def image_folder(tmp_path):
         write_images(root / 'train' / name, 2)
         write_images(root / 'val' / name, 1)
     return root
-
-
-@pytest.fixture
-def said(caplog):
-    """What the logger of the host says."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger.name)
-    yield caplog
-    logger.removeHandler(caplog.handler)

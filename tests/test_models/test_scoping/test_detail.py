@@ -1,11 +1,8 @@
 """What halving loses: as an importance, and as a number of regions."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from mmscope.models import MambaScope, VideoMambaScope, observe
 from mmscope.models.scoping import count_covering, lost_detail
@@ -262,17 +259,13 @@ def test_a_number_of_numpy_is_a_coverage():
     assert make(refine_coverage=np.float32(0.5)).refine_coverage == 0.5
 
 
-def test_settings_of_scores_that_nobody_asks_for_are_named(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.WARNING):
-        make(score_layers=[1])
-        make(score_layers=[1], score_metric='detail_and_max_norm')
-        make(score_momentum=0.5)
-    logger.removeHandler(caplog.handler)
+def test_settings_of_scores_that_nobody_asks_for_are_named(said):
+    make(score_layers=[1])
+    make(score_layers=[1], score_metric='detail_and_max_norm')
+    make(score_momentum=0.5)
     layers, momentum = (
         record.getMessage()
-        for record in caplog.records
+        for record in said.records
         if 'decide nothing' in record.getMessage()
     )
     assert layers.startswith('score_layers=[1] will decide nothing')
